@@ -1,0 +1,120 @@
+/* Hotrow: words shared by every public header: status, log, version, optimizer and initializer descriptions. */
+#ifndef HOTROW_BASE_H
+#define HOTROW_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HOTROW_API __attribute__((visibility("default")))
+
+#define HOTROW_VERSION_MAJOR 0
+#define HOTROW_VERSION_MINOR 1
+#define HOTROW_VERSION_PATCH 0
+
+/* What a call came to. 0 is success, errors are negative and are never renumbered.
+ * They are grouped by what the caller should do about them; the sentence is in hotrow_last_error(). */
+#define HOTROW_STATUS_LIST(X)                                                                                          \
+  X(HOTROW_OK, 0, "ok")                                                                                                \
+  X(HOTROW_ERR_INVALID, -1, "invalid argument")               /* mend the call */                                      \
+  X(HOTROW_ERR_NOT_FOUND, -2, "not found")                    /* no such table, file or blob */                        \
+  X(HOTROW_ERR_EXISTS, -3, "exists with other options")       /* the name is taken by something different */           \
+  X(HOTROW_ERR_UNSUPPORTED, -4, "not in this build")          /* rebuild, or choose another device */                  \
+  X(HOTROW_ERR_LIMIT, -5, "over a limit")                     /* make it smaller; the sentence names the limit */      \
+  X(HOTROW_ERR_NO_MEMORY, -6, "out of memory")                /* free something */                                     \
+  X(HOTROW_ERR_BUSY, -7, "busy")                              /* wait and call again */                                \
+  X(HOTROW_ERR_TIMED_OUT, -8, "deadline passed")              /* the peer named in the sentence did not answer */      \
+  X(HOTROW_ERR_UNREACHABLE, -9, "unreachable")                /* nothing listens there */                              \
+  X(HOTROW_ERR_PROTOCOL, -10, "protocol violation")           /* a peer sent bytes that are not ours */                \
+  X(HOTROW_ERR_VERSION, -11, "version mismatch")              /* upgrade one side */                                   \
+  X(HOTROW_ERR_FENCED, -12, "replaced by a newer session")    /* another process took this rank: stop */               \
+  X(HOTROW_ERR_RESET, -13, "shard lost its state")            /* restart the job from its last save */                 \
+  X(HOTROW_ERR_STORAGE, -14, "storage error")                 /* disk full, or not writable */                         \
+  X(HOTROW_ERR_CORRUPT, -15, "corrupt data")                  /* a file does not match its checksum: restore */        \
+  X(HOTROW_ERR_DEVICE, -16, "device error")                   /* the accelerator failed */                             \
+  X(HOTROW_ERR_INTERNAL, -17, "internal error")               /* our bug: report it */
+
+typedef enum hotrow_status {
+#define HOTROW_STATUS_ENUM(name, value, text) name = value,
+  HOTROW_STATUS_LIST(HOTROW_STATUS_ENUM)
+#undef HOTROW_STATUS_ENUM
+} hotrow_status;
+
+/* The name of a status, e.g. "HOTROW_ERR_LIMIT"; "HOTROW_ERR_UNKNOWN" for a value that is none. Any thread. */
+HOTROW_API const char *hotrow_status_name(hotrow_status status);
+/* A few words for a status, e.g. "over a limit". Any thread. */
+HOTROW_API const char *hotrow_status_text(hotrow_status status);
+/* The sentence of the last call that failed on this thread; "" if none did. Valid until this thread's next failure. */
+HOTROW_API const char *hotrow_last_error(void);
+/* "0.1.0". */
+HOTROW_API const char *hotrow_version(void);
+
+typedef enum hotrow_log_level {
+  HOTROW_LOG_ERROR = 0,
+  HOTROW_LOG_WARN = 1,
+  HOTROW_LOG_INFO = 2,
+  HOTROW_LOG_DEBUG = 3
+} hotrow_log_level;
+
+/* Receives one line without a newline. May be called from any thread, one line at a time. */
+typedef void (*hotrow_log_fn)(hotrow_log_level level, const char *line, void *context);
+
+/* Sends log lines up to `level` to `fn` (NULL: nowhere, which is where they go at first). Any thread; process-wide. */
+HOTROW_API void hotrow_log_set(hotrow_log_fn fn, hotrow_log_level level, void *context);
+
+typedef enum hotrow_device { HOTROW_CPU = 0, HOTROW_CUDA = 1 } hotrow_device;
+
+#define HOTROW_DIM_MAX 4096u
+#define HOTROW_TABLE_NAME_MAX 63u /* bytes, without the closing 0: [A-Za-z0-9_.-] only */
+
+/* How a shard turns a gradient g into a new row x. `lr` is the learning rate. A push may carry k > 1 accumulated
+ * steps with the summed gradient G = g1+...+gk: what that means is said for each. t counts the row's steps.
+ *   SGD               x -= lr*g                                              k > 1: x -= lr*G (exact)
+ *   MOMENTUM          v = beta1*v + g; x -= lr*v                             k > 1: k steps of G/k
+ *   ADAGRAD           a += g*g; x -= lr*g/(sqrt(a)+eps)                      k > 1: a += sum of g*g (exact), then G
+ *   ROWWISE_ADAGRAD   a += mean over the row of g*g; x -= lr*g/(sqrt(a)+eps) k > 1: likewise
+ *   ADAM              m = b1*m+(1-b1)*g; v = b2*v+(1-b2)*g*g;
+ *                     x -= lr*(m/(1-b1^t))/(sqrt(v/(1-b2^t))+eps)            k > 1: k steps of G/k
+ * (Duchi et al. 2011; row-wise as in FBGEMM and TorchRec; Kingma & Ba 2015.) */
+typedef enum hotrow_optimizer_kind {
+  HOTROW_OPTIMIZER_DEFAULT = 0, /* row-wise Adagrad */
+  HOTROW_SGD = 1,
+  HOTROW_MOMENTUM = 2,
+  HOTROW_ADAGRAD = 3,
+  HOTROW_ROWWISE_ADAGRAD = 4,
+  HOTROW_ADAM = 5
+} hotrow_optimizer_kind;
+
+/* A zero field means its default. All are plain floats so that both ends of a wire agree on every bit. */
+typedef struct hotrow_optimizer {
+  hotrow_optimizer_kind kind;
+  float lr;            /* default 0.01 */
+  float beta1;         /* momentum, or Adam's beta1; default 0.9 */
+  float beta2;         /* Adam; default 0.999 */
+  float eps;           /* default 1e-8 (Adam), 1e-10 (Adagrad) */
+  float initial_state; /* the Adagrad accumulator of a new row; default 0 */
+} hotrow_optimizer;
+
+/* What a new row holds. The value is a pure function of (seed, table name, key, column): it does not depend on shard
+ * count, arrival order or threads. */
+typedef enum hotrow_initializer_kind {
+  HOTROW_INIT_DEFAULT = 0, /* uniform in [-scale, scale) with scale = 1/sqrt(dim) */
+  HOTROW_INIT_ZERO = 1,
+  HOTROW_INIT_CONSTANT = 2, /* scale */
+  HOTROW_INIT_UNIFORM = 3,  /* [-scale, scale) */
+  HOTROW_INIT_NORMAL = 4    /* mean 0, standard deviation scale */
+} hotrow_initializer_kind;
+
+typedef struct hotrow_initializer {
+  hotrow_initializer_kind kind;
+  float scale;
+} hotrow_initializer;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

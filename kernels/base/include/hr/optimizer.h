@@ -1,0 +1,21 @@
+/* What is known of an optimizer without running it: sizes, defaults, validity, names. */
+#ifndef HR_OPTIMIZER_H
+#define HR_OPTIMIZER_H
+
+#include <hr/status.h>
+
+/* Fills in defaults and refuses values that are not finite or out of range (HOTROW_ERR_INVALID). */
+hotrow_status hr_optimizer_resolve(const hotrow_optimizer *given, hotrow_optimizer *resolved_p);
+hotrow_status hr_initializer_resolve(const hotrow_initializer *given, uint32_t dim, hotrow_initializer *resolved_p);
+
+/* Floats of state beside a row of `dim` floats: SGD 0, momentum dim, Adagrad dim, row-wise 1, Adam 2*dim + 1
+ * (m, v, and the row's step count as a float). */
+uint32_t hr_optimizer_state_dim(hotrow_optimizer_kind kind, uint32_t dim);
+
+/* Floats of summed squares that a push of k > 1 steps carries per row: Adagrad dim, row-wise 1, others 0. */
+uint32_t hr_optimizer_square_dim(hotrow_optimizer_kind kind, uint32_t dim);
+
+/* The state of a new row (Adagrad's initial_state, else zeroes). */
+void hr_optimizer_init_state(const hotrow_optimizer *optimizer, uint32_t dim, float *state);
+
+#endif

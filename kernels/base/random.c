@@ -1,0 +1,42 @@
+#include <hr/random.h>
+
+#include <math.h>
+
+#include <hr/assert.h>
+
+/* 24 random bits of (stream, counter) as a float in [0, 1): exact, so every machine agrees. */
+static float unit(uint64_t stream, uint32_t counter)
+{
+  return (float)(hr_mix64(stream + (uint64_t)(counter + 1) * 0x9e3779b97f4a7c15u) >> 40) * 0x1p-24f;
+}
+
+/* Box and Muller (1958), in double so that the last bit of libm's float functions does not matter. */
+static float normal(uint64_t stream, uint32_t column)
+{
+  double radius = sqrt(-2.0 * log(1.0 - (double)unit(stream, 2 * column)));
+  return (float)(radius * cos(6.283185307179586 * (double)unit(stream, 2 * column + 1)));
+}
+
+void hr_init_row(const hotrow_initializer *initializer, uint64_t seed, uint64_t table_seed, uint64_t key, uint32_t dim,
+                 float *row)
+{
+  HOTROW_ASSERT(initializer->kind != HOTROW_INIT_DEFAULT);
+  uint64_t stream = hr_mix64(hr_mix64(seed ^ 0x6a09e667f3bcc909u) ^ hr_mix64(table_seed + 0xbb67ae8584caa73bu) ^
+                             hr_mix64(key + 0x3c6ef372fe94f82bu));
+  float scale = initializer->scale;
+  for (uint32_t column = 0; column < dim; column++) {
+    switch (initializer->kind) {
+    case HOTROW_INIT_CONSTANT:
+      row[column] = scale;
+      break;
+    case HOTROW_INIT_UNIFORM:
+      row[column] = (2.0f * unit(stream, column) - 1.0f) * scale;
+      break;
+    case HOTROW_INIT_NORMAL:
+      row[column] = normal(stream, column) * scale;
+      break;
+    default:
+      row[column] = 0.0f;
+    }
+  }
+}

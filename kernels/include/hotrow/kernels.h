@@ -1,0 +1,107 @@
+/* Row math: one table of functions per device. Every function gives the same bits on every device.
+ *
+ * Rows live in a row array: row s begins at rows + s*row_stride floats; its first `dim` floats are the value, the next
+ * state_dim floats the optimizer's state. Arrays belong to the caller and lie on the table's device. Calls on CPU finish
+ * before they return and may run on any thread; calls on a GPU are queued on `stream` (NULL: the default stream).
+ * Counts may be 0. Arguments are the caller's promise and are asserted, not reported: only memory and device calls and
+ * kernels that can run out of something return a status. */
+#ifndef HOTROW_KERNELS_H
+#define HOTROW_KERNELS_H
+
+#include <hotrow/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HOTROW_SLOT_NONE UINT32_MAX
+#define HOTROW_CACHE_WAYS 16u
+#define HOTROW_SUM_CHUNK 32u /* segment_sum adds at most this many terms in a row before it adds up the chunks */
+
+typedef enum hotrow_pooling { HOTROW_POOL_NONE = 0, HOTROW_POOL_SUM = 1, HOTROW_POOL_MEAN = 2 } hotrow_pooling;
+
+/* Result of dedup: U distinct keys in ascending order of their hash (XXH3 of key and table seed, a bijection), so that
+ * the keys of one shard, and of one stretch of cache sets, lie together. */
+typedef struct hotrow_dedup {
+  uint64_t *keys;       /* [key_count]: the first unique_count are the distinct keys */
+  uint64_t *hashes;     /* [key_count]: their hashes, ascending */
+  uint32_t *inverse;    /* [key_count]: input position -> index of its distinct key */
+  uint32_t *offsets;    /* [key_count + 1]: CSR over distinct keys into positions */
+  uint32_t *positions;  /* [key_count]: input positions grouped by distinct key, ascending within each */
+  uint32_t unique_count;
+} hotrow_dedup;
+
+typedef struct hotrow_kernels {
+  hotrow_device device;
+  const char *name; /* "cpu", "cuda" */
+
+  hotrow_status (*alloc)(size_t size_bytes, void **memory_p); /* zeroed; HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE */
+  void (*free)(void *memory);                                 /* accepts NULL */
+  hotrow_status (*copy_in)(void *device_to, const void *host_from, size_t size_bytes, void *stream);
+  hotrow_status (*copy_out)(void *host_to, const void *device_from, size_t size_bytes, void *stream);
+  hotrow_status (*synchronize)(void *stream); /* waits for the stream; reports what failed on it */
+
+  /* Bytes of scratch that dedup needs for key_count keys. */
+  size_t (*dedup_scratch_size)(size_t key_count);
+  /* Distinct keys, inverse and occurrences (see hotrow_dedup; its arrays are the caller's). key_count < 2^31. */
+  hotrow_status (*dedup)(const uint64_t *keys, size_t key_count, uint64_t table_seed, void *scratch, void *stream,
+                         hotrow_dedup *result_p);
+
+  /* slot_p[i] = set*16 + way of keys[i], or HOTROW_SLOT_NONE. set = ((hash >> 32) * set_count) >> 32.
+   * set_keys[set_count][16]; way w of a set is taken iff bit w of occupied[set] is 1. */
+  void (*probe)(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count, const uint64_t *keys,
+                const uint64_t *hashes, size_t key_count, void *stream, uint32_t *slot_p);
+
+  /* out[i] = value of row slots[i]; out rows are out_stride floats apart. Bit-exact copies. */
+  void (*gather)(const float *rows, size_t row_stride, uint32_t dim, const uint32_t *slots, size_t slot_count,
+                 void *stream, float *out, size_t out_stride);
+
+  /* out[b] = sum over i in [offsets[b], offsets[b+1]) of weights[i] * row slots[i], in order of i, starting from 0;
+   * weights NULL means 1. MEAN divides by the number of keys in the bag (an empty bag gives zeroes). */
+  void (*pool)(const float *rows, size_t row_stride, uint32_t dim, const uint32_t *slots, const uint32_t *offsets,
+               const float *weights, size_t bag_count, hotrow_pooling pooling, void *stream, float *out,
+               size_t out_stride);
+
+  /* The two arrays that turn a pooled gradient into segment_sum's terms: for input position i in bag b,
+   * source_p[i] = b and coefficient_p[i] = weights[i] (1 if NULL), divided by the bag's size for MEAN. */
+  void (*pool_backward)(const uint32_t *offsets, const float *weights, size_t bag_count, hotrow_pooling pooling,
+                        void *stream, uint32_t *source_p, float *coefficient_p);
+
+  /* sums[u] = sum over j in [offsets[u], offsets[u+1]) of term(positions[j]), where
+   * term(p) = coefficients[p] * grads row source[p]  (source NULL: row p; coefficients NULL: 1).
+   * Order: chunks of HOTROW_SUM_CHUNK consecutive j are each summed in order from the chunk's first term, then the
+   * chunk sums are added in order. Products are rounded before they are added. */
+  void (*segment_sum)(const float *grads, size_t grad_stride, uint32_t dim, const uint32_t *source,
+                      const float *coefficients, const uint32_t *positions, const uint32_t *offsets,
+                      size_t segment_count, void *stream, float *sums);
+
+  /* Applies gradients to rows and their state. slots[i] are distinct. steps NULL: every push is one step (k = 1), and
+   * squares are taken from the gradient. Else steps[i] = k >= 1 and squares[i][square_dim] (NULL if square_dim is 0)
+   * is the sum over the k steps of g*g (Adagrad, per element) or of the row mean of g*g (row-wise Adagrad); for a row
+   * with k = 1 it is ignored and taken from the gradient, so that k = 1 has one meaning.
+   * The row mean of g*g is summed in column order and multiplied by 1/(float)dim.
+   * The rules are in <hotrow/base.h>. The optimizer must be resolved (no zero defaults). */
+  void (*optimizer_apply)(const hotrow_optimizer *optimizer, uint32_t dim, float *rows, size_t row_stride,
+                          const uint32_t *slots, const float *grads, const float *squares, const uint32_t *steps,
+                          size_t row_count, void *stream);
+
+  /* Adds one step to pending sums: pending row p = pending + slots[i]*pending_stride holds G[dim] | squares. For each i
+   * G += grads[i]; squares += g*g or its row mean as above. A row with is_first[i] != 0 is set, not added to. */
+  void (*pending_add)(hotrow_optimizer_kind kind, uint32_t dim, float *pending, size_t pending_stride,
+                      const uint32_t *slots, const uint8_t *is_first, const float *grads, size_t row_count,
+                      void *stream);
+
+  /* Index of the first row of values[row_count][dim] that holds a NaN or an infinity, or row_count if none does. */
+  size_t (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream);
+} hotrow_kernels;
+
+/* The function table of a device; it lives as long as the program. Any thread.
+ *   HOTROW_ERR_INVALID      no such device
+ *   HOTROW_ERR_UNSUPPORTED  this build has no CUDA
+ *   HOTROW_ERR_DEVICE       the build has CUDA and this machine has no usable GPU */
+HOTROW_API hotrow_status hotrow_kernels_get(hotrow_device device, const hotrow_kernels **kernels_p);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

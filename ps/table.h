@@ -1,0 +1,48 @@
+/* One table on one shard: an index from key to row and clock, and a row array. One thread (the shard's). */
+#ifndef HR_TABLE_H
+#define HR_TABLE_H
+
+#include <hotrow/kernels.h>
+#include <hr/wire.h>
+
+#define HR_ROW_NONE UINT32_MAX
+
+typedef struct hr_table hr_table;
+
+/* `desc` must be resolved (no zero defaults). row_count_max bounds the rows (0: HR_TABLE_ROWS_MAX).
+ *   HOTROW_ERR_INVALID (dim, name, optimizer), HOTROW_ERR_NO_MEMORY */
+#define HR_TABLE_ROWS_MAX ((uint64_t)1 << 31)
+hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max, hr_table **table_p);
+void hr_table_destroy(hr_table *table);
+
+const hr_table_desc *hr_table_get_desc(const hr_table *table); /* its row_count is current */
+uint64_t hr_table_get_seed(const hr_table *table);             /* hr_table_seed(name): for hr_key_hash */
+size_t hr_table_memory_bytes(const hr_table *table);           /* index and touched rows */
+
+/* The row array, for the kernels: value at rows + row*stride, state behind the value. Stable for the table's life. */
+float *hr_table_rows(const hr_table *table, size_t *row_stride_p);
+
+/* rows_p[i], clocks_p[i] of keys[i]; HR_ROW_NONE (clock 0) for a key that is not there. Any duplicates are legal. */
+void hr_table_find(const hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p, uint32_t *clocks_p);
+
+/* The same; missing keys are created with init(seed, table, key), clock 0.
+ *   HOTROW_ERR_LIMIT (row_count_max), HOTROW_ERR_NO_MEMORY: some keys may have been created, which is harmless */
+hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p,
+                                      uint32_t *clocks_p);
+
+/* Applies one push section (kind HR_SECTION_PUSH, decoded): creates missing rows, runs the optimizer, adds k to each
+ * clock. All or nothing: gradients are checked for NaN and infinity first.
+ *   HOTROW_ERR_INVALID (not finite: the key is named; dim, square_dim or k wrong), HOTROW_ERR_LIMIT, _NO_MEMORY */
+hotrow_status hr_table_push(hr_table *table, const hr_section *push);
+
+/* The default row, for keys a reader asks for that are not there: the initial value of that key. */
+void hr_table_default_row(const hr_table *table, uint64_t key, float *value);
+
+/* Visits every row, in the order of the row array. */
+typedef hotrow_status (*hr_table_visit_fn)(uint64_t key, uint32_t clock, const float *value_and_state, void *context);
+hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context);
+
+/* Puts a row in as it was saved; the key must not be there yet. HOTROW_ERR_EXISTS, _LIMIT, _NO_MEMORY. */
+hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *value_and_state);
+
+#endif

@@ -1,0 +1,218 @@
+/* The messages between clients and shards: what ps/WIRE.md says, in C. Little-endian; sockets and memory are elsewhere.
+ *
+ * A message is a header frame and a known number of array frames. Data messages (pull, push, push_pull and their
+ * replies) have a section table as frame 1 and then, per section, the arrays that its fields call for, in the order of
+ * the comments below. All other messages have one body frame, or none.
+ *
+ * hr_wire_decode checks every length, count, flag and checksum before it hands out a pointer; it never allocates.
+ * Frames must be aligned to 8 bytes (the transport sees to that); frames of no bytes may have any pointer. */
+#ifndef HR_WIRE_H
+#define HR_WIRE_H
+
+#include <hr/status.h>
+
+#define HR_WIRE_MAGIC 0x57525448u /* "HTRW" in the order of the bytes */
+#define HR_WIRE_VERSION 1u
+#define HR_WIRE_HEADER_BYTES 128u
+#define HR_WIRE_SECTION_BYTES 40u
+
+/* Limits of one message. */
+#define HR_WIRE_SECTIONS_MAX 64u
+#define HR_WIRE_ARRAYS_MAX 5u /* of one section */
+#define HR_WIRE_FRAMES_MAX (2u + HR_WIRE_SECTIONS_MAX * HR_WIRE_ARRAYS_MAX)
+#define HR_WIRE_KEYS_MAX (1u << 22)                    /* of one section */
+#define HR_WIRE_MESSAGE_BYTES_MAX ((size_t)1 << 31)    /* all frames together */
+#define HR_WIRE_STEPS_MAX 1000000001u                  /* k of one pushed row: HOTROW_BOUND_MAX + 1 */
+#define HR_WIRE_TEXT_BYTES_MAX 500u                    /* the sentence of an error reply */
+#define HR_WIRE_BLOB_BYTES_MAX 4096u                   /* rendezvous */
+#define HR_WIRE_NAME_BYTES_MAX 63u                     /* table, blob and save names */
+#define HR_WIRE_WORLD_MAX 4096u                        /* workers of a job */
+
+typedef enum hr_op {
+  HR_OP_HELLO = 1,        /* body hr_hello; reply body hr_hello_reply */
+  HR_OP_TABLE_CREATE = 2, /* body hr_table_desc; reply body hr_table_desc, its id set */
+  HR_OP_TABLE_OPEN = 3,   /* body: the name; reply body hr_table_desc */
+  HR_OP_TABLE_LIST = 4,   /* no body; reply body hr_table_desc[] */
+  HR_OP_PULL = 5,         /* data */
+  HR_OP_PUSH = 6,         /* data; with no sections it is a tick */
+  HR_OP_PUSH_PULL = 7,    /* data: push sections, then pull sections */
+  HR_OP_BARRIER = 8,      /* body hr_barrier; reply status OK once all arrived, BUSY before: ask again */
+  HR_OP_BLOB_PUT = 9,     /* rendezvous: body name_size u8, name, bytes */
+  HR_OP_BLOB_GET = 10,    /* body name; reply body bytes, or NOT_FOUND: ask again */
+  HR_OP_STATS = 11,       /* no body; reply body: JSON text of one object */
+  HR_OP_SAVE = 12,        /* body hr_save; reply when the shard's part is on disk under its final name */
+  HR_OP_BYE = 13,         /* the session ends in good order */
+  HR_OP_COUNT = 14
+} hr_op;
+
+/* Header flags. Unknown flags are refused. */
+#define HR_FLAG_REPLY 1u     /* from shard to client; the op is that of the request */
+#define HR_FLAG_ERROR 2u     /* a reply whose one body frame is a sentence, status != 0 */
+#define HR_FLAG_SYNC 4u      /* push: the step's push of an exact job; pull: wait until that step's pushes are applied */
+#define HR_FLAG_READ_ONLY 8u /* pull: create no rows; the reply says which keys were found */
+#define HR_FLAGS_KNOWN 15u
+
+/* Status of a reply beyond hotrow_status: the shard has not applied the push the request names: resend from
+ * applied_seq + 1. */
+#define HR_STATUS_GAP (-100)
+
+typedef struct hr_session_id {
+  uint64_t high, low;
+} hr_session_id;
+
+/* The header, 128 bytes in this order without padding; the last 8 are XXH3-64 of the 120 before. */
+typedef struct hr_header {
+  uint32_t magic;
+  uint8_t version;
+  uint8_t op;
+  uint16_t flags;
+  uint64_t request_id;   /* chosen by the client, repeated in the reply */
+  hr_session_id session; /* of the client: random per process start */
+  uint64_t epoch;        /* of the shard, from hello's reply; 0 in hello */
+  uint64_t push_seq;     /* push: its number, from 1 without gaps; else: the last push sent before. Reply: repeated */
+  uint64_t applied_seq;  /* reply: every push up to here is applied */
+  uint64_t durable_seq;  /* reply: every push up to here survives the shard's death (0: memory only) */
+  uint32_t step;         /* the client's step number; push: the step it ends; pull: the step it is for */
+  uint32_t rank;
+  int32_t status;        /* reply: hotrow_status or HR_STATUS_GAP; request: 0 */
+  uint32_t retry_ms;     /* reply BUSY: ask again after this */
+  uint16_t frame_count;  /* including this one */
+  uint16_t section_count;
+  uint32_t reserved;     /* 0 */
+  uint64_t payload_size; /* bytes of the frames that follow, together */
+  uint64_t payload_hash; /* XXH3-64 of the frames that follow, one after the other; 0 when payload_size is 0 */
+  uint64_t reserved2[2]; /* 0 */
+  uint64_t header_hash;
+} hr_header;
+
+/* Section kinds; a kind must fit the message's op and direction. */
+typedef enum hr_section_kind {
+  HR_SECTION_PULL = 1,       /* keys u64[key_count]; seen u32[held_count] */
+  HR_SECTION_PUSH = 2,       /* keys u64[key_count]; grads f32[key_count*dim]; and if HR_SECTION_STEPS:
+                                steps u32[key_count]; squares f32[key_count*square_dim] if square_dim > 0 */
+  HR_SECTION_PULL_REPLY = 3, /* index u32[held_count]; clocks u32[row_count]; values f32[row_count*dim];
+                                states f32[row_count*state_dim] if state_dim > 0;
+                                found u8[(key_count - asked_held + 7) / 8] if HR_SECTION_FOUND */
+} hr_section_kind;
+
+#define HR_SECTION_STEPS 1u      /* push: rows carry steps (and squares); without it k = 1 for all */
+#define HR_SECTION_WANT_STATE 2u /* pull: the reply brings the optimizer's state too */
+#define HR_SECTION_FOUND 4u      /* pull reply: the found bits are there */
+#define HR_SECTION_FLAGS_KNOWN 7u
+
+/* A section, 40 bytes in this order on the wire, and where its arrays are once decoded.
+ *
+ * PULL: keys are distinct. The first held_count keys are held by the client with the clock seen[i]; the rest are not.
+ * The shard returns held rows whose clock - seen > bound, and every other row.
+ * PULL_REPLY: held_count here = how many held rows are returned; index[] are their positions among the request's held
+ * keys, ascending. row_count = held_count + the number of keys that were not held, in the request's order. found: bit i
+ * (LSB first) for the i-th key that was not held. key_count and asked_held repeat the request's key_count, held_count.
+ * PUSH: keys are distinct within the section; sections of a message are applied in order. */
+typedef struct hr_section {
+  uint8_t kind;
+  uint8_t flags;
+  uint16_t reserved;  /* 0 */
+  uint32_t table;     /* the shard's id for it */
+  uint32_t key_count;
+  uint32_t held_count;
+  uint32_t row_count; /* PULL_REPLY only, else 0 */
+  uint32_t dim;
+  uint32_t extra_dim; /* PUSH: square_dim if HR_SECTION_STEPS, else 0. PULL_REPLY: state_dim. PULL: 0 */
+  uint32_t bound;     /* PULL: pull bound. PULL_REPLY: asked_held. PUSH: 0 */
+  uint32_t unseen_max; /* PULL_REPLY: largest clock - seen among held rows not returned */
+  uint32_t unseen_sum; /* PULL_REPLY: their sum, saturated */
+  /* Decoded or to be encoded; NULL where the section has no such array. */
+  const uint64_t *keys;
+  const uint32_t *seen;    /* PULL */
+  const float *grads;      /* PUSH */
+  const uint32_t *steps;   /* PUSH */
+  const float *squares;    /* PUSH */
+  const uint32_t *index;   /* PULL_REPLY */
+  const uint32_t *clocks;  /* PULL_REPLY */
+  const float *values;     /* PULL_REPLY */
+  const float *states;     /* PULL_REPLY */
+  const uint8_t *found;    /* PULL_REPLY */
+} hr_section;
+
+typedef struct hr_frame {
+  const void *data;
+  size_t size;
+} hr_frame;
+
+/* A message in the open: what decode yields and encode takes. Pointers are into the frames. */
+typedef struct hr_message {
+  hr_header header;
+  const void *body; /* ops without sections: the body frame */
+  size_t body_size; /* 0: no body frame */
+  uint16_t section_count; /* == header.section_count */
+  hr_section sections[HR_WIRE_SECTIONS_MAX];
+} hr_message;
+
+/* Bodies, fixed size, little-endian, no padding. */
+typedef enum hr_role { HR_ROLE_WORKER = 1, HR_ROLE_READER = 2, HR_ROLE_TOOL = 3 } hr_role;
+
+typedef struct hr_hello { /* 40 bytes */
+  uint64_t job;           /* sync groups, barriers and ranks belong to a job */
+  uint64_t started_ns;    /* start token: of two sessions of one rank the larger wins */
+  uint32_t role;
+  uint32_t world_size;
+  uint32_t shard_index; /* what the client takes this shard for: refused if it is not */
+  uint32_t shard_count;
+  uint32_t version_min;
+  uint32_t version_max;
+} hr_hello;
+
+typedef struct hr_hello_reply { /* 24 bytes */
+  uint64_t epoch;
+  uint32_t shard_index;
+  uint32_t shard_count;
+  uint32_t version;
+  uint32_t table_count;
+} hr_hello_reply;
+
+typedef struct hr_table_desc { /* 128 bytes: the name is 64 bytes, zero-filled */
+  uint64_t seed;
+  uint32_t id;
+  uint32_t dim;
+  hotrow_optimizer optimizer;     /* 24 bytes, resolved */
+  hotrow_initializer initializer; /* 8 bytes, resolved */
+  uint64_t row_count;             /* reply only */
+  uint32_t reserved[2];
+  char name[HR_WIRE_NAME_BYTES_MAX + 1];
+} hr_table_desc;
+
+typedef struct hr_barrier { /* 16 bytes */
+  uint64_t number;          /* of the job's barriers, from 1 */
+  uint32_t world_size;
+  uint32_t reserved;
+} hr_barrier;
+
+typedef struct hr_save { /* 72 bytes */
+  uint64_t token;        /* the same for every shard's part of one save */
+  char name[HR_WIRE_NAME_BYTES_MAX + 1];
+} hr_save;
+
+_Static_assert(sizeof(hr_header) == HR_WIRE_HEADER_BYTES, "header");
+_Static_assert(sizeof(hr_hello) == 40 && sizeof(hr_hello_reply) == 24, "hello");
+_Static_assert(sizeof(hr_table_desc) == 128, "table description");
+_Static_assert(sizeof(hr_barrier) == 16 && sizeof(hr_save) == 72, "barrier and save");
+_Static_assert(sizeof(hotrow_optimizer) == 24 && sizeof(hotrow_initializer) == 8, "optimizer and initializer");
+
+/* A table or save name: 1 to 63 of [A-Za-z0-9_.-], not beginning with a dot. HOTROW_ERR_INVALID. */
+hotrow_status hr_wire_check_name(const char *name, size_t name_size);
+
+/* Encodes message into frames_p: frame 0 is header_bytes (caller's, HR_WIRE_HEADER_BYTES), frame 1 of a data message is
+ * section_bytes (caller's, section_count * HR_WIRE_SECTION_BYTES), the others point at the message's own arrays: nothing
+ * is copied and nothing allocated. Fills in magic, version, counts, sizes and hashes. The message must be sound
+ * (asserted). frames_p has room for HR_WIRE_FRAMES_MAX. */
+void hr_wire_encode(const hr_message *message, uint8_t *header_bytes, uint8_t *section_bytes, hr_frame *frames_p,
+                    size_t *frame_count_p);
+
+/* Decodes and checks a whole message. On failure *message_p holds the header if the header itself was sound (its
+ * header.magic is then HR_WIRE_MAGIC), else a zero header: so that a shard knows whether it can answer.
+ *   HOTROW_ERR_PROTOCOL  not ours, damaged, or inconsistent: the sentence names the field and the value
+ *   HOTROW_ERR_VERSION   ours, of another version: the sentence names both
+ *   HOTROW_ERR_LIMIT     over a limit above: the sentence names it */
+hotrow_status hr_wire_decode(const hr_frame *frames, size_t frame_count, hr_message *message_p);
+
+#endif

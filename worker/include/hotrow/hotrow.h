@@ -1,0 +1,201 @@
+/* Hotrow client: embedding lookup and gradient push for training and serving.
+ *
+ * A training step:
+ *   hotrow_lookup(...)   read the rows of the batch (cache first, then the shards)
+ *   ... forward, backward ...
+ *   hotrow_push(...)     hand in the gradients; several calls in one step are summed
+ *   hotrow_step(...)     end the step: own rows are updated, pushes that are due leave for the shards
+ *
+ * Staleness (see the README for the contract): a table's pull_bound says how many updates of other workers a cached row
+ * may lack when it is read, push_bound how many own steps a row may keep back. Both 0 is exact synchronous training:
+ * then every rank of the job must call hotrow_step the same number of times, and a lookup waits until the shards have
+ * applied the last step of all ranks, in rank order.
+ *
+ * Every call that talks to a shard returns by its deadline (timeout_ms; 0 means the client's). A client and its tables
+ * belong to one thread at a time. Pointers passed in are read or written before the call returns and not kept.
+ * Any call on a client may also return
+ *   HOTROW_ERR_TIMED_OUT     the shard named in the sentence did not answer in time
+ *   HOTROW_ERR_RESET         the shard named lost its rows (it was restarted): start again from a save
+ *   HOTROW_ERR_FENCED        a newer process has taken this rank: stop
+ *   HOTROW_ERR_PROTOCOL      the shard named sent what it must not
+ *   HOTROW_ERR_NO_MEMORY
+ * After RESET, FENCED or PROTOCOL every later call on the client returns the same status. */
+#ifndef HOTROW_H
+#define HOTROW_H
+
+#include <hotrow/base.h>
+#include <hotrow/cache.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HOTROW_SHARDS_MAX 1024u
+#define HOTROW_WORLD_MAX 4096u
+#define HOTROW_REQUESTS_MAX 64u            /* lookups or pushes in one call, tables of one client */
+#define HOTROW_LOOKUP_KEYS_MAX (1u << 22)  /* keys of one request */
+#define HOTROW_BLOB_BYTES_MAX 4096u
+
+typedef struct hotrow_client hotrow_client;
+typedef struct hotrow_table hotrow_table;
+
+typedef struct hotrow_client_options {
+  size_t struct_size;
+  const char *shards;  /* endpoints, comma-separated, in shard order: "tcp://127.0.0.1:7117,tcp://127.0.0.1:7118" */
+  uint64_t job;        /* ranks, barriers and exact steps belong to a job; all its workers name the same number */
+  uint32_t rank;
+  uint32_t world_size; /* 0 means 1 */
+  uint32_t timeout_ms; /* the deadline of calls that give none; 0 means 10000 */
+  uint32_t read_only;  /* 1: serving. Lookups create no rows and may fill hit masks; pushes are refused */
+  hotrow_device device; /* HOTROW_CPU */
+  uint32_t reserved;    /* 0 */
+} hotrow_client_options;
+#define HOTROW_CLIENT_OPTIONS_INIT {sizeof(hotrow_client_options)}
+
+/* Connects to every shard and greets it.
+ *   HOTROW_ERR_INVALID (options), HOTROW_ERR_TIMED_OUT (nobody answers), HOTROW_ERR_VERSION */
+HOTROW_API hotrow_status hotrow_client_open(const hotrow_client_options *options, hotrow_client **client_p);
+
+/* Says goodbye and frees the client and its tables. Accepts NULL. Pending gradients are lost: flush first. */
+HOTROW_API void hotrow_client_close(hotrow_client *client);
+
+typedef struct hotrow_table_options {
+  size_t struct_size;
+  const char *name;
+  uint64_t seed; /* of the initial values */
+  /* What the shards keep (ignored by open). */
+  hotrow_optimizer optimizer;
+  hotrow_initializer initializer;
+  uint32_t dim; /* 1 .. HOTROW_DIM_MAX */
+  /* What this worker does. */
+  hotrow_cache_policy policy;
+  uint64_t cache_row_count; /* 0: no cache, every lookup pulls and every step pushes */
+  uint32_t pull_bound;
+  uint32_t push_bound;
+} hotrow_table_options;
+#define HOTROW_TABLE_OPTIONS_INIT {sizeof(hotrow_table_options)}
+
+/* Creates the table on all shards, or joins it if it is there with the same options. *table_p belongs to the client.
+ *   HOTROW_ERR_INVALID, HOTROW_ERR_EXISTS (other options: the sentence names the first that differs), HOTROW_ERR_LIMIT */
+HOTROW_API hotrow_status hotrow_table_create(hotrow_client *client, const hotrow_table_options *options,
+                                             hotrow_table **table_p);
+
+/* Opens a table that is there; dim, optimizer, initializer and seed come from the shards.
+ *   HOTROW_ERR_INVALID, HOTROW_ERR_NOT_FOUND */
+HOTROW_API hotrow_status hotrow_table_open(hotrow_client *client, const hotrow_table_options *options,
+                                           hotrow_table **table_p);
+
+HOTROW_API uint32_t hotrow_table_dim(const hotrow_table *table);
+HOTROW_API const char *hotrow_table_name(const hotrow_table *table);
+
+/* One table's part of a lookup.
+ *   POOL_NONE   out[i] = row of keys[i], for i < key_count
+ *   POOL_SUM    out[b] = sum over i in [offsets[b], offsets[b+1]) of weights[i] * row of keys[i], for b < bag_count
+ *   POOL_MEAN   the same, divided by the number of keys in the bag (0 for an empty bag)
+ * Rows of out are out_stride floats apart (0 means dim). Duplicate keys are legal; every key value is. */
+typedef struct hotrow_lookup_request {
+  size_t struct_size;
+  hotrow_table *table;
+  const uint64_t *keys;     /* [key_count] */
+  size_t key_count;
+  const uint32_t *offsets;  /* [bag_count + 1], from 0 to key_count, not falling; NULL with POOL_NONE */
+  size_t bag_count;
+  const float *weights;     /* [key_count] or NULL; not with POOL_NONE */
+  float *out;
+  size_t out_stride;
+  uint8_t *hit_mask;        /* read-only clients: bit i (LSB first) is 1 if keys[i] exists; [(key_count+7)/8] or NULL */
+  hotrow_pooling pooling;
+  uint32_t timeout_ms;      /* read from the first request of a call; 0: the client's */
+} hotrow_lookup_request;
+#define HOTROW_LOOKUP_REQUEST_INIT {sizeof(hotrow_lookup_request)}
+
+/* Looks up several tables at once, one message per shard.
+ *   HOTROW_ERR_INVALID, HOTROW_ERR_LIMIT */
+HOTROW_API hotrow_status hotrow_lookup(hotrow_client *client, const hotrow_lookup_request *requests,
+                                       size_t request_count);
+
+/* Gradients of one table: per key (POOL_NONE: grads[i] for keys[i]) or per bag (grads[b] is the gradient of out[b] of the
+ * lookup with the same keys, offsets and weights). Rows of grads are grad_stride floats apart (0 means dim). */
+typedef struct hotrow_push_request {
+  size_t struct_size;
+  hotrow_table *table;
+  const uint64_t *keys;
+  size_t key_count;
+  const uint32_t *offsets;
+  size_t bag_count;
+  const float *weights;
+  const float *grads;
+  size_t grad_stride;
+  hotrow_pooling pooling;
+  uint32_t reserved; /* 0 */
+} hotrow_push_request;
+#define HOTROW_PUSH_REQUEST_INIT {sizeof(hotrow_push_request)}
+
+/* Adds gradients to the current step. Nothing is sent and no row changes before hotrow_step. Does not wait.
+ *   HOTROW_ERR_INVALID (also: a gradient that is NaN or infinite; its key is named), HOTROW_ERR_LIMIT */
+HOTROW_API hotrow_status hotrow_push(hotrow_client *client, const hotrow_push_request *requests, size_t request_count);
+
+/* Ends the step: the gradients of each key, summed, are one update; own rows change at once, rows past their push bound
+ * are sent. Does not wait for the shards, unless 64 pushes are unanswered. */
+HOTROW_API hotrow_status hotrow_step(hotrow_client *client, uint32_t timeout_ms);
+
+/* hotrow_step and then hotrow_lookup, in one message and one round trip per shard. */
+HOTROW_API hotrow_status hotrow_step_lookup(hotrow_client *client, const hotrow_lookup_request *requests,
+                                            size_t request_count);
+
+/* Asks the shards for the rows of a coming batch that the cache lacks, and does not wait; a later lookup finds them.
+ * Only keys are read of the requests. Without a cache it does nothing. At most HOTROW_PREFETCH_MAX stay unanswered;
+ * more are dropped, which costs time and nothing else. */
+#define HOTROW_PREFETCH_MAX 4u
+HOTROW_API hotrow_status hotrow_prefetch(hotrow_client *client, const hotrow_lookup_request *requests,
+                                         size_t request_count);
+
+/* Sends every pending gradient and waits until all shards have applied all pushes of this client. Between steps only
+ * (after hotrow_step, before the next hotrow_push). */
+HOTROW_API hotrow_status hotrow_flush(hotrow_client *client, uint32_t timeout_ms);
+
+/* Waits until all ranks of the job have called it. Does not flush. */
+HOTROW_API hotrow_status hotrow_barrier(hotrow_client *client, uint32_t timeout_ms);
+
+/* Rendezvous: small blobs by name, kept by the first shard until it ends. Names as table names; prefixed by the job.
+ *   HOTROW_ERR_INVALID, HOTROW_ERR_LIMIT (size), get: HOTROW_ERR_TIMED_OUT if nobody put it in time */
+HOTROW_API hotrow_status hotrow_blob_put(hotrow_client *client, const char *name, const void *bytes, size_t size,
+                                         uint32_t timeout_ms);
+HOTROW_API hotrow_status hotrow_blob_get(hotrow_client *client, const char *name, void *bytes, size_t capacity,
+                                         size_t *size_p, uint32_t timeout_ms);
+
+/* Has every shard write its part of save `name` under its save directory (servers are started with one). Flush all
+ * workers first (hotrow_flush, hotrow_barrier), one rank saves.
+ *   HOTROW_ERR_INVALID (name), HOTROW_ERR_UNSUPPORTED (no save directory), HOTROW_ERR_STORAGE */
+HOTROW_API hotrow_status hotrow_save(hotrow_client *client, const char *name, uint32_t timeout_ms);
+
+/* JSON text of a shard's counters: one object. Free with free(). HOTROW_ERR_INVALID (no such shard) */
+HOTROW_API hotrow_status hotrow_shard_stats(hotrow_client *client, uint32_t shard, uint32_t timeout_ms, char **json_p);
+
+typedef struct hotrow_client_stats {
+  uint64_t steps;
+  uint64_t bytes_sent;      /* frames as encoded, all shards */
+  uint64_t bytes_received;
+  uint64_t bytes_pull;      /* of bytes_sent + bytes_received: pull sections and their replies */
+  uint64_t bytes_push;      /* push sections */
+  uint64_t requests;        /* messages sent, resends included */
+  uint64_t resends;
+  uint64_t keys;            /* looked up, duplicates included */
+  uint64_t unique_keys;     /* after deduplication */
+  uint64_t hits;            /* distinct keys served from the cache */
+  uint64_t stale;           /* distinct keys held and too old */
+  uint64_t misses;
+  uint64_t prefetched;      /* rows that came by hotrow_prefetch */
+  uint64_t rows_pushed;
+  uint64_t unseen_max;      /* largest number of others' updates that a used copy lacked: never above pull_bound */
+  uint64_t unseen_sum;      /* over all hits */
+  uint64_t pending_max;     /* largest number of own steps kept back after a step: never above push_bound */
+} hotrow_client_stats;
+
+/* Counters since the client was opened. Does not talk to shards. Any time. */
+HOTROW_API void hotrow_client_get_stats(const hotrow_client *client, hotrow_client_stats *stats_p);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
