@@ -47,7 +47,7 @@ typedef struct hotrow_cache_options {
   uint32_t push_bound;
   hotrow_cache_policy policy;
 } hotrow_cache_options;
-#define HOTROW_CACHE_OPTIONS_INIT {sizeof(hotrow_cache_options)}
+#define HOTROW_CACHE_OPTIONS_INIT HOTROW_INIT(hotrow_cache_options)
 
 /* Rows handed out for pushing, in arrays that the cache owns. */
 typedef struct hotrow_cache_push_list {

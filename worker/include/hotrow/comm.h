@@ -29,7 +29,7 @@ typedef struct hotrow_comm_options {
   uint32_t timeout_ms;   /* of every call; 0 means 10000 */
   hotrow_comm_kind kind;
 } hotrow_comm_options;
-#define HOTROW_COMM_OPTIONS_INIT {sizeof(hotrow_comm_options)}
+#define HOTROW_COMM_OPTIONS_INIT HOTROW_INIT(hotrow_comm_options)
 
 /* Meets the other ranks; returns once this rank's neighbours are connected.
  *   HOTROW_ERR_INVALID, HOTROW_ERR_TIMED_OUT (the sentence names the rank that did not come) */

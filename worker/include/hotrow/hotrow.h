@@ -32,7 +32,7 @@ extern "C" {
 
 #define HOTROW_SHARDS_MAX 1024u
 #define HOTROW_WORLD_MAX 4096u
-#define HOTROW_REQUESTS_MAX 64u            /* lookups or pushes in one call, tables of one client */
+#define HOTROW_REQUESTS_MAX 16u            /* lookups or pushes in one call, tables of one client */
 #define HOTROW_LOOKUP_KEYS_MAX (1u << 22)  /* keys of one request */
 #define HOTROW_BLOB_BYTES_MAX 4096u
 
@@ -50,7 +50,7 @@ typedef struct hotrow_client_options {
   hotrow_device device; /* HOTROW_CPU */
   uint32_t reserved;    /* 0 */
 } hotrow_client_options;
-#define HOTROW_CLIENT_OPTIONS_INIT {sizeof(hotrow_client_options)}
+#define HOTROW_CLIENT_OPTIONS_INIT HOTROW_INIT(hotrow_client_options)
 
 /* Connects to every shard and greets it.
  *   HOTROW_ERR_INVALID (options), HOTROW_ERR_TIMED_OUT (nobody answers), HOTROW_ERR_VERSION */
@@ -69,11 +69,11 @@ typedef struct hotrow_table_options {
   uint32_t dim; /* 1 .. HOTROW_DIM_MAX */
   /* What this worker does. */
   hotrow_cache_policy policy;
-  uint64_t cache_row_count; /* 0: no cache, every lookup pulls and every step pushes */
+  uint64_t cache_row_count; /* 0: no cache, every lookup pulls and every step pushes. Read-only clients: 0 */
   uint32_t pull_bound;
   uint32_t push_bound;
 } hotrow_table_options;
-#define HOTROW_TABLE_OPTIONS_INIT {sizeof(hotrow_table_options)}
+#define HOTROW_TABLE_OPTIONS_INIT HOTROW_INIT(hotrow_table_options)
 
 /* Creates the table on all shards, or joins it if it is there with the same options. *table_p belongs to the client.
  *   HOTROW_ERR_INVALID, HOTROW_ERR_EXISTS (other options: the sentence names the first that differs), HOTROW_ERR_LIMIT */
@@ -107,9 +107,10 @@ typedef struct hotrow_lookup_request {
   hotrow_pooling pooling;
   uint32_t timeout_ms;      /* read from the first request of a call; 0: the client's */
 } hotrow_lookup_request;
-#define HOTROW_LOOKUP_REQUEST_INIT {sizeof(hotrow_lookup_request)}
+#define HOTROW_LOOKUP_REQUEST_INIT HOTROW_INIT(hotrow_lookup_request)
 
-/* Looks up several tables at once, one message per shard.
+/* Looks up several tables at once, one message per shard. A table may stand in one request of a call only: the keys of
+ * several features that share a table go into one request.
  *   HOTROW_ERR_INVALID, HOTROW_ERR_LIMIT */
 HOTROW_API hotrow_status hotrow_lookup(hotrow_client *client, const hotrow_lookup_request *requests,
                                        size_t request_count);
@@ -129,7 +130,7 @@ typedef struct hotrow_push_request {
   hotrow_pooling pooling;
   uint32_t reserved; /* 0 */
 } hotrow_push_request;
-#define HOTROW_PUSH_REQUEST_INIT {sizeof(hotrow_push_request)}
+#define HOTROW_PUSH_REQUEST_INIT HOTROW_INIT(hotrow_push_request)
 
 /* Adds gradients to the current step. Nothing is sent and no row changes before hotrow_step. Does not wait.
  *   HOTROW_ERR_INVALID (also: a gradient that is NaN or infinite; its key is named), HOTROW_ERR_LIMIT */
@@ -144,9 +145,8 @@ HOTROW_API hotrow_status hotrow_step_lookup(hotrow_client *client, const hotrow_
                                             size_t request_count);
 
 /* Asks the shards for the rows of a coming batch that the cache lacks, and does not wait; a later lookup finds them.
- * Only keys are read of the requests. Without a cache it does nothing. At most HOTROW_PREFETCH_MAX stay unanswered;
- * more are dropped, which costs time and nothing else. */
-#define HOTROW_PREFETCH_MAX 4u
+ * Only keys are read of the requests. Without a cache it does nothing. One prefetch at a time: a call while another is
+ * unanswered is dropped, which costs time and nothing else. */
 HOTROW_API hotrow_status hotrow_prefetch(hotrow_client *client, const hotrow_lookup_request *requests,
                                          size_t request_count);
 

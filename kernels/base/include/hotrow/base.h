@@ -12,6 +12,13 @@ extern "C" {
 
 #define HOTROW_API __attribute__((visibility("default")))
 
+/* Starts an option struct: its size is set, every other field is zero, which means its default. */
+#ifdef __cplusplus
+#define HOTROW_INIT(type) {sizeof(type)}
+#else
+#define HOTROW_INIT(type) {.struct_size = sizeof(type)}
+#endif
+
 #define HOTROW_VERSION_MAJOR 0
 #define HOTROW_VERSION_MINOR 1
 #define HOTROW_VERSION_PATCH 0
