@@ -198,11 +198,9 @@ HR_VECTORISED void hr_cpu_optimizer_apply(const hotrow_optimizer *optimizer, uin
   case HOTROW_ROWWISE_ADAGRAD:
     apply_rows(&update, HOTROW_ROWWISE_ADAGRAD);
     break;
-  case HOTROW_ADAM:
-    apply_rows(&update, HOTROW_ADAM);
-    break;
   default:
-    HOTROW_ASSERT(!"the optimizer is resolved");
+    HOTROW_ASSERT(optimizer->kind == HOTROW_ADAM);
+    apply_rows(&update, HOTROW_ADAM);
   }
 }
 
