@@ -139,9 +139,11 @@ static hotrow_status check_against_first(const char *path, manifest *first, mani
   for (size_t i = 0; i < first->header.table_count; i++) {
     const hr_table_desc *desc = &first->tables[i].desc;
     const hr_manifest_table *same = find_table(part, desc->name);
-    if (!same || !is_same_table(&same->desc, desc))
-      return hr_fail(HOTROW_ERR_CORRUPT, "%s: %s table %s otherwise than %s", path, same ? "describes" : "lacks",
-                     desc->name, first->path.text);
+    if (!same)
+      return hr_fail(HOTROW_ERR_CORRUPT, "%s: lacks table %s, which %s has", path, desc->name, first->path.text);
+    if (!is_same_table(&same->desc, desc))
+      return hr_fail(HOTROW_ERR_CORRUPT, "%s: describes table %s otherwise than %s", path, desc->name,
+                     first->path.text);
   }
   return HOTROW_OK;
 }

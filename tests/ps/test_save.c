@@ -283,7 +283,7 @@ static void flipped_bytes_of_rows_are_found(void)
   write_part("rows", 0, 2, 1);
   write_part("rows", 1, 2, 1);
   hr_rng rng = {hr_test_seed(4)};
-  for (int round = 0; round < 200; round++) {
+  for (size_t round = 0; round < 200; round++) {
     const char *part = round & 1 ? "shard-1-of-2" : "shard-0-of-2";
     char file[40], words[80];
     snprintf(file, sizeof file, "%s.rows", shapes[round / 2 % TABLES].name);
@@ -392,6 +392,18 @@ static void tables_must_be_described_alike(void)
   }
 }
 
+static void no_part_may_have_more_tables(void)
+{
+  write_part("more", 1, 2, 1);
+  shard s;
+  make_shard(&s, 0, 2, 1);
+  s.table_count--;
+  CHECK_OK(write_shard("more", 1, &s));
+  s.table_count++;
+  empty_shard(&s);
+  REFUSED("more", HOTROW_ERR_CORRUPT, "shard-1-of-2/MANIFEST: has 3 tables");
+}
+
 static size_t entry_count(const char *name)
 {
   hr_path path = file_of(name, "", "");
@@ -433,7 +445,7 @@ static void a_save_that_cannot_be_written_is_refused(void)
   empty_shard(&s);
 }
 
-/* Every file is cut off at a limit in turn, as a full disk would. */
+/* Files are cut off at a limit, as by a full disk. */
 static void a_full_disk_leaves_the_earlier_save_alone(void)
 {
   write_part("full", 0, 1, 1);
@@ -468,6 +480,7 @@ int main(void)
   RUN(what_is_missing_is_named);
   RUN(parts_that_do_not_belong_together_are_refused);
   RUN(tables_must_be_described_alike);
+  RUN(no_part_may_have_more_tables);
   RUN(every_byte_of_a_manifest_counts);
   RUN(a_forged_manifest_leads_nowhere);
   RUN(flipped_bytes_of_rows_are_found);

@@ -254,8 +254,16 @@ static void keys_that_collide_on_purpose_meet_a_limit(void)
   }
   CHECK_FAILS(status, HOTROW_ERR_LIMIT, "agree in 24 bits");
   CHECK(row_count(table) >= HR_SEGMENT_BUCKETS * HR_BUCKET_WAYS * 6 / 10);
-  uint64_t key = 77; /* others still find room */
-  CHECK_OK(hr_table_find_or_create(table, &key, 1, &row, &clock));
+  CHECK(hr_table_memory_bytes(table) < (size_t)256 << 20);
+  /* Others still find room, in segments whose depth is far below the directory's. */
+  uint64_t before = row_count(table);
+  for (uint64_t key = 0; key < 40000; key++)
+    CHECK_OK(hr_table_find_or_create(table, &key, 1, &row, &clock));
+  CHECK_EQ(row_count(table), before + 40000);
+  for (uint64_t key = 0; key < 40000; key++) {
+    hr_table_find(table, &key, 1, &row, &clock);
+    CHECK_EQ(row, before + key);
+  }
   hr_table_destroy(table);
 }
 
