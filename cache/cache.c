@@ -136,7 +136,7 @@ hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_ca
 {
   if (!options || !cache_p)
     return hr_fail(HOTROW_ERR_INVALID, "cache: options or cache_p is NULL");
-  hotrow_cache_options o;
+  hotrow_cache_options o = HOTROW_CACHE_OPTIONS_INIT;
   hotrow_optimizer optimizer;
   HOTROW_TRY(hr_options_copy(&o, sizeof o, options, options->struct_size, "hotrow_cache_options"));
   HOTROW_TRY(check_options(&o));

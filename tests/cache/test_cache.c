@@ -17,6 +17,12 @@
 #define BATCH 40
 #define PUSHES_MAX (SETS_MAX * WAYS + 2 * STAGING)
 
+/* Floats are compared as bytes: -0 is not 0 here, and a NaN is itself. */
+static bool same_bits(const void *a, const void *b, size_t size)
+{
+  return memcmp(a, b, size) == 0;
+}
+
 /* ---- the model: one row at a time, no pool, no chunks */
 
 typedef struct model_row {
@@ -253,8 +259,8 @@ static void insert_both(draw *d)
   const float *base = hotrow_cache_rows(cache, &stride);
   for (size_t i = 0; i < d->count && status == HOTROW_OK; i++)
     if (got[i] >= set_count * WAYS) {
-      CHECK(memcmp(base + got[i] * stride, d->values + i * DIM, DIM * sizeof(float)) == 0);
-      CHECK(memcmp(base + got[i] * stride + DIM, d->states + i * state_dim, state_dim * sizeof(float)) == 0);
+      CHECK(same_bits(base + got[i] * stride, d->values + i * DIM, DIM * sizeof(float)));
+      CHECK(same_bits(base + got[i] * stride + DIM, d->states + i * state_dim, state_dim * sizeof(float)));
     }
 }
 
@@ -285,8 +291,8 @@ static void take_both(void)
     const model_push *p = &pushes[i];
     CHECK(list.keys[i] == p->key && list.hashes[i] == p->hash);
     CHECK_EQ(list.steps[i], p->steps);
-    CHECK(memcmp(list.grads + i * DIM, p->grad, DIM * sizeof(float)) == 0);
-    CHECK(memcmp(square_dim ? list.squares + i * square_dim : p->squares, p->squares, square_dim * sizeof(float)) == 0);
+    CHECK(same_bits(list.grads + i * DIM, p->grad, DIM * sizeof(float)));
+    CHECK(same_bits(square_dim ? list.squares + i * square_dim : p->squares, p->squares, square_dim * sizeof(float)));
     for (size_t k = 0; k < KEYS; k++)
       steps_out[k] += all_keys[k] == p->key ? p->steps : 0;
   }
@@ -320,7 +326,7 @@ static void compare(void)
   for (size_t s = 0; s < set_count * WAYS; s++) {
     held_count += rows[s].held;
     CHECK(rows[s].pending <= options.push_bound);
-    CHECK_MSG(!rows[s].held || memcmp(base + s * stride, rows[s].row, (DIM + state_dim) * sizeof(float)) == 0,
+    CHECK_MSG(!rows[s].held || same_bits(base + s * stride, rows[s].row, (DIM + state_dim) * sizeof(float)),
               "row %zu differs from the model's", s);
   }
   hotrow_cache_stats got;
