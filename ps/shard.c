@@ -103,23 +103,17 @@ hr_table *hr_shard_table(const hr_shard *shard, size_t index)
 
 /* ---- replies ---- */
 
+static void address(hr_shard *shard, const hr_session *session)
+{
+  shard->reply.header.epoch = shard->options.epoch;
+  shard->reply.header.applied_seq = session ? session->applied_seq : 0;
+  shard->reply_to = session ? session->route : *shard->from;
+}
+
 void hr_reply_begin(hr_shard *shard, const hr_session *session, const hr_header *request)
 {
-  hr_message *reply = &shard->reply;
-  memset(&reply->header, 0, sizeof reply->header);
-  reply->header.op = request->op;
-  reply->header.flags = HR_FLAG_REPLY;
-  reply->header.request_id = request->request_id;
-  reply->header.session = request->session;
-  reply->header.epoch = shard->options.epoch;
-  reply->header.push_seq = request->push_seq;
-  reply->header.applied_seq = session ? session->applied_seq : 0;
-  reply->header.step = request->step;
-  reply->header.rank = request->rank;
-  reply->body = NULL;
-  reply->body_size = 0;
-  reply->section_count = 0;
-  shard->reply_to = session ? session->route : *shard->from;
+  hr_wire_reply(request, &shard->reply);
+  address(shard, session);
   shard->pool_used = 0;
 }
 
@@ -135,7 +129,6 @@ void *hr_reply_take(hr_shard *shard, size_t size_bytes)
 void hr_reply_send(hr_shard *shard)
 {
   size_t frame_count = 0;
-  shard->reply.header.section_count = shard->reply.section_count;
   hr_wire_encode(&shard->reply, shard->header_bytes, shard->section_bytes, shard->frames, &frame_count);
   shard->options.transport.send(shard->options.transport.context, &shard->reply_to, shard->frames, frame_count);
 }
@@ -148,20 +141,18 @@ void hr_reply_body(hr_shard *shard, const hr_session *session, const hr_header *
   hr_reply_send(shard);
 }
 
-void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header *request, hotrow_status status)
+void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status)
 {
-  HOTROW_ASSERT(status != HOTROW_OK);
-  hr_reply_begin(shard, session, request);
-  shard->reply.header.flags |= HR_FLAG_ERROR;
-  shard->reply.header.status = status;
+  hr_wire_reply_error(request, status, hotrow_last_error(), shard->text, &shard->reply);
+  address(shard, session);
   if (status == HOTROW_ERR_BUSY)
     shard->reply.header.retry_ms = HR_RETRY_MS;
-  shard->reply.body = hotrow_last_error();
-  shard->reply.body_size = strnlen(hotrow_last_error(), HR_WIRE_TEXT_BYTES_MAX);
+  if (status == HR_STATUS_GAP)
+    shard->reply.header.applied_seq = session->received_seq;
   hr_reply_send(shard);
 }
 
-static void count_refusal(hr_shard *shard, hotrow_status status)
+void hr_shard_count_refusal(hr_shard *shard, int32_t status)
 {
   hr_refusal reason = HR_REFUSED_REQUEST;
   switch (status) {
@@ -180,7 +171,11 @@ static void count_refusal(hr_shard *shard, hotrow_status status)
   case HOTROW_ERR_FENCED:
     reason = HR_REFUSED_SESSION;
     break;
+  case HR_STATUS_GAP:
+    reason = HR_REFUSED_GAP;
+    break;
   case HOTROW_ERR_BUSY:
+  case HOTROW_ERR_NO_MEMORY:
     reason = HR_REFUSED_BUSY;
     break;
   default:
@@ -189,9 +184,9 @@ static void count_refusal(hr_shard *shard, hotrow_status status)
   shard->counters.refused[reason]++;
 }
 
-void hr_reply_refuse(hr_shard *shard, const hr_session *session, const hr_header *request, hotrow_status status)
+void hr_reply_refuse(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status)
 {
-  count_refusal(shard, status);
+  hr_shard_count_refusal(shard, status);
   hr_reply_error(shard, session, request, status);
 }
 
@@ -202,21 +197,20 @@ void hr_shard_count_refused(hr_shard *shard)
 
 /* ---- requests ---- */
 
+/* What could not be decoded is answered if its header says who asks, but never a reply: two shards must not talk. */
 static void refuse_undecoded(hr_shard *shard, const hr_header *header, hotrow_status status)
 {
-  bool is_request = header->magic == HR_WIRE_MAGIC && !(header->flags & HR_FLAG_REPLY);
-  bool is_answerable = is_request && header->op >= HR_OP_HELLO && header->op < HR_OP_COUNT;
-  if (is_answerable)
+  if (header->magic == HR_WIRE_MAGIC && !(header->flags & HR_FLAG_REPLY))
     hr_reply_refuse(shard, NULL, header, status);
   else
-    count_refusal(shard, status);
+    hr_shard_count_refusal(shard, status);
 }
 
 static hotrow_status greet(hr_shard *shard, const hr_message *message)
 {
   hr_hello hello;
   hr_session *session;
-  HOTROW_TRY(hr_admin_body(message, &hello, sizeof hello));
+  memcpy(&hello, message->body, sizeof hello);
   HOTROW_TRY(hr_session_hello(shard, &message->header, &hello, &session));
   hr_hello_reply reply = {
       .epoch = shard->options.epoch,

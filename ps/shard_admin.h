@@ -15,9 +15,6 @@ hotrow_status hr_admin_stats(hr_shard *shard, hr_session *session, const hr_mess
 hotrow_status hr_admin_save(hr_shard *shard, hr_session *session, const hr_message *message);
 hotrow_status hr_admin_bye(hr_shard *shard, hr_session *session, const hr_message *message);
 
-/* Copies a body of a fixed size. HOTROW_ERR_PROTOCOL if it has another */
-hotrow_status hr_admin_body(const hr_message *message, void *body_p, size_t size);
-
 /* Forgets the blobs of a job; only those that `owner` put unless it is NULL. */
 void hr_blobs_drop(hr_shard *shard, uint64_t job, const hr_session_id *owner);
 

@@ -1,5 +1,6 @@
 #include "shard_data.h"
 
+#include <float.h>
 #include <string.h>
 
 #include <hr/assert.h>
@@ -22,13 +23,13 @@ static hotrow_status check_section(const hr_shard *shard, const hr_section *sect
   if (section->extra_dim != square_dim)
     return hr_fail(HOTROW_ERR_INVALID, "push of %u squares a row to table %s, which takes %u", section->extra_dim,
                    desc->name, square_dim);
-  const hotrow_kernels *kernels = shard->options.kernels;
-  size_t bad = kernels->find_nonfinite(section->grads, section->key_count, section->dim, NULL);
-  if (bad == section->key_count && section->squares)
-    bad = kernels->find_nonfinite(section->squares, section->key_count, square_dim, NULL);
+  size_t bad = shard->options.kernels->find_nonfinite(section->grads, section->key_count, section->dim, NULL);
+  for (size_t i = 0; i < (size_t)section->key_count * square_dim && bad == section->key_count; i++)
+    if (!(section->squares[i] >= 0.0f && section->squares[i] <= FLT_MAX))
+      bad = i / square_dim;
   if (bad < section->key_count)
-    return hr_fail(HOTROW_ERR_INVALID, "the gradient of key %llu of table %s is not finite",
-                   (unsigned long long)section->keys[bad], desc->name);
+    return hr_fail(HOTROW_ERR_INVALID, "push to table %s, key %llu: its gradient or sum of squares is not finite",
+                   desc->name, (unsigned long long)section->keys[bad]);
   return HOTROW_OK;
 }
 
@@ -39,13 +40,14 @@ hotrow_status hr_data_check_push(const hr_shard *shard, const hr_section *sectio
   return HOTROW_OK;
 }
 
-/* Every section has been checked, so a message is all or nothing but for one case: when a table is full or memory ran
- * out, the sections before stay applied. The refusal is recorded as the outcome, so no repeat applies them again. */
+/* When all sections have been checked a message is all or nothing but for one case: a table is full or memory ran out,
+ * and the sections before stay applied. The refusal is recorded as the outcome, so that no repeat applies them again. */
 hotrow_status hr_data_apply_push(hr_shard *shard, const hr_section *sections, size_t section_count)
 {
   for (size_t i = 0; i < section_count; i++) {
-    HOTROW_ASSERT(sections[i].table < shard->table_count);
-    HOTROW_TRY(hr_table_push(shard->tables[sections[i].table], &sections[i]));
+    hr_table *table;
+    HOTROW_TRY(hr_shard_find_table(shard, sections[i].table, &table));
+    HOTROW_TRY(hr_table_push(table, &sections[i]));
     shard->counters.rows_pushed += sections[i].key_count;
   }
   return HOTROW_OK;
@@ -61,11 +63,16 @@ static size_t push_section_count(const hr_message *message)
 
 static void say_gap(hr_shard *shard, const hr_session *session, const hr_header *header)
 {
-  shard->counters.refused[HR_REFUSED_GAP]++;
-  hr_reply_begin(shard, session, header);
-  shard->reply.header.status = HR_STATUS_GAP;
-  shard->reply.header.applied_seq = session->received_seq;
-  hr_reply_send(shard);
+  hr_fail(HOTROW_ERR_PROTOCOL, "push %llu is named and push %llu is the last that came: send those after it again",
+          (unsigned long long)header->push_seq, (unsigned long long)session->received_seq);
+  hr_reply_refuse(shard, session, header, HR_STATUS_GAP);
+}
+
+/* A request that cannot be kept until its step is as good as lost: the client sends it again. */
+static void drop_for_now(hr_shard *shard, hotrow_status status)
+{
+  HOTROW_ASSERT(status == HOTROW_ERR_BUSY || status == HOTROW_ERR_NO_MEMORY);
+  hr_shard_count_refusal(shard, status);
 }
 
 /* A push that is here again: true if it has its outcome. The answer goes to this repeat, now or when there is one. */
@@ -83,44 +90,46 @@ static bool repeat_push(hr_shard *shard, hr_session *session, const hr_header *h
   return true;
 }
 
-static hotrow_status take_new_push(hr_shard *shard, hr_session *session, hr_message *message)
+static bool take_new_push(hr_shard *shard, hr_session *session, hr_message *message)
 {
   const hr_header *header = &message->header;
   size_t count = push_section_count(message);
-  if (header->push_seq - session->applied_seq > HR_PUSH_WINDOW)
-    return hr_fail(HOTROW_ERR_PROTOCOL, "push %llu: %u before it have no answer yet, and a client stops there",
-                   (unsigned long long)header->push_seq, HR_PUSH_WINDOW);
+  if (header->push_seq - session->applied_seq > HR_PUSH_WINDOW) {
+    hr_fail(HOTROW_ERR_PROTOCOL, "push %llu: the %u before it wait for their steps, and no client may be further ahead",
+            (unsigned long long)header->push_seq, HR_PUSH_WINDOW);
+    hr_reply_refuse(shard, session, header, HOTROW_ERR_PROTOCOL);
+    return false;
+  }
+  hotrow_status status = HOTROW_OK;
   if (header->flags & HR_FLAG_SYNC) {
-    HOTROW_TRY(hr_job_push(shard, session, header, message->sections, count));
+    status = hr_job_push(shard, session, header, message->sections, count);
+    if (status != HOTROW_OK) {
+      drop_for_now(shard, status);
+      return false;
+    }
   } else {
     hr_session_take_push(session, header);
-    hotrow_status status = hr_data_check_push(shard, message->sections, count);
+    if (count > 1) /* a single section is all or nothing by itself */
+      status = hr_data_check_push(shard, message->sections, count);
     if (status == HOTROW_OK)
       status = hr_data_apply_push(shard, message->sections, count);
     hr_session_finish_push(shard, session, header->push_seq, status);
   }
   shard->counters.pushes++;
-  return HOTROW_OK;
+  return true;
 }
 
 /* The push part of a message. True if the push is taken, now or before, and its outcome is known or will be. */
 static bool take_push(hr_shard *shard, hr_session *session, hr_message *message)
 {
   const hr_header *header = &message->header;
-  hotrow_status status = HOTROW_OK;
-  if (header->push_seq == 0)
-    status = hr_fail(HOTROW_ERR_PROTOCOL, "push 0: pushes are numbered from 1");
-  else if (header->push_seq <= session->received_seq)
+  HOTROW_ASSERT(header->push_seq > 0);
+  if (header->push_seq <= session->received_seq)
     return repeat_push(shard, session, header);
-  else if (header->push_seq == session->received_seq + 1)
-    status = take_new_push(shard, session, message);
-  else {
-    say_gap(shard, session, header);
-    return false;
-  }
-  if (status != HOTROW_OK)
-    hr_reply_refuse(shard, session, header, status);
-  return status == HOTROW_OK;
+  if (header->push_seq == session->received_seq + 1)
+    return take_new_push(shard, session, message);
+  say_gap(shard, session, header);
+  return false;
 }
 
 void hr_data_push(hr_shard *shard, hr_session *session, hr_message *message)
@@ -138,8 +147,9 @@ static void select_rows(hr_shard *shard, const hr_section *asked, uint32_t *inde
   uint32_t stale_count = 0, unseen_max = 0;
   uint64_t unseen_sum = 0;
   for (uint32_t i = 0; i < asked->held_count; i++) {
-    /* Clocks wrap, and a client may be ahead by its own pushes that wait for their step: the difference is signed. */
-    int32_t unseen = (int32_t)(clocks[i] - asked->seen[i]);
+    /* Clocks wrap, and a client may be ahead by its own pushes that wait for their step: the difference is signed.
+     * A row that is not there has had no updates. */
+    int32_t unseen = rows[i] == HR_ROW_NONE ? 0 : (int32_t)(clocks[i] - asked->seen[i]);
     if (unseen > 0 && (uint32_t)unseen > asked->bound) {
       rows[stale_count] = rows[i];
       clocks[stale_count] = clocks[i];
@@ -191,7 +201,7 @@ static void fill_reply(hr_shard *shard, const hr_table *table, const hr_section 
 {
   const hotrow_kernels *kernels = shard->options.kernels;
   size_t stride;
-  const float *base = hr_table_rows((hr_table *)table, &stride);
+  const float *base = hr_table_rows(table, &stride);
   size_t count = reply->row_count;
   uint32_t *clocks = hr_reply_take(shard, count * sizeof *clocks);
   memcpy(clocks, shard->clocks, count * sizeof *clocks);
@@ -213,8 +223,8 @@ static void fill_reply(hr_shard *shard, const hr_table *table, const hr_section 
     fill_default_rows(table, asked, reply, values, states);
 }
 
-/* Appends the answer to one pull section; *size_p is the size of the reply so far. */
-static hotrow_status answer_section(hr_shard *shard, const hr_section *asked, bool find_only, size_t *size_p)
+/* Appends the answer to one pull section. hr_wire_decode has seen to it that the largest reply there is room for. */
+static hotrow_status answer_section(hr_shard *shard, const hr_section *asked, bool find_only)
 {
   hr_table *table;
   HOTROW_TRY(hr_shard_find_table(shard, asked->table, &table));
@@ -238,17 +248,9 @@ static hotrow_status answer_section(hr_shard *shard, const hr_section *asked, bo
       .extra_dim = want_state ? hr_optimizer_state_dim(desc->optimizer.kind, desc->dim) : 0,
       .bound = asked->held_count,
   };
-  size_t index_bytes = asked->held_count * sizeof(uint32_t);
-  if (*size_p + index_bytes > HR_WIRE_MESSAGE_BYTES_MAX)
-    return hr_fail(HOTROW_ERR_LIMIT, "the reply would exceed %zu bytes", HR_WIRE_MESSAGE_BYTES_MAX);
-  uint32_t *index = hr_reply_take(shard, index_bytes);
+  uint32_t *index = hr_reply_take(shard, asked->held_count * sizeof *index);
   select_rows(shard, asked, index, reply);
   reply->index = index;
-  size_t row_bytes = sizeof(uint32_t) + ((size_t)reply->dim + reply->extra_dim) * sizeof(float);
-  *size_p += index_bytes + reply->row_count * row_bytes + asked->key_count / 8u + 1u;
-  if (*size_p > HR_WIRE_MESSAGE_BYTES_MAX)
-    return hr_fail(HOTROW_ERR_LIMIT, "a reply of %zu bytes at section %u of table %s: the limit is %zu", *size_p,
-                   shard->reply.section_count - 1u, desc->name, HR_WIRE_MESSAGE_BYTES_MAX);
   fill_reply(shard, table, asked, reply);
   return HOTROW_OK;
 }
@@ -257,10 +259,9 @@ void hr_data_answer_pull(hr_shard *shard, hr_session *session, const hr_header *
                          size_t section_count)
 {
   bool find_only = (header->flags & HR_FLAG_READ_ONLY) || session->hello.role == HR_ROLE_READER;
-  size_t size = HR_WIRE_HEADER_BYTES + section_count * HR_WIRE_SECTION_BYTES;
   hr_reply_begin(shard, session, header);
   for (size_t i = 0; i < section_count; i++) {
-    hotrow_status status = answer_section(shard, &sections[i], find_only, &size);
+    hotrow_status status = answer_section(shard, &sections[i], find_only);
     if (status != HOTROW_OK) {
       hr_reply_refuse(shard, session, header, status);
       return;
@@ -280,7 +281,7 @@ static void pull_or_hold(hr_shard *shard, hr_session *session, const hr_header *
   }
   hotrow_status status = hr_job_hold_pull(shard, session, header, sections, section_count);
   if (status != HOTROW_OK)
-    hr_reply_refuse(shard, session, header, status);
+    drop_for_now(shard, status);
 }
 
 void hr_data_pull(hr_shard *shard, hr_session *session, hr_message *message)

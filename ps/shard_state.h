@@ -20,7 +20,7 @@ typedef enum hr_refusal {
   HR_REFUSED_EPOCH,
   HR_REFUSED_SESSION,
   HR_REFUSED_GAP,
-  HR_REFUSED_BUSY,
+  HR_REFUSED_BUSY, /* no room to keep it until its step: dropped without an answer, the client sends it again */
   HR_REFUSED_REQUEST, /* understood, and not possible: no such table, a gradient that is not finite, ... */
   HR_REFUSED_COUNT
 } hr_refusal;
@@ -66,6 +66,7 @@ struct hr_shard {
   uint8_t header_bytes[HR_WIRE_HEADER_BYTES];
   uint8_t section_bytes[HR_WIRE_SECTIONS_MAX * HR_WIRE_SECTION_BYTES];
   hr_frame frames[HR_WIRE_FRAMES_MAX];
+  char text[HR_WIRE_TEXT_BYTES_MAX];
 };
 
 /* Begins a reply to `request`; it goes to the session's latest route, or, without a session, to where the message in
@@ -76,10 +77,11 @@ void *hr_reply_take(hr_shard *shard, size_t size_bytes);
 void hr_reply_send(hr_shard *shard);
 /* A whole reply: OK with a body (size 0: none). */
 void hr_reply_body(hr_shard *shard, const hr_session *session, const hr_header *request, const void *body, size_t size);
-/* A whole reply: `status` and this thread's last sentence. */
-void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header *request, hotrow_status status);
+/* A whole reply: `status` (or HR_STATUS_GAP) and this thread's last sentence. */
+void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status);
 /* The same, and counted by its reason. */
-void hr_reply_refuse(hr_shard *shard, const hr_session *session, const hr_header *request, hotrow_status status);
+void hr_reply_refuse(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status);
+void hr_shard_count_refusal(hr_shard *shard, int32_t status);
 
 /* The table with this id. HOTROW_ERR_NOT_FOUND */
 hotrow_status hr_shard_find_table(const hr_shard *shard, uint32_t id, hr_table **table_p);
