@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <hr/assert.h>
 #include <hr/memory.h>
 
 #include "train_state.h"
@@ -19,27 +20,27 @@ static int key_compare(const void *a_p, const void *b_p)
  * creates some early), what they hold does not. */
 static hotrow_status collect_keys(hr_trainer *trainer, uint64_t **keys_p, size_t *count_p)
 {
-  hr_dataset *dataset = trainer->splits[HR_TRAIN];
-  const size_t capacity = hr_mul((size_t)hr_dataset_get_info(dataset)->sample_count, trainer->shape.field_count);
-  hr_batch *batch = &trainer->spare;
+  hr_dataset *data = trainer->ranks[0].data;
+  const hr_dataset_info *info = hr_dataset_get_info(data);
+  const size_t capacity = hr_mul((size_t)info->sample_count, info->field_count);
   void *memory;
   HOTROW_TRY(hr_alloc(capacity, sizeof(uint64_t), "keys to dump", &memory));
   uint64_t *keys = memory;
   size_t count = 0, unique = 0;
-  hotrow_status status = hr_dataset_rewind(dataset, 0);
-  while (status == HOTROW_OK && (status = hr_dataset_read(dataset, batch)) == HOTROW_OK && batch->count > 0) {
-    const size_t key_count = batch->count * trainer->shape.field_count;
-    if (key_count > capacity - count) {
-      status = hr_fail(HOTROW_ERR_CORRUPT, "the training split has more samples than announced");
-      break;
-    }
-    memcpy(keys + count, batch->keys, key_count * sizeof *keys);
+  hr_batch batch;
+  hotrow_status status = hr_batch_init(&batch, info, trainer->shape.batch_capacity);
+  if (status != HOTROW_OK)
+    goto free_keys;
+  status = hr_dataset_rewind(data, 0);
+  while (status == HOTROW_OK && (status = hr_dataset_read(data, &batch)) == HOTROW_OK && batch.count > 0) {
+    const size_t key_count = batch.count * info->field_count;
+    HOTROW_ASSERT(key_count <= capacity - count);
+    memcpy(keys + count, batch.keys, key_count * sizeof *keys);
     count += key_count;
   }
-  if (status != HOTROW_OK) {
-    free(keys);
-    return status;
-  }
+  hr_batch_fini(&batch);
+  if (status != HOTROW_OK)
+    goto free_keys;
   qsort(keys, count, sizeof *keys, key_compare);
   for (size_t i = 0; i < count; i++)
     if (i == 0 || keys[i] != keys[i - 1])
@@ -47,6 +48,9 @@ static hotrow_status collect_keys(hr_trainer *trainer, uint64_t **keys_p, size_t
   *keys_p = keys;
   *count_p = unique;
   return HOTROW_OK;
+free_keys:
+  free(keys);
+  return status;
 }
 
 static hotrow_status dump_rows(hr_trainer *trainer, const uint64_t *keys, size_t count, FILE *file)
@@ -56,11 +60,11 @@ static hotrow_status dump_rows(hr_trainer *trainer, const uint64_t *keys, size_t
   float *rows = trainer->ranks[0].rows;
   for (size_t first = 0; first < count; first += at_once) {
     hotrow_lookup_request request = HOTROW_LOOKUP_REQUEST_INIT;
-    request.table = trainer->reader_table;
+    request.table = trainer->viewer_table;
     request.keys = keys + first;
     request.key_count = count - first < at_once ? count - first : at_once;
     request.out = rows;
-    HOTROW_TRY(hotrow_lookup(trainer->reader, &request, 1));
+    HOTROW_TRY(hotrow_lookup(trainer->viewer, &request, 1));
     for (size_t i = 0; i < request.key_count; i++) {
       fwrite(&keys[first + i], sizeof *keys, 1, file);
       fwrite(rows + i * row_dim, sizeof *rows, row_dim, file);

@@ -125,7 +125,7 @@ hotrow_status hr_report(hr_trainer *trainer)
   if (trainer->ranks[0].rank != 0)
     return HOTROW_OK;
   const hr_train_options *options = &trainer->options;
-  const hr_dataset_info *info = hr_dataset_get_info(trainer->splits[HR_TRAIN]);
+  const hr_dataset_info *info = hr_dataset_get_info(trainer->test_data);
   const uint64_t samples = trainer->step * options->workers * options->batch;
   const double seconds = (double)trainer->train_ns / 1e9;
 #define LINE_WHOLE(name, value)                                                                                        \

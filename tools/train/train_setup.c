@@ -23,25 +23,6 @@ static hotrow_status alloc_floats(size_t a, size_t b, const char *what, float **
   return HOTROW_OK;
 }
 
-static hotrow_status batch_init(hr_batch *batch, const hr_model_shape *shape)
-{
-  void *keys;
-  HOTROW_TRY(
-      hr_alloc(hr_mul(shape->batch_capacity, shape->field_count), sizeof *batch->keys, "keys of a batch", &keys));
-  batch->keys = keys;
-  HOTROW_TRY(alloc_floats(shape->batch_capacity, shape->numeric_count, "values of a batch", &batch->numeric));
-  HOTROW_TRY(alloc_floats(shape->batch_capacity, 1, "labels of a batch", &batch->labels));
-  batch->capacity = shape->batch_capacity;
-  return HOTROW_OK;
-}
-
-static void batch_fini(hr_batch *batch)
-{
-  free(batch->keys);
-  free(batch->numeric);
-  free(batch->labels);
-}
-
 static hotrow_status parse_hidden(const char *text, hr_model_shape *shape)
 {
   const char *rest = text;
@@ -59,21 +40,18 @@ static hotrow_status parse_hidden(const char *text, hr_model_shape *shape)
   return HOTROW_OK;
 }
 
-static hotrow_status open_data(hr_trainer *trainer)
+static hotrow_status open_split(const hr_trainer *trainer, hr_split split, hr_dataset **data_p)
 {
-  for (hr_split split = HR_TRAIN; split <= HR_TEST; split++) {
-    const hr_dataset_options options = {.path = trainer->options.data,
-                                        .seed = trainer->options.seed,
-                                        .sample_count = trainer->options.data == NULL ? trainer->options.samples : 0,
-                                        .split = split};
-    HOTROW_TRY(hr_dataset_open(&options, &trainer->splits[split]));
-  }
-  return HOTROW_OK;
+  const hr_dataset_options options = {.path = trainer->options.data,
+                                      .seed = trainer->options.seed,
+                                      .sample_count = trainer->options.data == NULL ? trainer->options.samples : 0,
+                                      .split = split};
+  return hr_dataset_open(&options, data_p);
 }
 
 static hotrow_status make_shape(hr_trainer *trainer)
 {
-  const hr_dataset_info *info = hr_dataset_get_info(trainer->splits[HR_TRAIN]);
+  const hr_dataset_info *info = hr_dataset_get_info(trainer->valid_data);
   hr_train_apply_preset(&trainer->options, info->name);
   const hr_train_options *options = &trainer->options;
   trainer->shape = (hr_model_shape){.field_count = info->field_count,
@@ -86,9 +64,6 @@ static hotrow_status make_shape(hr_trainer *trainer)
   if ((uint64_t)options->batch * info->field_count > HOTROW_LOOKUP_KEYS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "batch %u of %u fields: at most %u keys in one lookup", options->batch,
                    info->field_count, HOTROW_LOOKUP_KEYS_MAX);
-  if (info->sample_count < (uint64_t)options->batch * options->workers)
-    return hr_fail(HOTROW_ERR_INVALID, "%llu training samples do not fill one batch of %u for each of %u workers",
-                   (unsigned long long)info->sample_count, options->batch, options->workers);
   return HOTROW_OK;
 }
 
@@ -128,24 +103,23 @@ static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
   table.push_bound = options->push_bound;
   HOTROW_TRY(hotrow_table_create(rank->client, &table, &rank->table));
 
-  HOTROW_TRY(batch_init(&rank->batches[0], shape));
-  HOTROW_TRY(batch_init(&rank->batches[1], shape));
+  HOTROW_TRY(open_split(trainer, HR_TRAIN, &rank->data));
   HOTROW_TRY(
       alloc_floats(shape->batch_capacity * shape->field_count, hr_row_dim(shape), "rows of a batch", &rank->rows));
   return alloc_floats(trainer->param_count + 1, 1, "dense gradients", &rank->sums);
 }
 
-static hotrow_status open_reader(hr_trainer *trainer)
+static hotrow_status open_viewer(hr_trainer *trainer)
 {
   hotrow_client_options client_options = HOTROW_CLIENT_OPTIONS_INIT;
   client_options.shards = trainer->options.shards;
   client_options.job = trainer->options.job;
   client_options.timeout_ms = trainer->options.timeout_ms;
   client_options.read_only = 1;
-  HOTROW_TRY(hotrow_client_open(&client_options, &trainer->reader));
+  HOTROW_TRY(hotrow_client_open(&client_options, &trainer->viewer));
   hotrow_table_options table = HOTROW_TABLE_OPTIONS_INIT;
   table.name = TABLE_NAME;
-  return hotrow_table_open(trainer->reader, &table, &trainer->reader_table);
+  return hotrow_table_open(trainer->viewer, &table, &trainer->viewer_table);
 }
 
 static hotrow_status open_ranks(hr_trainer *trainer)
@@ -160,7 +134,7 @@ static hotrow_status open_ranks(hr_trainer *trainer)
     trainer->ranks[i].rank = is_all ? i : options->rank;
     HOTROW_TRY(open_rank(trainer, &trainer->ranks[i]));
   }
-  HOTROW_TRY(open_reader(trainer));
+  HOTROW_TRY(open_viewer(trainer));
   if (is_all)
     return HOTROW_OK;
   hotrow_comm_options comm_options = HOTROW_COMM_OPTIONS_INIT;
@@ -194,10 +168,10 @@ hotrow_status hr_trainer_open(hr_trainer *trainer)
   /* One thread: the ranks are the parallelism, and sums that do not depend on the machine's core count. */
   openblas_set_num_threads(1);
   trainer->model = hr_model_find(hr_model_names[trainer->options.model]);
-  HOTROW_TRY(open_data(trainer));
+  HOTROW_TRY(open_split(trainer, HR_VALID, &trainer->valid_data));
+  HOTROW_TRY(open_split(trainer, HR_TEST, &trainer->test_data));
   HOTROW_TRY(make_shape(trainer));
   trainer->param_count = trainer->model->param_count(&trainer->shape);
-  HOTROW_TRY(batch_init(&trainer->spare, &trainer->shape));
   HOTROW_TRY(open_model(trainer));
   return open_ranks(trainer);
 }
@@ -205,24 +179,26 @@ hotrow_status hr_trainer_open(hr_trainer *trainer)
 void hr_trainer_close(hr_trainer *trainer)
 {
   hotrow_comm_close(trainer->comm);
-  hotrow_client_close(trainer->reader);
+  hotrow_client_close(trainer->viewer);
   for (uint32_t i = 0; i < trainer->rank_count; i++) {
     hr_train_rank *rank = &trainer->ranks[i];
     hotrow_client_close(rank->client);
-    batch_fini(&rank->batches[0]);
-    batch_fini(&rank->batches[1]);
+    if (rank->reader != NULL)
+      hr_reader_close(rank->reader);
+    if (rank->data != NULL)
+      hr_dataset_close(rank->data);
     free(rank->rows);
     free(rank->sums);
   }
   free(trainer->ranks);
-  batch_fini(&trainer->spare);
   hr_dense_adam_fini(&trainer->adam);
   free(trainer->params);
   free(trainer->pass.work);
   free(trainer->pass.logits);
   free(trainer->pass.row_grads);
   free(trainer->logit_grads);
-  for (hr_split split = HR_TRAIN; split <= HR_TEST; split++)
-    if (trainer->splits[split] != NULL)
-      hr_dataset_close(trainer->splits[split]);
+  if (trainer->valid_data != NULL)
+    hr_dataset_close(trainer->valid_data);
+  if (trainer->test_data != NULL)
+    hr_dataset_close(trainer->test_data);
 }

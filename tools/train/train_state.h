@@ -9,6 +9,7 @@
 #include "dataset.h"
 #include "dense_adam.h"
 #include "model.h"
+#include "reader.h"
 #include "trainer.h"
 
 /* One rank that this process is. */
@@ -16,7 +17,9 @@ typedef struct hr_train_rank {
   uint32_t rank;
   hotrow_client *client; /* owned */
   hotrow_table *table;   /* belongs to client */
-  hr_batch batches[2];   /* owned: of step s in [s % 2], with look-ahead of one */
+  hr_dataset *data;      /* owned: the training split */
+  hr_reader *reader;     /* owned: reads this rank's share of an epoch ahead; NULL between epochs */
+  const hr_batch *batch; /* of this step: belongs to reader */
   float *rows;           /* owned: [batch][field_count][row_dim] */
   float *sums;           /* owned: [param_count + 1]: gradients of the dense parameters, then the loss; all-reduced */
 } hr_train_rank;
@@ -31,14 +34,14 @@ typedef struct hr_trainer {
   const hr_model *model;
   hr_model_shape shape;
   size_t param_count;
-  hr_dataset *splits[3]; /* owned, by hr_split */
-  hr_batch spare;        /* owned: batches of other ranks end here */
+  hr_dataset *valid_data; /* owned */
+  hr_dataset *test_data;  /* owned */
 
   hr_train_rank *ranks; /* owned: this process's ranks: one, or all of them in order */
   uint32_t rank_count;
   hotrow_comm *comm;     /* owned; NULL if this process is all ranks */
-  hotrow_client *reader; /* owned: read-only, for evaluation and dump */
-  hotrow_table *reader_table;
+  hotrow_client *viewer; /* owned: read-only, without a cache, for evaluation and dump */
+  hotrow_table *viewer_table;
 
   float *params; /* owned: the same on every rank after every step, so the ranks of one process share them */
   hr_dense_adam adam;
@@ -65,20 +68,18 @@ void hr_trainer_close(hr_trainer *trainer);
 /* Fills in what options leave to the preset of the data set. */
 void hr_train_apply_preset(hr_train_options *options, const char *data_name);
 
-/* Reads the next global batch of a split: each rank's part to its batches[slot]. *full_p: no part is incomplete. */
-hotrow_status hr_trainer_read(hr_trainer *trainer, hr_split split, size_t slot, bool *full_p);
-
 /* values[count] of this process becomes the sum over all processes. */
 hotrow_status hr_trainer_allreduce(hr_trainer *trainer, float *values, size_t count);
 
 /* Flushes all ranks of the job and returns when all have done so. */
 hotrow_status hr_trainer_flush(hr_trainer *trainer);
 
-/* Asks for the rows of one batch, into the rank's rows. */
-hotrow_lookup_request hr_trainer_request(const hr_trainer *trainer, const hr_train_rank *rank, const hr_batch *batch);
+/* The rows of a batch's keys, to be written to rows. */
+hotrow_lookup_request hr_trainer_request(const hr_trainer *trainer, hotrow_table *table, const hr_batch *batch,
+                                         float *rows);
 
-/* Scores a split with the parameters as they are. */
-hotrow_status hr_evaluate(hr_trainer *trainer, hr_split split, hr_score *score_p);
+/* Scores held-out data with the parameters as they are. */
+hotrow_status hr_evaluate(hr_trainer *trainer, hr_dataset *data, hr_score *score_p);
 
 /* Writes the dense parameters and the rows of all keys of the training split. */
 hotrow_status hr_dump(hr_trainer *trainer, const char *path);

@@ -13,11 +13,13 @@
 #include "report.h"
 #include "train_state.h"
 
-static hotrow_status lookup_all(hr_trainer *trainer, size_t slot)
+#define READ_AHEAD 4u /* batches in memory: the one in use, the one that is prefetched, and two for the reader */
+
+static hotrow_status lookup_all(hr_trainer *trainer)
 {
   for (uint32_t i = 0; i < trainer->rank_count; i++) {
     hr_train_rank *rank = &trainer->ranks[i];
-    const hotrow_lookup_request request = hr_trainer_request(trainer, rank, &rank->batches[slot]);
+    const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, rank->batch, rank->rows);
     HOTROW_TRY(hotrow_lookup(rank->client, &request, 1));
   }
   return HOTROW_OK;
@@ -44,9 +46,9 @@ static void add_l2(hr_trainer *trainer, const float *rows, size_t count)
       trainer->pass.row_grads[i] += scale * rows[i];
 }
 
-static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank, size_t slot)
+static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
 {
-  const hr_batch *batch = &rank->batches[slot];
+  const hr_batch *batch = rank->batch;
   const size_t key_count = batch->count * trainer->shape.field_count;
   const uint64_t step_key = hr_random_at(hr_random_at(trainer->options.seed, 1), trainer->step);
   hr_pass *pass = &trainer->pass;
@@ -70,11 +72,15 @@ static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank, 
   return hotrow_step(rank->client, 0);
 }
 
-static hotrow_status prefetch_all(hr_trainer *trainer, size_t slot)
+/* What is not read yet is not prefetched: that costs time and changes no value. */
+static hotrow_status prefetch_all(hr_trainer *trainer)
 {
   for (uint32_t i = 0; i < trainer->rank_count; i++) {
     hr_train_rank *rank = &trainer->ranks[i];
-    const hotrow_lookup_request request = hr_trainer_request(trainer, rank, &rank->batches[slot]);
+    const hr_batch *next = hr_reader_peek(rank->reader, 1);
+    if (next == NULL)
+      continue;
+    const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, next, rank->rows);
     HOTROW_TRY(hotrow_prefetch(rank->client, &request, 1));
   }
   return HOTROW_OK;
@@ -91,14 +97,15 @@ static hotrow_status sum_dense(hr_trainer *trainer)
   return HOTROW_OK;
 }
 
-/* One step on the batches in `slot`; next_full: those of the next step are in the other slot. */
-static hotrow_status train_step(hr_trainer *trainer, size_t slot, bool next_full)
+static hotrow_status train_step(hr_trainer *trainer)
 {
-  HOTROW_TRY(lookup_all(trainer, slot));
   for (uint32_t i = 0; i < trainer->rank_count; i++)
-    HOTROW_TRY(compute_and_push(trainer, &trainer->ranks[i], slot));
-  if (next_full && trainer->options.prefetch)
-    HOTROW_TRY(prefetch_all(trainer, 1 - slot));
+    HOTROW_TRY(hr_reader_next(trainer->ranks[i].reader, &trainer->ranks[i].batch));
+  HOTROW_TRY(lookup_all(trainer));
+  for (uint32_t i = 0; i < trainer->rank_count; i++)
+    HOTROW_TRY(compute_and_push(trainer, &trainer->ranks[i]));
+  if (trainer->options.prefetch)
+    HOTROW_TRY(prefetch_all(trainer));
   HOTROW_TRY(sum_dense(trainer));
   const float *sums = trainer->ranks[0].sums;
   hr_dense_adam_update(&trainer->adam, trainer->options.dense_lr, sums, trainer->params);
@@ -113,8 +120,8 @@ static hotrow_status evaluate(hr_trainer *trainer, hr_progress *progress)
 {
   hr_score valid, test;
   HOTROW_TRY(hr_trainer_flush(trainer));
-  HOTROW_TRY(hr_evaluate(trainer, HR_VALID, &valid));
-  HOTROW_TRY(hr_evaluate(trainer, HR_TEST, &test));
+  HOTROW_TRY(hr_evaluate(trainer, trainer->valid_data, &valid));
+  HOTROW_TRY(hr_evaluate(trainer, trainer->test_data, &test));
   trainer->worse_count++;
   if (trainer->evaluation_count++ == 0 || valid.auc > trainer->valid.auc) {
     trainer->valid = valid;
@@ -127,10 +134,10 @@ static hotrow_status evaluate(hr_trainer *trainer, hr_progress *progress)
   return HOTROW_OK;
 }
 
-/* Is a point of evaluation reached when `done` of an epoch's `total` steps are done? The last step always is one. */
+/* Is a point of evaluation reached when `done` of an epoch's `total` steps are done? The last step is one. */
 static bool is_evaluation_due(uint64_t done, uint64_t total, uint32_t evaluations)
 {
-  return done == total || done * evaluations / total != (done - 1) * evaluations / total;
+  return done * evaluations / total != (done - 1) * evaluations / total;
 }
 
 static bool is_over(const hr_trainer *trainer)
@@ -140,26 +147,48 @@ static bool is_over(const hr_trainer *trainer)
          (options->patience > 0 && trainer->worse_count >= options->patience);
 }
 
+static hotrow_status open_readers(hr_trainer *trainer)
+{
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    const hr_reader_options options = {.dataset = trainer->ranks[i].data,
+                                       .batch_size = trainer->options.batch,
+                                       .rank = trainer->ranks[i].rank,
+                                       .world_size = trainer->options.workers,
+                                       .depth = READ_AHEAD,
+                                       .epoch = trainer->epoch};
+    HOTROW_TRY(hr_reader_open(&options, &trainer->ranks[i].reader));
+  }
+  return HOTROW_OK;
+}
+
+static void close_readers(hr_trainer *trainer)
+{
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    hr_reader_close(trainer->ranks[i].reader);
+    trainer->ranks[i].reader = NULL;
+    trainer->ranks[i].batch = NULL;
+  }
+}
+
 static hotrow_status train_epoch(hr_trainer *trainer, hr_progress *progress)
 {
-  const hr_train_options *options = &trainer->options;
-  const uint64_t global_batch = (uint64_t)options->workers * options->batch;
-  const uint64_t step_count = hr_dataset_get_info(trainer->splits[HR_TRAIN])->sample_count / global_batch;
-  bool full;
+  HOTROW_TRY(open_readers(trainer));
+  const uint64_t step_count = hr_reader_step_count(trainer->ranks[0].reader);
+  if (step_count == 0)
+    return hr_fail(HOTROW_ERR_INVALID, "%llu training samples do not fill one batch of %u for each of %u workers",
+                   (unsigned long long)hr_dataset_get_info(trainer->ranks[0].data)->sample_count,
+                   trainer->options.batch, trainer->options.workers);
   trainer->epoch_loss = 0;
   trainer->epoch_samples = 0;
-  HOTROW_TRY(hr_dataset_rewind(trainer->splits[HR_TRAIN], trainer->epoch));
-  HOTROW_TRY(hr_trainer_read(trainer, HR_TRAIN, 0, &full));
-  for (uint64_t done = 1; full && !is_over(trainer); done++) {
+  for (uint64_t done = 1; done <= step_count && !is_over(trainer); done++) {
     const uint64_t begin_ns = hr_now_ns();
-    const size_t slot = (size_t)(done - 1) % 2;
-    HOTROW_TRY(hr_trainer_read(trainer, HR_TRAIN, 1 - slot, &full));
-    HOTROW_TRY(train_step(trainer, slot, full));
+    HOTROW_TRY(train_step(trainer));
     trainer->train_ns += hr_now_ns() - begin_ns;
     hr_progress_step(progress, trainer, done, step_count);
-    if (options->evaluations > 0 && is_evaluation_due(done, step_count, options->evaluations))
+    if (is_evaluation_due(done, step_count, trainer->options.evaluations))
       HOTROW_TRY(evaluate(trainer, progress));
   }
+  close_readers(trainer);
   return HOTROW_OK;
 }
 
