@@ -13,9 +13,9 @@ typedef struct preset {
 
 /* The first row that matches; NULL matches all. */
 static const preset presets[] = {
-    {"movielens", NULL, "64,32", 16, 512, 3, 0.05f, 1e-3f, 0.2f, 0, 0, 0.01f, 0.1f},
-    {"criteo", NULL, "64,32", 8, 128, 1, 0.02f, 1e-3f, 0.2f, 0, 0, 0.01f, 0.1f},
-    {NULL, NULL, "64,32", 16, 512, 1, 0.02f, 1e-3f, 0, 0, 0, 0.01f, 0.1f},
+    {"movielens", NULL, "64,32", 16, 512, 4, 0.05f, 3e-3f, 0.2f, 0, 1e-4f, 0.01f, 0.1f},
+    {"criteo", NULL, "64,32", 8, 128, 1, 0.03f, 2e-3f, 0.2f, 0, 0, 0.01f, 0.03f},
+    {NULL, NULL, "64,32", 16, 512, 1, 0.03f, 2e-3f, 0, 0, 0, 0.01f, 0.03f},
 };
 
 static bool matches(const char *wanted, const char *name)
