@@ -2,7 +2,8 @@
  *
  * A message is a header frame and a known number of array frames. Data messages (pull, push, push_pull and their
  * replies) have a section table as frame 1 and then, per section, the arrays that its fields call for, in the order of
- * the comments below. All other messages have one body frame, or none.
+ * the comments below; with no sections they have neither. All other messages have one body frame, or none; a body has
+ * at least one byte.
  *
  * hr_wire_decode checks every length, count, flag and checksum before it hands out a pointer; it never allocates.
  * Frames must be aligned to 8 bytes (the transport sees to that); frames of no bytes may have any pointer. */
@@ -20,13 +21,16 @@
 #define HR_WIRE_SECTIONS_MAX 64u
 #define HR_WIRE_ARRAYS_MAX 5u /* of one section */
 #define HR_WIRE_FRAMES_MAX (2u + HR_WIRE_SECTIONS_MAX * HR_WIRE_ARRAYS_MAX)
-#define HR_WIRE_KEYS_MAX (1u << 22)                    /* of one section */
-#define HR_WIRE_MESSAGE_BYTES_MAX ((size_t)1 << 31)    /* all frames together */
-#define HR_WIRE_STEPS_MAX 1000000001u                  /* k of one pushed row: HOTROW_BOUND_MAX + 1 */
-#define HR_WIRE_TEXT_BYTES_MAX 500u                    /* the sentence of an error reply */
-#define HR_WIRE_BLOB_BYTES_MAX 4096u                   /* rendezvous */
-#define HR_WIRE_NAME_BYTES_MAX 63u                     /* table, blob and save names */
-#define HR_WIRE_WORLD_MAX 4096u                        /* workers of a job */
+#define HR_WIRE_KEYS_MAX (1u << 22)                 /* of one section */
+#define HR_WIRE_MESSAGE_BYTES_MAX ((size_t)1 << 31) /* all frames together */
+#define HR_WIRE_BOUND_MAX 1000000000u               /* of a pull bound: HOTROW_BOUND_MAX */
+#define HR_WIRE_STEPS_MAX (HR_WIRE_BOUND_MAX + 1u)  /* k of one pushed row */
+#define HR_WIRE_TEXT_BYTES_MAX 500u                 /* the sentence of an error reply */
+#define HR_WIRE_BLOB_BYTES_MAX 4096u                /* rendezvous */
+#define HR_WIRE_NAME_BYTES_MAX 63u                  /* table, blob and save names */
+#define HR_WIRE_WORLD_MAX 4096u                     /* workers of a job */
+#define HR_WIRE_TABLES_MAX 256u                     /* of a list reply */
+#define HR_WIRE_STATS_BYTES_MAX (1u << 20)          /* JSON text */
 
 typedef enum hr_op {
   HR_OP_HELLO = 1,        /* body hr_hello; reply body hr_hello_reply */
@@ -45,10 +49,11 @@ typedef enum hr_op {
   HR_OP_COUNT = 14
 } hr_op;
 
-/* Header flags. Unknown flags are refused. */
-#define HR_FLAG_REPLY 1u     /* from shard to client; the op is that of the request */
-#define HR_FLAG_ERROR 2u     /* a reply whose one body frame is a sentence, status != 0 */
-#define HR_FLAG_SYNC 4u      /* push: the step's push of an exact job; pull: wait until that step's pushes are applied */
+/* Header flags. Unknown flags are refused, and flags that say nothing with the op. A reply has no other flags than the
+ * first two, and HR_FLAG_ERROR exactly if its status is not 0. */
+#define HR_FLAG_REPLY 1u /* from shard to client; the op is that of the request */
+#define HR_FLAG_ERROR 2u /* a reply whose one body frame is a sentence, status != 0 (BUSY and GAP too) */
+#define HR_FLAG_SYNC 4u  /* push: the step's push of an exact job; pull: wait until that step's pushes are applied */
 #define HR_FLAG_READ_ONLY 8u /* pull: create no rows; the reply says which keys were found */
 #define HR_FLAGS_KNOWN 15u
 
@@ -74,9 +79,9 @@ typedef struct hr_header {
   uint64_t durable_seq;  /* reply: every push up to here survives the shard's death (0: memory only) */
   uint32_t step;         /* the client's step number; push: the step it ends; pull: the step it is for */
   uint32_t rank;
-  int32_t status;        /* reply: hotrow_status or HR_STATUS_GAP; request: 0 */
-  uint32_t retry_ms;     /* reply BUSY: ask again after this */
-  uint16_t frame_count;  /* including this one */
+  int32_t status;       /* reply: hotrow_status or HR_STATUS_GAP; request: 0 */
+  uint32_t retry_ms;    /* reply BUSY: ask again after this */
+  uint16_t frame_count; /* including this one */
   uint16_t section_count;
   uint32_t reserved;     /* 0 */
   uint64_t payload_size; /* bytes of the frames that follow, together */
@@ -92,7 +97,7 @@ typedef enum hr_section_kind {
                                 steps u32[key_count]; squares f32[key_count*square_dim] if square_dim > 0 */
   HR_SECTION_PULL_REPLY = 3, /* index u32[held_count]; clocks u32[row_count]; values f32[row_count*dim];
                                 states f32[row_count*state_dim] if state_dim > 0;
-                                found u8[(key_count - asked_held + 7) / 8] if HR_SECTION_FOUND */
+                                found u8[(key_count - asked_held + 7) / 8] if HR_SECTION_FOUND, unused bits 0 */
 } hr_section_kind;
 
 #define HR_SECTION_STEPS 1u      /* push: rows carry steps (and squares); without it k = 1 for all */
@@ -111,27 +116,27 @@ typedef enum hr_section_kind {
 typedef struct hr_section {
   uint8_t kind;
   uint8_t flags;
-  uint16_t reserved;  /* 0 */
-  uint32_t table;     /* the shard's id for it */
+  uint16_t reserved; /* 0 */
+  uint32_t table;    /* the shard's id for it */
   uint32_t key_count;
   uint32_t held_count;
   uint32_t row_count; /* PULL_REPLY only, else 0 */
   uint32_t dim;
-  uint32_t extra_dim; /* PUSH: square_dim if HR_SECTION_STEPS, else 0. PULL_REPLY: state_dim. PULL: 0 */
-  uint32_t bound;     /* PULL: pull bound. PULL_REPLY: asked_held. PUSH: 0 */
+  uint32_t extra_dim;  /* PUSH: square_dim if HR_SECTION_STEPS, else 0. PULL_REPLY: state_dim. PULL: 0 */
+  uint32_t bound;      /* PULL: pull bound. PULL_REPLY: asked_held. PUSH: 0 */
   uint32_t unseen_max; /* PULL_REPLY: largest clock - seen among held rows not returned */
   uint32_t unseen_sum; /* PULL_REPLY: their sum, saturated */
-  /* Decoded or to be encoded; NULL where the section has no such array. */
+  /* Decoded or to be encoded; NULL where the section has no such array. Decoded arrays of no elements are not NULL. */
   const uint64_t *keys;
-  const uint32_t *seen;    /* PULL */
-  const float *grads;      /* PUSH */
-  const uint32_t *steps;   /* PUSH */
-  const float *squares;    /* PUSH */
-  const uint32_t *index;   /* PULL_REPLY */
-  const uint32_t *clocks;  /* PULL_REPLY */
-  const float *values;     /* PULL_REPLY */
-  const float *states;     /* PULL_REPLY */
-  const uint8_t *found;    /* PULL_REPLY */
+  const uint32_t *seen;   /* PULL */
+  const float *grads;     /* PUSH */
+  const uint32_t *steps;  /* PUSH */
+  const float *squares;   /* PUSH */
+  const uint32_t *index;  /* PULL_REPLY */
+  const uint32_t *clocks; /* PULL_REPLY */
+  const float *values;    /* PULL_REPLY */
+  const float *states;    /* PULL_REPLY */
+  const uint8_t *found;   /* PULL_REPLY */
 } hr_section;
 
 typedef struct hr_frame {
@@ -142,8 +147,8 @@ typedef struct hr_frame {
 /* A message in the open: what decode yields and encode takes. Pointers are into the frames. */
 typedef struct hr_message {
   hr_header header;
-  const void *body; /* ops without sections: the body frame */
-  size_t body_size; /* 0: no body frame */
+  const void *body;       /* ops without sections: the body frame */
+  size_t body_size;       /* 0: no body frame */
   uint16_t section_count; /* == header.section_count */
   hr_section sections[HR_WIRE_SECTIONS_MAX];
 } hr_message;
@@ -198,18 +203,43 @@ _Static_assert(sizeof(hr_table_desc) == 128, "table description");
 _Static_assert(sizeof(hr_barrier) == 16 && sizeof(hr_save) == 72, "barrier and save");
 _Static_assert(sizeof(hotrow_optimizer) == 24 && sizeof(hotrow_initializer) == 8, "optimizer and initializer");
 
-/* A table or save name: 1 to 63 of [A-Za-z0-9_.-], not beginning with a dot. HOTROW_ERR_INVALID. */
+/* A table, blob or save name: 1 to 63 of [A-Za-z0-9_.-], not beginning with a dot. HOTROW_ERR_INVALID. */
 hotrow_status hr_wire_check_name(const char *name, size_t name_size);
 
-/* Encodes message into frames_p: frame 0 is header_bytes (caller's, HR_WIRE_HEADER_BYTES), frame 1 of a data message is
- * section_bytes (caller's, section_count * HR_WIRE_SECTION_BYTES), the others point at the message's own arrays: nothing
- * is copied and nothing allocated. Fills in magic, version, counts, sizes and hashes. The message must be sound
- * (asserted). frames_p has room for HR_WIRE_FRAMES_MAX. */
+/* "pull" for HR_OP_PULL, ...; "unknown" for what is none. */
+const char *hr_op_name(uint8_t op);
+
+/* HOTROW_ERR_LIMIT if the message, or the largest reply that its pull sections can have, is over
+ * HR_WIRE_MESSAGE_BYTES_MAX. For requests whose size a caller chooses: ask before encoding. A shard need not: what
+ * hr_wire_decode let through can be answered. */
+hotrow_status hr_wire_check_size(const hr_message *message);
+
+/* Bytes of a section on the wire, its arrays included. */
+uint64_t hr_wire_section_bytes(const hr_section *section);
+
+/* Encodes message into frames_p: frame 0 is header_bytes (caller's, HR_WIRE_HEADER_BYTES), frame 1 of a message with
+ * sections is section_bytes (caller's, section_count * HR_WIRE_SECTION_BYTES; may be NULL if there are none), the
+ * others point at the message's own arrays: nothing is copied and nothing allocated. Fills in magic, version, counts,
+ * sizes, hashes and what is reserved. The message must be sound (asserted, with all that hr_wire_decode checks).
+ * frames_p has room for HR_WIRE_FRAMES_MAX. */
 void hr_wire_encode(const hr_message *message, uint8_t *header_bytes, uint8_t *section_bytes, hr_frame *frames_p,
                     size_t *frame_count_p);
 
-/* Decodes and checks a whole message. On failure *message_p holds the header if the header itself was sound (its
- * header.magic is then HR_WIRE_MAGIC), else a zero header: so that a shard knows whether it can answer.
+/* Begins the reply to a request: op, request_id, session, push_seq, step and rank are repeated, the rest is empty: the
+ * shard sets epoch, applied_seq and durable_seq. Any header that hr_wire_decode handed out will do. The sections
+ * themselves are left as they are. */
+void hr_wire_reply(const hr_header *request, hr_message *reply_p);
+
+/* The same as an error: status is an error of hotrow_status or HR_STATUS_GAP. The sentence is cut to what may be sent,
+ * without control bytes, and kept in text_bytes. */
+void hr_wire_reply_error(const hr_header *request, int32_t status, const char *text,
+                         char text_bytes[HR_WIRE_TEXT_BYTES_MAX], hr_message *reply_p);
+
+/* Decodes and checks a whole message. What it does not look for: a key twice in a section (that costs a table; whoever
+ * needs distinct keys sees to it), NaN, and what only the shard can know (tables, dims, epoch, session).
+ * On failure *message_p has no body and no sections, and holds the header if that can be answered: 128 bytes, our
+ * magic, its own hash right and a known op (header.magic is then HR_WIRE_MAGIC); else a zero header. A reply is never
+ * to be answered.
  *   HOTROW_ERR_PROTOCOL  not ours, damaged, or inconsistent: the sentence names the field and the value
  *   HOTROW_ERR_VERSION   ours, of another version: the sentence names both
  *   HOTROW_ERR_LIMIT     over a limit above: the sentence names it */
