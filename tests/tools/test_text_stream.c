@@ -106,6 +106,22 @@ static void test_files_in_several_parts(void)
   }
 }
 
+/* A line without end is refused long before it fills the memory. */
+static void test_endless_line(void)
+{
+  enum { SIZE = 1 << 20 };
+  char *text = malloc(SIZE);
+  uint64_t good_lines;
+  CHECK(text);
+  memset(text, 'x', SIZE);
+  for (data_kind kind = 0; kind < DATA_KIND_COUNT; kind++) {
+    hr_text_stream *stream = open_text(data_file_write("endless", kind, text, SIZE));
+    CHECK_FAILS(read_to_failure(stream, &good_lines), HOTROW_ERR_LIMIT, "endless line 1 is longer than 65535 bytes");
+    hr_text_stream_close(stream);
+  }
+  free(text);
+}
+
 static void test_longest_line(void)
 {
   char *text = malloc(HR_TEXT_LINE_MAX + 4);
@@ -209,6 +225,7 @@ int main(void)
 {
   RUN(test_refusals);
   RUN(test_longest_line);
+  RUN(test_endless_line);
   RUN(test_cut_and_damaged_files);
   RUN(test_lines_in_every_kind);
   RUN(test_long_files);
