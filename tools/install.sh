@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that are missing. Arguments: "build" or "test" (which includes build).
+# Needs root only when something is missing; with everything there it uses no network.
+set -euo pipefail
+
+build=(build-essential cmake ninja-build pkg-config xz-utils
+  libzmq3-dev libxxhash-dev libcyaml-dev libopenblas-dev liblzma-dev zlib1g-dev)
+check=(clang libclang-rt-14-dev clang-format clang-tidy procps python3)
+
+packages=("${build[@]}")
+[ "${1:-build}" = test ] && packages+=("${check[@]}")
+
+missing=()
+for package in "${packages[@]}"; do
+  state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$state" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+echo "installing: ${missing[*]}" >&2
+if [ "$(id -u)" -ne 0 ]; then
+  echo "run as root, or install these packages first: ${missing[*]}" >&2
+  exit 77
+fi
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+if ! { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  tail -n 20 "$log" >&2
+  echo "apt-get failed (its log: $log)" >&2
+  exit 69
+fi
+rm -f "$log"
