@@ -9,17 +9,28 @@
 
 #define HR_SAVE_TABLES_MAX 256u
 
-/* Writes one shard's part. A part of the same name that exists is replaced.
- *   HOTROW_ERR_STORAGE  the sentence names file and cause */
+/* Writes one shard's part; save_dir must be there. A part of the same name that exists is replaced once the new one is
+ * on disk, and kept if this fails. Needs a buffer of 1 MiB; blocks while writing.
+ *   HOTROW_ERR_STORAGE   the sentence names file and cause; what was written is removed
+ *   HOTROW_ERR_EXISTS    the save of this name has parts of another shard count: choose another name
+ *   HOTROW_ERR_INVALID   the name
+ *   HOTROW_ERR_INTERNAL  a table holds a key that is not this shard's (such a part could not be loaded)
+ *   HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_save_write(const char *save_dir, const hr_save *save, uint32_t shard_index, uint32_t shard_count,
                             uint64_t epoch, hr_table *const *tables, size_t table_count);
 
-/* Called with each table of the save once (create it and return it), before its rows. */
+/* Called with each table of the save once (create it and return it), before any rows. desc->row_count is that of one
+ * part, desc->id the one it had at one shard. */
 typedef hotrow_status (*hr_load_table_fn)(const hr_table_desc *desc, void *context, hr_table **table_p);
 
 /* Loads from <path> = <save_dir>/<name> what shard_index of shard_count owns. All parts are read and verified
- * (XXH3 of each file and of the manifests, same token, none missing, tables described alike in all).
- *   HOTROW_ERR_NOT_FOUND, HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE: the sentence names the file */
+ * (XXH3 of each file and of the manifests, same token, none missing, tables described alike in all). Rows are put in
+ * while their file is still being verified: after a failure the tables may be half full and must be destroyed.
+ *   HOTROW_ERR_NOT_FOUND  no such save, a part or a file of it is missing
+ *   HOTROW_ERR_CORRUPT    a file is not what was written, or parts do not belong together
+ *   HOTROW_ERR_VERSION    written in a format that this build does not read
+ *   HOTROW_ERR_STORAGE    cannot be read
+ * and what load_table and hr_table_restore_row return. The sentence names the file. */
 hotrow_status hr_save_load(const char *path, uint32_t shard_index, uint32_t shard_count, hr_load_table_fn load_table,
                            void *context);
 

@@ -58,8 +58,8 @@ static void distributions_have_their_moments(void)
   CHECK(row[0] == 0.0f && row[DIM - 1] == 0.0f);
 }
 
-/* What dedup and the cache rely on: for a fixed table the hash of a key is a bijection. A million random pairs would not
- * show a collision of 64-bit hashes; the inverse function does. XXH3 of 8 bytes: xor with two rotations, multiply,
+/* What dedup and the cache rely on: for a fixed table the hash of a key is a bijection. A million random pairs would
+ * not show a collision of 64-bit hashes; the inverse function does. XXH3 of 8 bytes: xor with two rotations, multiply,
  * xor-shift, multiply, xor-shift; each is undone here. */
 static uint64_t undo_xorshift(uint64_t y, int shift)
 {

@@ -36,7 +36,8 @@
       hr_test_fail(__FILE__, __LINE__, "%s: %s: %s", #call, hotrow_status_name(hr_status), hotrow_last_error());       \
   } while (0)
 /* The refusal itself is what is tested: this status and, unless NULL, these words in the sentence. */
-#define CHECK_FAILS(call, expected_status, words) hr_test_check_fails(__FILE__, __LINE__, #call, (call), expected_status, words)
+#define CHECK_FAILS(call, expected_status, words)                                                                      \
+  hr_test_check_fails(__FILE__, __LINE__, #call, (call), expected_status, words)
 
 #define RUN(test)                                                                                                      \
   do {                                                                                                                 \

@@ -25,7 +25,7 @@ typedef struct hotrow_server_options {
   uint32_t io_threads;   /* ZeroMQ's; 0 means 1 */
   uint64_t row_count_max; /* per table and shard; 0: no limit of its own */
 } hotrow_server_options;
-#define HOTROW_SERVER_OPTIONS_INIT {sizeof(hotrow_server_options)}
+#define HOTROW_SERVER_OPTIONS_INIT HOTROW_INIT(hotrow_server_options)
 
 /* Loads, binds and starts the shard threads; when it returns the server is ready. Blocks while loading.
  *   HOTROW_ERR_INVALID      a bad option; an address that is not loopback

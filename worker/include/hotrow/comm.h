@@ -1,7 +1,7 @@
 /* Dense collectives among the workers of a job: all-reduce, broadcast, barrier.
  *
- * Sums have one order: element by element ((rank 0 + rank 1) + rank 2) + ..., whatever the transport, so every rank gets
- * the same bits, and W processes the same bits as one process that plays the W ranks. One thread at a time. */
+ * Sums have one order: element by element ((rank 0 + rank 1) + rank 2) + ..., whatever the transport, so every rank
+ * gets the same bits, and W processes the same bits as one process that plays the W ranks. One thread at a time. */
 #ifndef HOTROW_COMM_H
 #define HOTROW_COMM_H
 
@@ -26,10 +26,10 @@ typedef struct hotrow_comm_options {
   const char *host;      /* the address this rank listens on; NULL means 127.0.0.1. Loopback only */
   uint32_t rank;
   uint32_t world_size;
-  uint32_t timeout_ms;   /* of every call; 0 means 10000 */
+  uint32_t timeout_ms; /* of every call; 0 means 10000 */
   hotrow_comm_kind kind;
 } hotrow_comm_options;
-#define HOTROW_COMM_OPTIONS_INIT {sizeof(hotrow_comm_options)}
+#define HOTROW_COMM_OPTIONS_INIT HOTROW_INIT(hotrow_comm_options)
 
 /* Meets the other ranks; returns once this rank's neighbours are connected.
  *   HOTROW_ERR_INVALID, HOTROW_ERR_TIMED_OUT (the sentence names the rank that did not come) */

@@ -32,8 +32,8 @@ extern "C" {
 
 #define HOTROW_SHARDS_MAX 1024u
 #define HOTROW_WORLD_MAX 4096u
-#define HOTROW_REQUESTS_MAX 64u            /* lookups or pushes in one call, tables of one client */
-#define HOTROW_LOOKUP_KEYS_MAX (1u << 22)  /* keys of one request */
+#define HOTROW_REQUESTS_MAX 16u           /* lookups or pushes in one call, tables of one client */
+#define HOTROW_LOOKUP_KEYS_MAX (1u << 22) /* keys of one request */
 #define HOTROW_BLOB_BYTES_MAX 4096u
 
 typedef struct hotrow_client hotrow_client;
@@ -41,16 +41,16 @@ typedef struct hotrow_table hotrow_table;
 
 typedef struct hotrow_client_options {
   size_t struct_size;
-  const char *shards;  /* endpoints, comma-separated, in shard order: "tcp://127.0.0.1:7117,tcp://127.0.0.1:7118" */
-  uint64_t job;        /* ranks, barriers and exact steps belong to a job; all its workers name the same number */
+  const char *shards; /* endpoints, comma-separated, in shard order: "tcp://127.0.0.1:7117,tcp://127.0.0.1:7118" */
+  uint64_t job;       /* ranks, barriers and exact steps belong to a job; all its workers name the same number */
   uint32_t rank;
-  uint32_t world_size; /* 0 means 1 */
-  uint32_t timeout_ms; /* the deadline of calls that give none; 0 means 10000 */
-  uint32_t read_only;  /* 1: serving. Lookups create no rows and may fill hit masks; pushes are refused */
+  uint32_t world_size;  /* 0 means 1 */
+  uint32_t timeout_ms;  /* the deadline of calls that give none; 0 means 10000 */
+  uint32_t read_only;   /* 1: serving. Lookups create no rows and may fill hit masks; pushes are refused */
   hotrow_device device; /* HOTROW_CPU */
   uint32_t reserved;    /* 0 */
 } hotrow_client_options;
-#define HOTROW_CLIENT_OPTIONS_INIT {sizeof(hotrow_client_options)}
+#define HOTROW_CLIENT_OPTIONS_INIT HOTROW_INIT(hotrow_client_options)
 
 /* Connects to every shard and greets it.
  *   HOTROW_ERR_INVALID (options), HOTROW_ERR_TIMED_OUT (nobody answers), HOTROW_ERR_VERSION */
@@ -69,14 +69,15 @@ typedef struct hotrow_table_options {
   uint32_t dim; /* 1 .. HOTROW_DIM_MAX */
   /* What this worker does. */
   hotrow_cache_policy policy;
-  uint64_t cache_row_count; /* 0: no cache, every lookup pulls and every step pushes */
+  uint64_t cache_row_count; /* 0: no cache, every lookup pulls and every step pushes. Read-only clients: 0 */
   uint32_t pull_bound;
   uint32_t push_bound;
 } hotrow_table_options;
-#define HOTROW_TABLE_OPTIONS_INIT {sizeof(hotrow_table_options)}
+#define HOTROW_TABLE_OPTIONS_INIT HOTROW_INIT(hotrow_table_options)
 
 /* Creates the table on all shards, or joins it if it is there with the same options. *table_p belongs to the client.
- *   HOTROW_ERR_INVALID, HOTROW_ERR_EXISTS (other options: the sentence names the first that differs), HOTROW_ERR_LIMIT */
+ *   HOTROW_ERR_INVALID, HOTROW_ERR_EXISTS (other options: the sentence names the first that differs), HOTROW_ERR_LIMIT
+ */
 HOTROW_API hotrow_status hotrow_table_create(hotrow_client *client, const hotrow_table_options *options,
                                              hotrow_table **table_p);
 
@@ -96,26 +97,27 @@ HOTROW_API const char *hotrow_table_name(const hotrow_table *table);
 typedef struct hotrow_lookup_request {
   size_t struct_size;
   hotrow_table *table;
-  const uint64_t *keys;     /* [key_count] */
+  const uint64_t *keys; /* [key_count] */
   size_t key_count;
-  const uint32_t *offsets;  /* [bag_count + 1], from 0 to key_count, not falling; NULL with POOL_NONE */
+  const uint32_t *offsets; /* [bag_count + 1], from 0 to key_count, not falling; NULL with POOL_NONE */
   size_t bag_count;
-  const float *weights;     /* [key_count] or NULL; not with POOL_NONE */
+  const float *weights; /* [key_count] or NULL; not with POOL_NONE */
   float *out;
   size_t out_stride;
-  uint8_t *hit_mask;        /* read-only clients: bit i (LSB first) is 1 if keys[i] exists; [(key_count+7)/8] or NULL */
+  uint8_t *hit_mask; /* read-only clients: bit i (LSB first) is 1 if keys[i] exists; [(key_count+7)/8] or NULL */
   hotrow_pooling pooling;
-  uint32_t timeout_ms;      /* read from the first request of a call; 0: the client's */
+  uint32_t timeout_ms; /* read from the first request of a call; 0: the client's */
 } hotrow_lookup_request;
-#define HOTROW_LOOKUP_REQUEST_INIT {sizeof(hotrow_lookup_request)}
+#define HOTROW_LOOKUP_REQUEST_INIT HOTROW_INIT(hotrow_lookup_request)
 
-/* Looks up several tables at once, one message per shard.
+/* Looks up several tables at once, one message per shard. A table may stand in one request of a call only: the keys of
+ * several features that share a table go into one request.
  *   HOTROW_ERR_INVALID, HOTROW_ERR_LIMIT */
 HOTROW_API hotrow_status hotrow_lookup(hotrow_client *client, const hotrow_lookup_request *requests,
                                        size_t request_count);
 
-/* Gradients of one table: per key (POOL_NONE: grads[i] for keys[i]) or per bag (grads[b] is the gradient of out[b] of the
- * lookup with the same keys, offsets and weights). Rows of grads are grad_stride floats apart (0 means dim). */
+/* Gradients of one table: per key (POOL_NONE: grads[i] for keys[i]) or per bag (grads[b] is the gradient of out[b] of
+ * the lookup with the same keys, offsets and weights). Rows of grads are grad_stride floats apart (0 means dim). */
 typedef struct hotrow_push_request {
   size_t struct_size;
   hotrow_table *table;
@@ -129,7 +131,7 @@ typedef struct hotrow_push_request {
   hotrow_pooling pooling;
   uint32_t reserved; /* 0 */
 } hotrow_push_request;
-#define HOTROW_PUSH_REQUEST_INIT {sizeof(hotrow_push_request)}
+#define HOTROW_PUSH_REQUEST_INIT HOTROW_INIT(hotrow_push_request)
 
 /* Adds gradients to the current step. Nothing is sent and no row changes before hotrow_step. Does not wait.
  *   HOTROW_ERR_INVALID (also: a gradient that is NaN or infinite; its key is named), HOTROW_ERR_LIMIT */
@@ -144,9 +146,8 @@ HOTROW_API hotrow_status hotrow_step_lookup(hotrow_client *client, const hotrow_
                                             size_t request_count);
 
 /* Asks the shards for the rows of a coming batch that the cache lacks, and does not wait; a later lookup finds them.
- * Only keys are read of the requests. Without a cache it does nothing. At most HOTROW_PREFETCH_MAX stay unanswered;
- * more are dropped, which costs time and nothing else. */
-#define HOTROW_PREFETCH_MAX 4u
+ * Only keys are read of the requests. Without a cache it does nothing. One prefetch at a time: a call while another is
+ * unanswered is dropped, which costs time and nothing else. */
 HOTROW_API hotrow_status hotrow_prefetch(hotrow_client *client, const hotrow_lookup_request *requests,
                                          size_t request_count);
 
@@ -174,22 +175,22 @@ HOTROW_API hotrow_status hotrow_shard_stats(hotrow_client *client, uint32_t shar
 
 typedef struct hotrow_client_stats {
   uint64_t steps;
-  uint64_t bytes_sent;      /* frames as encoded, all shards */
+  uint64_t bytes_sent; /* frames as encoded, all shards */
   uint64_t bytes_received;
-  uint64_t bytes_pull;      /* of bytes_sent + bytes_received: pull sections and their replies */
-  uint64_t bytes_push;      /* push sections */
-  uint64_t requests;        /* messages sent, resends included */
+  uint64_t bytes_pull; /* of bytes_sent + bytes_received: pull sections and their replies */
+  uint64_t bytes_push; /* push sections */
+  uint64_t requests;   /* messages sent, resends included */
   uint64_t resends;
-  uint64_t keys;            /* looked up, duplicates included */
-  uint64_t unique_keys;     /* after deduplication */
-  uint64_t hits;            /* distinct keys served from the cache */
-  uint64_t stale;           /* distinct keys held and too old */
+  uint64_t keys;        /* looked up, duplicates included */
+  uint64_t unique_keys; /* after deduplication */
+  uint64_t hits;        /* distinct keys served from the cache */
+  uint64_t stale;       /* distinct keys held and too old */
   uint64_t misses;
-  uint64_t prefetched;      /* rows that came by hotrow_prefetch */
+  uint64_t prefetched; /* rows that came by hotrow_prefetch */
   uint64_t rows_pushed;
-  uint64_t unseen_max;      /* largest number of others' updates that a used copy lacked: never above pull_bound */
-  uint64_t unseen_sum;      /* over all hits */
-  uint64_t pending_max;     /* largest number of own steps kept back after a step: never above push_bound */
+  uint64_t unseen_max;  /* largest number of others' updates that a used copy lacked: never above pull_bound */
+  uint64_t unseen_sum;  /* over all hits */
+  uint64_t pending_max; /* largest number of own steps kept back after a step: never above push_bound */
 } hotrow_client_stats;
 
 /* Counters since the client was opened. Does not talk to shards. Any time. */

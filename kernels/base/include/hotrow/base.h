@@ -12,6 +12,19 @@ extern "C" {
 
 #define HOTROW_API __attribute__((visibility("default")))
 
+/* Starts an option struct: its size is set, every other field is zero, which means its default. */
+#ifdef __cplusplus
+#define HOTROW_INIT(type)                                                                                              \
+  {                                                                                                                    \
+    sizeof(type)                                                                                                       \
+  }
+#else
+#define HOTROW_INIT(type)                                                                                              \
+  {                                                                                                                    \
+    .struct_size = sizeof(type)                                                                                        \
+  }
+#endif
+
 #define HOTROW_VERSION_MAJOR 0
 #define HOTROW_VERSION_MINOR 1
 #define HOTROW_VERSION_PATCH 0
@@ -20,23 +33,23 @@ extern "C" {
  * They are grouped by what the caller should do about them; the sentence is in hotrow_last_error(). */
 #define HOTROW_STATUS_LIST(X)                                                                                          \
   X(HOTROW_OK, 0, "ok")                                                                                                \
-  X(HOTROW_ERR_INVALID, -1, "invalid argument")               /* mend the call */                                      \
-  X(HOTROW_ERR_NOT_FOUND, -2, "not found")                    /* no such table, file or blob */                        \
-  X(HOTROW_ERR_EXISTS, -3, "exists with other options")       /* the name is taken by something different */           \
-  X(HOTROW_ERR_UNSUPPORTED, -4, "not in this build")          /* rebuild, or choose another device */                  \
-  X(HOTROW_ERR_LIMIT, -5, "over a limit")                     /* make it smaller; the sentence names the limit */      \
-  X(HOTROW_ERR_NO_MEMORY, -6, "out of memory")                /* free something */                                     \
-  X(HOTROW_ERR_BUSY, -7, "busy")                              /* wait and call again */                                \
-  X(HOTROW_ERR_TIMED_OUT, -8, "deadline passed")              /* the peer named in the sentence did not answer */      \
-  X(HOTROW_ERR_UNREACHABLE, -9, "unreachable")                /* nothing listens there */                              \
-  X(HOTROW_ERR_PROTOCOL, -10, "protocol violation")           /* a peer sent bytes that are not ours */                \
-  X(HOTROW_ERR_VERSION, -11, "version mismatch")              /* upgrade one side */                                   \
-  X(HOTROW_ERR_FENCED, -12, "replaced by a newer session")    /* another process took this rank: stop */               \
-  X(HOTROW_ERR_RESET, -13, "shard lost its state")            /* restart the job from its last save */                 \
-  X(HOTROW_ERR_STORAGE, -14, "storage error")                 /* disk full, or not writable */                         \
-  X(HOTROW_ERR_CORRUPT, -15, "corrupt data")                  /* a file does not match its checksum: restore */        \
-  X(HOTROW_ERR_DEVICE, -16, "device error")                   /* the accelerator failed */                             \
-  X(HOTROW_ERR_INTERNAL, -17, "internal error")               /* our bug: report it */
+  X(HOTROW_ERR_INVALID, -1, "invalid argument")            /* mend the call */                                         \
+  X(HOTROW_ERR_NOT_FOUND, -2, "not found")                 /* no such table, file or blob */                           \
+  X(HOTROW_ERR_EXISTS, -3, "exists with other options")    /* the name is taken by something different */              \
+  X(HOTROW_ERR_UNSUPPORTED, -4, "not in this build")       /* rebuild, or choose another device */                     \
+  X(HOTROW_ERR_LIMIT, -5, "over a limit")                  /* make it smaller; the sentence names the limit */         \
+  X(HOTROW_ERR_NO_MEMORY, -6, "out of memory")             /* free something */                                        \
+  X(HOTROW_ERR_BUSY, -7, "busy")                           /* wait and call again */                                   \
+  X(HOTROW_ERR_TIMED_OUT, -8, "deadline passed")           /* the peer named in the sentence did not answer */         \
+  X(HOTROW_ERR_UNREACHABLE, -9, "unreachable")             /* nothing listens there */                                 \
+  X(HOTROW_ERR_PROTOCOL, -10, "protocol violation")        /* a peer sent bytes that are not ours */                   \
+  X(HOTROW_ERR_VERSION, -11, "version mismatch")           /* upgrade one side */                                      \
+  X(HOTROW_ERR_FENCED, -12, "replaced by a newer session") /* another process took this rank: stop */                  \
+  X(HOTROW_ERR_RESET, -13, "shard lost its state")         /* restart the job from its last save */                    \
+  X(HOTROW_ERR_STORAGE, -14, "storage error")              /* disk full, or not writable */                            \
+  X(HOTROW_ERR_CORRUPT, -15, "corrupt data")               /* a file does not match its checksum: restore */           \
+  X(HOTROW_ERR_DEVICE, -16, "device error")                /* the accelerator failed */                                \
+  X(HOTROW_ERR_INTERNAL, -17, "internal error")            /* our bug: report it */
 
 typedef enum hotrow_status {
 #define HOTROW_STATUS_ENUM(name, value, text) name = value,

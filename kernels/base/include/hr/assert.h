@@ -4,7 +4,6 @@
 
 _Noreturn void hr_assert_failed(const char *expression, const char *file, int line);
 
-#define HOTROW_ASSERT(expression)                                                                                      \
-  ((expression) ? (void)0 : hr_assert_failed(#expression, __FILE__, __LINE__))
+#define HOTROW_ASSERT(expression) ((expression) ? (void)0 : hr_assert_failed(#expression, __FILE__, __LINE__))
 
 #endif

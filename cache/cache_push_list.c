@@ -1,0 +1,49 @@
+#include "cache_push_list.h"
+
+#include <string.h>
+
+#include <hr/assert.h>
+
+void hr_push_list_layout(hr_push_list *list, size_t capacity, uint32_t dim, uint32_t square_dim, hr_arena *arena)
+{
+  list->capacity = capacity;
+  list->dim = dim;
+  list->square_dim = square_dim;
+  list->keys = hr_arena_take(arena, capacity, sizeof *list->keys);
+  list->hashes = hr_arena_take(arena, capacity, sizeof *list->hashes);
+  list->steps = hr_arena_take(arena, capacity, sizeof *list->steps);
+  list->grads = hr_arena_take(arena, capacity, dim * sizeof *list->grads);
+  list->squares = hr_arena_take(arena, capacity, hr_mul(square_dim, sizeof *list->squares));
+}
+
+void hr_push_list_append(hr_push_list *list, uint64_t key, uint64_t hash, uint32_t steps, const float *grad,
+                         const float *squares)
+{
+  if (steps == 1) {
+    hr_push_list_append_batch(list, &key, &hash, grad, 1);
+    return;
+  }
+  HOTROW_ASSERT(steps > 0 && list->count < list->capacity);
+  size_t i = list->count++;
+  list->keys[i] = key;
+  list->hashes[i] = hash;
+  list->steps[i] = steps;
+  memcpy(list->grads + i * list->dim, grad, list->dim * sizeof(float));
+  memcpy(list->squares + i * list->square_dim, squares, list->square_dim * sizeof(float));
+  list->has_squares = true;
+}
+
+void hr_push_list_append_batch(hr_push_list *list, const uint64_t *keys, const uint64_t *hashes, const float *grads,
+                               size_t count)
+{
+  HOTROW_ASSERT(count <= list->capacity - list->count);
+  size_t first = list->count;
+  memcpy(list->keys + first, keys, count * sizeof *keys);
+  memcpy(list->hashes + first, hashes, count * sizeof *hashes);
+  memcpy(list->grads + first * list->dim, grads, count * list->dim * sizeof *grads);
+  for (size_t i = first; i < first + count; i++)
+    list->steps[i] = 1;
+  if (list->has_squares)
+    memset(list->squares + first * list->square_dim, 0, count * list->square_dim * sizeof(float));
+  list->count += count;
+}

@@ -1,0 +1,31 @@
+/* Rows handed out for pushing, in the order in which they must be applied. */
+#ifndef CACHE_PUSH_LIST_H
+#define CACHE_PUSH_LIST_H
+
+#include <hotrow/cache.h>
+
+#include "cache_arena.h"
+
+typedef struct hr_push_list {
+  uint64_t *keys;
+  uint64_t *hashes;
+  uint32_t *steps;
+  float *grads;   /* [capacity][dim] */
+  float *squares; /* [capacity][square_dim] */
+  size_t count;
+  size_t capacity;
+  uint32_t dim;
+  uint32_t square_dim;
+  bool has_squares; /* some entry has had k > 1: from then on entries with k = 1 must clear theirs */
+} hr_push_list;
+
+void hr_push_list_layout(hr_push_list *list, size_t capacity, uint32_t dim, uint32_t square_dim, hr_arena *arena);
+
+/* Appends one row of k accumulated steps; squares are read for k > 1 alone. */
+void hr_push_list_append(hr_push_list *list, uint64_t key, uint64_t hash, uint32_t steps, const float *grad,
+                         const float *squares);
+/* Appends rows of one step each. */
+void hr_push_list_append_batch(hr_push_list *list, const uint64_t *keys, const uint64_t *hashes, const float *grads,
+                               size_t count);
+
+#endif

@@ -1,0 +1,87 @@
+/* The CPU's memory and its function table. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <hr/assert.h>
+#include <hr/memory.h>
+
+#include "kernels_impl.h"
+
+/* A block of memory is preceded by one line that says how it was got: large ones are mapped, so that they cost memory
+ * only where they are touched. */
+typedef struct block_header {
+  size_t mapped_bytes; /* 0: from hr_alloc */
+  char fill[64 - sizeof(size_t)];
+} block_header;
+
+#define MAP_BYTES_MIN ((size_t)2 << 20)
+
+static hotrow_status cpu_alloc(size_t size_bytes, void **memory_p)
+{
+  HOTROW_ASSERT(memory_p);
+  if (size_bytes > SIZE_MAX - sizeof(block_header))
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "rows: %zu bytes do not fit in memory", size_bytes);
+  size_t total_bytes = size_bytes + sizeof(block_header);
+  bool is_mapped = size_bytes >= MAP_BYTES_MIN;
+  void *block;
+  if (is_mapped)
+    HOTROW_TRY(hr_map(total_bytes, "rows", &block));
+  else
+    HOTROW_TRY(hr_alloc(total_bytes, 1, "rows", &block));
+  block_header *header = block;
+  header->mapped_bytes = is_mapped ? total_bytes : 0;
+  *memory_p = header + 1;
+  return HOTROW_OK;
+}
+
+static void cpu_free(void *memory)
+{
+  if (!memory)
+    return;
+  block_header *header = (block_header *)memory - 1;
+  if (header->mapped_bytes > 0)
+    hr_unmap(header, header->mapped_bytes);
+  else
+    free(header);
+}
+
+static hotrow_status cpu_copy(void *to, const void *from, size_t size_bytes, void *stream)
+{
+  (void)stream;
+  HOTROW_ASSERT(size_bytes == 0 || (to && from));
+  if (size_bytes > 0)
+    memcpy(to, from, size_bytes);
+  return HOTROW_OK;
+}
+
+static hotrow_status cpu_synchronize(void *stream)
+{
+  (void)stream;
+  return HOTROW_OK;
+}
+
+static const hotrow_kernels cpu_kernels = {
+    .device = HOTROW_CPU,
+    .name = "cpu",
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .copy_in = cpu_copy,
+    .copy_out = cpu_copy,
+    .synchronize = cpu_synchronize,
+    .dedup_scratch_size = hr_cpu_dedup_scratch_size,
+    .dedup = hr_cpu_dedup,
+    .probe = hr_cpu_probe,
+    .gather = hr_cpu_gather,
+    .pool = hr_cpu_pool,
+    .pool_backward = hr_cpu_pool_backward,
+    .segment_sum = hr_cpu_segment_sum,
+    .optimizer_apply = hr_cpu_optimizer_apply,
+    .pending_add = hr_cpu_pending_add,
+    .find_nonfinite = hr_cpu_find_nonfinite,
+};
+
+hotrow_status hr_kernels_get_cpu(const hotrow_kernels **kernels_p)
+{
+  *kernels_p = &cpu_kernels;
+  return HOTROW_OK;
+}

@@ -1,0 +1,47 @@
+/* What the backends share: the prototypes of their kernels, as the fields of hotrow_kernels describe them. */
+#ifndef KERNELS_IMPL_H
+#define KERNELS_IMPL_H
+
+#include <hotrow/kernels.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The table of each backend; kernels.c alone calls these. HOTROW_ERR_UNSUPPORTED, HOTROW_ERR_DEVICE (CUDA). */
+hotrow_status hr_kernels_get_cpu(const hotrow_kernels **kernels_p);
+hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p);
+
+/* The prototypes of every kernel but the backend's own (memory, copies), for one device. */
+#define HR_DECLARE_KERNELS(device)                                                                                     \
+  size_t hr_##device##_dedup_scratch_size(size_t key_count);                                                           \
+  hotrow_status hr_##device##_dedup(const uint64_t *keys, size_t key_count, uint64_t table_seed, void *scratch,        \
+                                    void *stream, hotrow_dedup *result_p);                                             \
+  void hr_##device##_probe(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count,                     \
+                           const uint64_t *keys, const uint64_t *hashes, size_t key_count, void *stream,               \
+                           uint32_t *slot_p);                                                                          \
+  void hr_##device##_gather(const float *rows, size_t row_stride, uint32_t dim, const uint32_t *slots,                 \
+                            size_t slot_count, void *stream, float *out, size_t out_stride);                           \
+  void hr_##device##_pool(const float *rows, size_t row_stride, uint32_t dim, const uint32_t *slots,                   \
+                          const uint32_t *offsets, const float *weights, size_t bag_count, hotrow_pooling pooling,     \
+                          void *stream, float *out, size_t out_stride);                                                \
+  void hr_##device##_pool_backward(const uint32_t *offsets, const float *weights, size_t bag_count,                    \
+                                   hotrow_pooling pooling, void *stream, uint32_t *source_p, float *coefficient_p);    \
+  void hr_##device##_segment_sum(const float *grads, size_t grad_stride, uint32_t dim, const uint32_t *source,         \
+                                 const float *coefficients, const uint32_t *positions, const uint32_t *offsets,        \
+                                 size_t segment_count, void *stream, float *sums);                                     \
+  void hr_##device##_optimizer_apply(const hotrow_optimizer *optimizer, uint32_t dim, float *rows, size_t row_stride,  \
+                                     const uint32_t *slots, const float *grads, const float *squares,                  \
+                                     const uint32_t *steps, size_t row_count, void *stream);                           \
+  void hr_##device##_pending_add(hotrow_optimizer_kind kind, uint32_t dim, float *pending, size_t pending_stride,      \
+                                 const uint32_t *slots, const uint8_t *is_first, const float *grads, size_t row_count, \
+                                 void *stream);                                                                        \
+  size_t hr_##device##_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream)
+
+HR_DECLARE_KERNELS(cpu);
+HR_DECLARE_KERNELS(cuda);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,330 @@
+#include "table.h"
+
+#include <float.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <hr/assert.h>
+#include <hr/memory.h>
+#include <hr/optimizer.h>
+#include <hr/random.h>
+
+#include "table_index.h"
+
+#define ROW_ALIGNMENT_FLOATS 4u
+#define ROWS_BYTES_MAX ((size_t)1 << 40)
+#define KEY_FLOATS (sizeof(uint64_t) / sizeof(float))
+#define FIND_AHEAD 32u /* buckets under way from memory while one is probed; a power of two */
+#define PUSH_CHUNK 256u
+
+/* A record of the row array: value[dim], state[state_dim], the row's key, padding to ROW_ALIGNMENT_FLOATS. */
+struct hr_table {
+  hr_table_desc desc; /* row_count is the number of rows there are */
+  hr_index index;
+  float *rows; /* owned: address space for row_count_max records */
+  size_t rows_size;
+  size_t row_stride;
+  uint64_t row_count_max;
+  uint64_t seed; /* of key hashes */
+  uint32_t state_dim;
+  uint32_t square_dim;
+  const hotrow_kernels *kernels;
+  hr_entry **push_entries; /* owned, scratch of a push [push_count_max] */
+  uint32_t *push_rows;     /* owned, likewise */
+  size_t push_count_max;
+};
+
+bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b)
+{
+  const hotrow_optimizer *o = &a->optimizer, *p = &b->optimizer;
+  return strncmp(a->name, b->name, sizeof a->name) == 0 && a->seed == b->seed && a->dim == b->dim &&
+         o->kind == p->kind && o->lr == p->lr && o->beta1 == p->beta1 && o->beta2 == p->beta2 && o->eps == p->eps &&
+         o->initial_state == p->initial_state && a->initializer.kind == b->initializer.kind &&
+         a->initializer.scale == b->initializer.scale;
+}
+
+static hotrow_status check_desc(const hr_table_desc *desc)
+{
+  HOTROW_TRY(hr_wire_check_name(desc->name, strnlen(desc->name, sizeof desc->name)));
+  if (desc->dim == 0 || desc->dim > HOTROW_DIM_MAX)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: dim %u is not in 1 .. %u", desc->name, desc->dim, HOTROW_DIM_MAX);
+  hr_table_desc resolved = *desc;
+  HOTROW_TRY(hr_optimizer_resolve(&desc->optimizer, &resolved.optimizer));
+  HOTROW_TRY(hr_initializer_resolve(&desc->initializer, desc->dim, &resolved.initializer));
+  if (!hr_table_desc_matches(&resolved, desc))
+    return hr_fail(HOTROW_ERR_INVALID,
+                   "table %s: optimizer kind %d or initializer kind %d has defaults left to fill in", desc->name,
+                   (int)desc->optimizer.kind, (int)desc->initializer.kind);
+  return HOTROW_OK;
+}
+
+hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max, hr_table **table_p)
+{
+  HOTROW_TRY(check_desc(desc));
+  const hotrow_kernels *kernels;
+  HOTROW_TRY(hotrow_kernels_get(HOTROW_CPU, &kernels));
+  void *memory;
+  HOTROW_TRY(hr_alloc(1, sizeof(hr_table), "table", &memory));
+  hr_table *table = memory;
+  *table = (hr_table){.desc = *desc, .kernels = kernels};
+  table->desc.row_count = 0;
+  table->seed = hr_table_seed(desc->name, strlen(desc->name));
+  table->state_dim = hr_optimizer_state_dim(desc->optimizer.kind, desc->dim);
+  table->square_dim = hr_optimizer_square_dim(desc->optimizer.kind, desc->dim);
+  size_t record = desc->dim + table->state_dim + KEY_FLOATS;
+  table->row_stride = (record + ROW_ALIGNMENT_FLOATS - 1) / ROW_ALIGNMENT_FLOATS * ROW_ALIGNMENT_FLOATS;
+  table->row_count_max = row_count_max && row_count_max < HR_TABLE_ROWS_MAX ? row_count_max : HR_TABLE_ROWS_MAX;
+  if (table->row_count_max > ROWS_BYTES_MAX / sizeof(float) / table->row_stride)
+    table->row_count_max = ROWS_BYTES_MAX / sizeof(float) / table->row_stride;
+  table->rows_size = table->row_count_max * table->row_stride * sizeof(float);
+  void *rows;
+  hotrow_status status = hr_map(table->rows_size, "rows of a table", &rows);
+  if (status != HOTROW_OK)
+    goto free_table;
+  table->rows = rows;
+  status = hr_index_init(&table->index, table->seed);
+  if (status != HOTROW_OK)
+    goto unmap_rows;
+  *table_p = table;
+  return HOTROW_OK;
+
+unmap_rows:
+  hr_unmap(table->rows, table->rows_size);
+free_table:
+  free(table);
+  return status;
+}
+
+void hr_table_destroy(hr_table *table)
+{
+  if (!table)
+    return;
+  hr_index_fini(&table->index);
+  hr_unmap(table->rows, table->rows_size);
+  free(table->push_entries);
+  free(table->push_rows);
+  free(table);
+}
+
+const hr_table_desc *hr_table_get_desc(const hr_table *table)
+{
+  return &table->desc;
+}
+
+uint64_t hr_table_get_seed(const hr_table *table)
+{
+  return table->seed;
+}
+
+size_t hr_table_memory_bytes(const hr_table *table)
+{
+  return hr_index_memory_bytes(&table->index) + table->desc.row_count * table->row_stride * sizeof(float) +
+         table->push_count_max * (sizeof(void *) + sizeof(uint32_t));
+}
+
+float *hr_table_rows(const hr_table *table, size_t *row_stride_p)
+{
+  *row_stride_p = table->row_stride;
+  return table->rows;
+}
+
+static float *row_at(const hr_table *table, uint64_t row)
+{
+  return table->rows + row * table->row_stride;
+}
+
+/* Hashes of keys on their way: begin() and then one next() for each key in turn, which starts the load of the bucket
+ * FIND_AHEAD keys on and gives the hash of this one. */
+typedef struct hash_ring {
+  uint64_t hashes[FIND_AHEAD];
+} hash_ring;
+
+static inline void ring_fetch(hash_ring *ring, const hr_table *table, const uint64_t *keys, size_t i)
+{
+  uint64_t hash = hr_key_hash(keys[i], table->seed);
+  ring->hashes[i % FIND_AHEAD] = hash;
+  __builtin_prefetch(hr_index_home(&table->index, hash));
+}
+
+static inline void ring_begin(hash_ring *ring, const hr_table *table, const uint64_t *keys, size_t key_count)
+{
+  for (size_t i = 0; i < key_count && i < FIND_AHEAD; i++)
+    ring_fetch(ring, table, keys, i);
+}
+
+static inline uint64_t ring_next(hash_ring *ring, const hr_table *table, const uint64_t *keys, size_t key_count,
+                                 size_t i)
+{
+  uint64_t hash = ring->hashes[i % FIND_AHEAD];
+  if (i + FIND_AHEAD < key_count)
+    ring_fetch(ring, table, keys, i + FIND_AHEAD);
+  return hash;
+}
+
+void hr_table_find(const hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p, uint32_t *clocks_p)
+{
+  hash_ring ring;
+  ring_begin(&ring, table, keys, key_count);
+  for (size_t i = 0; i < key_count; i++) {
+    uint64_t hash = ring_next(&ring, table, keys, key_count, i);
+    const hr_entry *entry = hr_index_find(&table->index, hash, keys[i]);
+    rows_p[i] = entry ? entry->row : HR_ROW_NONE;
+    clocks_p[i] = entry ? entry->clock : 0;
+  }
+}
+
+/* Adds a key that is not there; its record holds the key and nothing else yet. */
+static hotrow_status add_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
+{
+  if (table->desc.row_count == table->row_count_max)
+    return hr_fail(HOTROW_ERR_LIMIT, "table %s is full: row_count_max is %llu", table->desc.name,
+                   (unsigned long long)table->row_count_max);
+  HOTROW_TRY(hr_index_insert(&table->index, hash, key, (uint32_t)table->desc.row_count, entry_p));
+  float *record = row_at(table, table->desc.row_count++);
+  memcpy(record + table->desc.dim + table->state_dim, &key, sizeof key);
+  return HOTROW_OK;
+}
+
+static hotrow_status find_or_create_one(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
+{
+  *entry_p = hr_index_find(&table->index, hash, key);
+  if (*entry_p)
+    return HOTROW_OK;
+  HOTROW_TRY(add_row(table, hash, key, entry_p));
+  HOTROW_ASSERT(*entry_p);
+  float *record = row_at(table, (*entry_p)->row);
+  hr_table_default_row(table, key, record);
+  hr_optimizer_init_state(&table->desc.optimizer, table->desc.dim, record + table->desc.dim);
+  return HOTROW_OK;
+}
+
+hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p,
+                                      uint32_t *clocks_p)
+{
+  hash_ring ring;
+  ring_begin(&ring, table, keys, key_count);
+  for (size_t i = 0; i < key_count; i++) {
+    hr_entry *entry;
+    HOTROW_TRY(find_or_create_one(table, ring_next(&ring, table, keys, key_count, i), keys[i], &entry));
+    rows_p[i] = entry->row;
+    clocks_p[i] = entry->clock;
+  }
+  return HOTROW_OK;
+}
+
+static hotrow_status check_push(const hr_table *table, const hr_section *push)
+{
+  const char *name = table->desc.name;
+  bool has_steps = push->flags & HR_SECTION_STEPS;
+  uint32_t square_dim = has_steps ? table->square_dim : 0;
+  if (push->dim != table->desc.dim)
+    return hr_fail(HOTROW_ERR_INVALID, "push to table %s has dim %u, the table has %u", name, push->dim,
+                   table->desc.dim);
+  if (push->extra_dim != square_dim)
+    return hr_fail(HOTROW_ERR_INVALID, "push to table %s has square_dim %u, its optimizer needs %u", name,
+                   push->extra_dim, square_dim);
+  for (size_t i = 0; has_steps && i < push->key_count; i++)
+    if (push->steps[i] == 0 || push->steps[i] > HR_WIRE_STEPS_MAX)
+      return hr_fail(HOTROW_ERR_INVALID, "push to table %s, key %llu: %u steps are not in 1 .. %u", name,
+                     (unsigned long long)push->keys[i], push->steps[i], HR_WIRE_STEPS_MAX);
+  size_t bad = table->kernels->find_nonfinite(push->grads, push->key_count, push->dim, NULL);
+  if (bad < push->key_count)
+    return hr_fail(HOTROW_ERR_INVALID, "push to table %s, key %llu: its gradient is not finite", name,
+                   (unsigned long long)push->keys[bad]);
+  for (size_t i = 0; i < (size_t)push->key_count * square_dim; i++)
+    if (!(push->squares[i] >= 0.0f && push->squares[i] <= FLT_MAX))
+      return hr_fail(HOTROW_ERR_INVALID, "push to table %s, key %llu: its sum of squares is %g", name,
+                     (unsigned long long)push->keys[i / square_dim], (double)push->squares[i]);
+  return HOTROW_OK;
+}
+
+static hotrow_status reserve_push(hr_table *table, size_t count)
+{
+  if (count <= table->push_count_max)
+    return HOTROW_OK;
+  void *entries, *rows;
+  HOTROW_TRY(hr_alloc(count, sizeof(void *), "push", &entries));
+  hotrow_status status = hr_alloc(count, sizeof *table->push_rows, "push", &rows);
+  if (status != HOTROW_OK) {
+    free(entries);
+    return status;
+  }
+  free(table->push_entries);
+  free(table->push_rows);
+  table->push_entries = entries;
+  table->push_rows = rows;
+  table->push_count_max = count;
+  return HOTROW_OK;
+}
+
+/* push_entries and push_rows of all keys. */
+static hotrow_status find_for_push(hr_table *table, const uint64_t *keys, size_t key_count)
+{
+  uint64_t split_count = table->index.split_count;
+  hash_ring ring;
+  ring_begin(&ring, table, keys, key_count);
+  for (size_t i = 0; i < key_count; i++) {
+    hr_entry **entry_p = &table->push_entries[i];
+    HOTROW_TRY(find_or_create_one(table, ring_next(&ring, table, keys, key_count, i), keys[i], entry_p));
+    table->push_rows[i] = (*entry_p)->row;
+  }
+  if (table->index.split_count == split_count)
+    return HOTROW_OK;
+  for (size_t i = 0; i < key_count; i++) /* some entries have moved; all keys are there now */
+    table->push_entries[i] = hr_index_find(&table->index, hr_key_hash(keys[i], table->seed), keys[i]);
+  return HOTROW_OK;
+}
+
+hotrow_status hr_table_push(hr_table *table, const hr_section *push)
+{
+  HOTROW_ASSERT(push->kind == HR_SECTION_PUSH);
+  HOTROW_TRY(check_push(table, push));
+  HOTROW_TRY(reserve_push(table, push->key_count));
+  HOTROW_TRY(find_for_push(table, push->keys, push->key_count));
+  const uint32_t *steps = push->flags & HR_SECTION_STEPS ? push->steps : NULL;
+  for (size_t first = 0; first < push->key_count; first += PUSH_CHUNK) {
+    size_t count = push->key_count - first < PUSH_CHUNK ? push->key_count - first : PUSH_CHUNK;
+    const float *squares = push->extra_dim ? push->squares + first * push->extra_dim : NULL;
+    table->kernels->optimizer_apply(&table->desc.optimizer, push->dim, table->rows, table->row_stride,
+                                    table->push_rows + first, push->grads + first * push->dim, squares,
+                                    steps ? steps + first : NULL, count, NULL);
+    for (size_t i = first; i < first + count; i++)
+      table->push_entries[i]->clock += steps ? steps[i] : 1;
+  }
+  return HOTROW_OK;
+}
+
+void hr_table_default_row(const hr_table *table, uint64_t key, float *value)
+{
+  hr_init_row(&table->desc.initializer, table->desc.seed, table->seed, key, table->desc.dim, value);
+}
+
+hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
+{
+  uint64_t keys[PUSH_CHUNK];
+  uint32_t rows[PUSH_CHUNK], clocks[PUSH_CHUNK];
+  for (uint64_t first = 0; first < table->desc.row_count; first += PUSH_CHUNK) {
+    uint64_t left = table->desc.row_count - first;
+    size_t count = left < PUSH_CHUNK ? (size_t)left : PUSH_CHUNK;
+    for (size_t i = 0; i < count; i++)
+      memcpy(&keys[i], row_at(table, first + i) + table->desc.dim + table->state_dim, sizeof keys[i]);
+    hr_table_find(table, keys, count, rows, clocks);
+    for (size_t i = 0; i < count; i++) {
+      HOTROW_ASSERT(rows[i] == first + i);
+      HOTROW_TRY(visit(keys[i], clocks[i], row_at(table, first + i), context));
+    }
+  }
+  return HOTROW_OK;
+}
+
+hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *value_and_state)
+{
+  uint64_t hash = hr_key_hash(key, table->seed);
+  if (hr_index_find(&table->index, hash, key))
+    return hr_fail(HOTROW_ERR_EXISTS, "table %s has key %llu already", table->desc.name, (unsigned long long)key);
+  hr_entry *entry;
+  HOTROW_TRY(add_row(table, hash, key, &entry));
+  entry->clock = clock;
+  memcpy(row_at(table, entry->row), value_and_state, (table->desc.dim + table->state_dim) * sizeof(float));
+  return HOTROW_OK;
+}

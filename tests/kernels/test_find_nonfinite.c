@@ -1,0 +1,58 @@
+#include <float.h>
+#include <math.h>
+
+#include "kernel_test.h"
+
+static size_t find(const float *values, size_t row_count, uint32_t dim)
+{
+  size_t row = kernels->find_nonfinite(TO_DEVICE(values, row_count * dim), row_count, dim, NULL);
+  kernel_test_release();
+  return row;
+}
+
+static void finite_values_pass_however_odd(void)
+{
+  const float odd[] = {0.0f, -0.0f, FLT_MAX, -FLT_MAX, FLT_MIN, FLT_TRUE_MIN, -FLT_TRUE_MIN, 1.0f};
+  CHECK_EQ(find(odd, 8, 1), 8);
+  CHECK_EQ(find(odd, 2, 4), 2);
+  CHECK_EQ(find(odd, 0, 4), 0);
+}
+
+static void the_first_bad_row_is_named_wherever_it_is(void)
+{
+  enum { VALUES = 130 * 60 };
+  hr_rng rng = {hr_test_seed(9)};
+  static float values[VALUES];
+  for (size_t i = 0; i < VALUES; i++)
+    values[i] = hr_rng_unit(&rng);
+  uint32_t quiet = 0x7fc00000u, signalling = 0xff800001u;
+  float bad[4] = {INFINITY, -INFINITY};
+  memcpy(bad + 2, &quiet, sizeof quiet);
+  memcpy(bad + 3, &signalling, sizeof signalling);
+  for (size_t d = 0; d < test_dim_count; d++) {
+    uint32_t dim = test_dims[d];
+    size_t row_count = VALUES / dim;
+    CHECK_EQ(find(values, row_count, dim), row_count);
+    for (int round = 0; round < 200; round++) {
+      size_t value_count = row_count * dim;
+      size_t first = (size_t)hr_rng_below(&rng, value_count), second = (size_t)hr_rng_below(&rng, value_count);
+      if (round < 2) /* one bad value alone: the very first, the very last */
+        first = second = round == 0 ? 0 : value_count - 1;
+      float kept_first = values[first], kept_second = values[second];
+      memcpy(values + second, bad + (round + 1) % 4, sizeof *bad);
+      memcpy(values + first, bad + round % 4, sizeof *bad);
+      CHECK_EQ(find(values, row_count, dim), (first < second ? first : second) / dim);
+      values[second] = kept_second;
+      values[first] = kept_first;
+    }
+  }
+}
+
+int main(int argc, char **argv)
+{
+  kernel_test_open(argc, argv);
+  kernel_test_need(kernels->find_nonfinite, "find_nonfinite");
+  RUN(finite_values_pass_however_odd);
+  RUN(the_first_bad_row_is_named_wherever_it_is);
+  return 0;
+}

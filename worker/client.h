@@ -1,0 +1,31 @@
+/* The blocking client: a core, its sockets and the deadline of the call in hand. */
+#ifndef HR_CLIENT_H
+#define HR_CLIENT_H
+
+#include "core.h"
+#include "transport_zmq.h"
+
+struct hotrow_client {
+  hr_core *core;           /* owned */
+  hr_transport *transport; /* owned */
+  char *shards;            /* owned: the option's text, cut at the commas */
+  const char **endpoints;  /* owned array, into shards */
+  uint32_t shard_count;
+  uint32_t timeout_ms;
+  uint64_t job;
+  uint32_t rank, world_size;
+  uint64_t barrier_number; /* of the last barrier */
+};
+
+/* When the call that begins now must have ended. */
+uint64_t hr_client_deadline(const hotrow_client *client, uint32_t timeout_ms);
+
+/* Feeds messages to the core while `is_pending` holds and no link is broken; `what` names the call in the sentence. */
+hotrow_status hr_client_wait(hotrow_client *client, bool (*is_pending)(const hr_core *core), uint64_t deadline_ns,
+                             const char *what, uint32_t timeout_ms);
+
+/* One question to one shard, until its answer or the deadline. The answer is in the core. */
+hotrow_status hr_client_ask(hotrow_client *client, uint32_t shard, hr_op op, const void *body, size_t body_size,
+                            uint64_t deadline_ns, const char *what, uint32_t timeout_ms);
+
+#endif

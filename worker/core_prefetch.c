@@ -1,0 +1,124 @@
+/* Rows of a coming batch, asked for early. One prefetch at a time; a lookup begins when it has been answered. */
+#include <string.h>
+
+#include <hr/assert.h>
+
+#include "core.h"
+
+/* Asks a table's missing keys of every shard. */
+static hotrow_status draft_missing(hr_core *core, hotrow_table *table, const hotrow_lookup_request *r)
+{
+  HOTROW_TRY(hr_core_dedup(core, table, &table->prefetch, r->keys, r->key_count));
+  hotrow_dedup *dedup = &table->prefetch.dedup;
+  /* Keep the keys that are not held: `positions` and `inverse` serve as scratch, a prefetch does not need them. */
+  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, dedup->positions, dedup->inverse);
+  uint32_t kept = 0;
+  for (uint32_t u = 0; u < dedup->unique_count; u++) {
+    if (dedup->positions[u] != HOTROW_SLOT_NONE)
+      continue;
+    dedup->keys[kept] = dedup->keys[u];
+    dedup->hashes[kept++] = dedup->hashes[u];
+  }
+  dedup->unique_count = kept;
+  uint32_t first = 0;
+  for (uint32_t shard = 0; shard < core->options.shard_count; shard++) {
+    uint32_t last = hr_core_slice_end(core, dedup, first, shard);
+    if (last > first) {
+      HOTROW_TRY(hr_core_draft_pull(core, table, shard, &table->prefetch, first, last, NULL, NULL));
+      hr_request *request = core->drafts[shard];
+      hr_pull_note *note = &request->pulls[request->pull_count - 1];
+      HOTROW_TRY(hr_request_take(request, last - first, (void **)&note->spoiled));
+      memset(note->spoiled, 0, last - first);
+    }
+    first = last;
+  }
+  return HOTROW_OK;
+}
+
+hotrow_status hr_core_prefetch(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
+                               uint64_t now_ns)
+{
+  if (request_count > HOTROW_REQUESTS_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "%zu lookups in one prefetch, at most %u", request_count, HOTROW_REQUESTS_MAX);
+  if (core->prefetch_open > 0)
+    return HOTROW_OK;
+  /* Evicted rows first, as pushes of their own: a row asked for must contain them. */
+  for (uint32_t i = 0; i < core->table_count; i++)
+    HOTROW_TRY(hr_core_draft_pushes(core, core->tables[i]));
+  hr_core_submit_drafts(core, HR_OP_PUSH, 0, core->step, false, now_ns);
+  for (size_t i = 0; i < request_count; i++) {
+    const hotrow_lookup_request *r =
+        (const hotrow_lookup_request *)(const void *)((const char *)requests + i * requests[0].struct_size);
+    if (!r->table || r->table->core != core || (r->key_count && !r->keys) || r->key_count > HOTROW_LOOKUP_KEYS_MAX) {
+      hr_core_drop_drafts(core);
+      return hr_fail(HOTROW_ERR_INVALID, "prefetch %zu: its table or keys are not usable", i);
+    }
+    hotrow_status status = r->table->has_cache ? draft_missing(core, r->table, r) : HOTROW_OK;
+    if (status != HOTROW_OK) {
+      hr_core_drop_drafts(core);
+      return status;
+    }
+  }
+  for (uint32_t shard = 0; shard < core->options.shard_count; shard++) {
+    if (!core->drafts[shard])
+      continue;
+    core->drafts[shard]->kind = HR_REQUEST_PREFETCH;
+    core->prefetch_open++;
+  }
+  hr_core_submit_drafts(core, HR_OP_PULL, 0, core->step, false, now_ns);
+  return HOTROW_OK;
+}
+
+/* Position of a hash among a note's ascending hashes, or key_count. */
+static uint32_t find_hash(const hr_pull_note *note, uint32_t key_count, uint64_t hash)
+{
+  uint32_t low = 0, high = key_count;
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    if (note->hashes[middle] < hash)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low < key_count && note->hashes[low] == hash ? low : key_count;
+}
+
+void hr_core_spoil_prefetch(hr_core *core, const hotrow_table *table, const uint64_t *hashes, size_t count)
+{
+  for (uint32_t shard = 0; shard < core->options.shard_count; shard++) {
+    for (hr_request *request = core->links[shard].oldest; request; request = request->next) {
+      if (request->kind != HR_REQUEST_PREFETCH)
+        continue;
+      for (uint32_t p = 0; p < request->pull_count; p++) {
+        hr_pull_note *note = &request->pulls[p];
+        uint32_t key_count = request->message.sections[note->section_index].key_count;
+        for (size_t i = 0; note->table_index == table->index && i < count; i++) {
+          uint32_t at = find_hash(note, key_count, hashes[i]);
+          if (at < key_count)
+            note->spoiled[at] = 1;
+        }
+      }
+    }
+  }
+}
+
+void hr_core_on_prefetch_reply(hr_core *core, hr_request *request, const hr_message *reply)
+{
+  for (uint32_t p = 0; p < request->pull_count; p++) {
+    const hr_pull_note *note = &request->pulls[p];
+    const hr_section *asked = &request->message.sections[note->section_index], *got = &reply->sections[p];
+    hotrow_table *table = core->tables[note->table_index];
+    uint32_t slot;
+    for (uint32_t i = 0; i < asked->key_count; i++) {
+      if (note->spoiled[i])
+        continue;
+      const float *state = got->states ? got->states + (size_t)i * got->extra_dim : NULL;
+      if (hotrow_cache_insert(table->cache, asked->keys + i, note->hashes + i, got->clocks + i,
+                              got->values + (size_t)i * table->desc.dim, state, 1, &slot) != HOTROW_OK)
+        return; /* no room for more: the lookup will ask for the rest */
+      core->stats.prefetched++;
+    }
+    core->stats.bytes_pull +=
+        (size_t)got->row_count * (sizeof(uint32_t) + (table->desc.dim + got->extra_dim) * sizeof(float));
+  }
+}

@@ -1,0 +1,169 @@
+#include "transport_zmq.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#include <hr/assert.h>
+#include <hr/memory.h>
+
+#define SEND_HWM 1024 /* messages; the window of 64 pushes and a few pulls never fill it */
+#define RECEIVE_HWM 1024
+#define RECONNECT_MS 20 /* first pause; doubles up to RECONNECT_MAX_MS */
+#define RECONNECT_MAX_MS 1000
+#define HANDSHAKE_MS 5000
+#define DRAIN_MAX 64 /* messages taken from one socket before the next has its turn */
+
+struct hr_transport {
+  void *context;
+  void **sockets;         /* [shard_count] */
+  zmq_pollitem_t *polled; /* [shard_count] */
+  uint32_t shard_count;
+  zmq_msg_t parts[HR_WIRE_FRAMES_MAX];
+  void *aligned[HR_WIRE_FRAMES_MAX]; /* owned copies of parts that were not aligned; NULL otherwise */
+};
+
+static void set_int(void *socket, int option, int value)
+{
+  int rc = zmq_setsockopt(socket, option, &value, sizeof value);
+  HOTROW_ASSERT(rc == 0);
+}
+
+static hotrow_status open_socket(hr_transport *transport, uint32_t shard, const char *endpoint)
+{
+  void *socket = zmq_socket(transport->context, ZMQ_DEALER);
+  if (!socket)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no socket for shard %u: %s", shard, zmq_strerror(errno));
+  transport->sockets[shard] = socket;
+  transport->polled[shard] = (zmq_pollitem_t){.socket = socket, .events = ZMQ_POLLIN};
+  set_int(socket, ZMQ_SNDHWM, SEND_HWM);
+  set_int(socket, ZMQ_RCVHWM, RECEIVE_HWM);
+  set_int(socket, ZMQ_LINGER, 0);
+  set_int(socket, ZMQ_IMMEDIATE, 1); /* no queue for a shard that is not there: the link sends again */
+  set_int(socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
+  set_int(socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
+  set_int(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
+  if (zmq_connect(socket, endpoint) != 0)
+    return hr_fail(HOTROW_ERR_INVALID, "shard %u: cannot connect to %s: %s", shard, endpoint, zmq_strerror(errno));
+  return HOTROW_OK;
+}
+
+hotrow_status hr_transport_open(const char *const *endpoints, uint32_t shard_count, hr_transport **transport_p)
+{
+  hr_transport *transport = calloc(1, sizeof *transport);
+  if (!transport)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for sockets");
+  transport->shard_count = shard_count;
+  transport->context = zmq_ctx_new();
+  hotrow_status status = transport->context ? HOTROW_OK : hr_fail(HOTROW_ERR_NO_MEMORY, "no ZeroMQ context");
+  if (status == HOTROW_OK)
+    zmq_ctx_set(transport->context, ZMQ_MAX_SOCKETS, (int)shard_count + 8);
+  if (status == HOTROW_OK)
+    status = hr_alloc(shard_count, sizeof(void *), "sockets", (void **)&transport->sockets);
+  if (status == HOTROW_OK)
+    status = hr_alloc(shard_count, sizeof(zmq_pollitem_t), "sockets", (void **)&transport->polled);
+  for (uint32_t i = 0; status == HOTROW_OK && i < shard_count; i++)
+    status = open_socket(transport, i, endpoints[i]);
+  if (status != HOTROW_OK) {
+    hr_transport_close(transport, 0);
+    return status;
+  }
+  *transport_p = transport;
+  return HOTROW_OK;
+}
+
+void hr_transport_close(hr_transport *transport, int linger_ms)
+{
+  if (!transport)
+    return;
+  for (uint32_t i = 0; transport->sockets && i < transport->shard_count; i++) {
+    if (!transport->sockets[i])
+      continue;
+    set_int(transport->sockets[i], ZMQ_LINGER, linger_ms);
+    zmq_close(transport->sockets[i]);
+  }
+  if (transport->context)
+    zmq_ctx_term(transport->context);
+  free(transport->sockets);
+  free(transport->polled);
+  free(transport);
+}
+
+void hr_transport_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+{
+  hr_transport *transport = context;
+  for (size_t i = 0; i < frame_count; i++) {
+    int flags = ZMQ_DONTWAIT | (i + 1 < frame_count ? ZMQ_SNDMORE : 0);
+    int rc = zmq_send(transport->sockets[shard], frames[i].size ? frames[i].data : "", frames[i].size, flags);
+    if (rc < 0) /* only the first part can be refused: ZeroMQ takes a message whole or not at all */
+      return;
+  }
+}
+
+/* Receives the parts of one message. Returns how many, 0 if none is there, -1 on an error. Parts beyond the limit are
+ * read and thrown away; the count then exceeds HR_WIRE_FRAMES_MAX. */
+static int receive_parts(hr_transport *transport, void *socket)
+{
+  int count = 0;
+  for (;;) {
+    zmq_msg_t extra, *part = count < (int)HR_WIRE_FRAMES_MAX ? &transport->parts[count] : &extra;
+    zmq_msg_init(part);
+    if (zmq_msg_recv(part, socket, ZMQ_DONTWAIT) < 0) {
+      zmq_msg_close(part);
+      return errno == EAGAIN && count == 0 ? 0 : -1;
+    }
+    count++;
+    bool has_more = zmq_msg_more(part);
+    if (part == &extra)
+      zmq_msg_close(part);
+    if (!has_more)
+      return count;
+  }
+}
+
+/* The frame of a part; small messages may lie anywhere in ZeroMQ's buffer and are copied to aligned memory. */
+static hr_frame frame_of(hr_transport *transport, size_t i)
+{
+  hr_frame frame = {zmq_msg_data(&transport->parts[i]), zmq_msg_size(&transport->parts[i])};
+  if ((uintptr_t)frame.data % 8 != 0 && frame.size &&
+      hr_alloc(frame.size, 1, "frame", &transport->aligned[i]) == HOTROW_OK) {
+    memcpy(transport->aligned[i], frame.data, frame.size);
+    frame.data = transport->aligned[i];
+  }
+  return frame;
+}
+
+static hotrow_status drain_socket(hr_transport *transport, uint32_t shard, hr_transport_receive_fn receive,
+                                  void *context)
+{
+  hr_frame frames[HR_WIRE_FRAMES_MAX];
+  for (int taken = 0; taken < DRAIN_MAX; taken++) {
+    int count = receive_parts(transport, transport->sockets[shard]);
+    if (count == 0)
+      return HOTROW_OK;
+    if (count < 0)
+      return hr_fail(HOTROW_ERR_INTERNAL, "receiving from shard %u: %s", shard, zmq_strerror(errno));
+    size_t kept = count < (int)HR_WIRE_FRAMES_MAX ? (size_t)count : HR_WIRE_FRAMES_MAX;
+    for (size_t i = 0; i < kept; i++)
+      frames[i] = frame_of(transport, i);
+    receive(context, shard, frames, kept);
+    for (size_t i = 0; i < kept; i++) {
+      zmq_msg_close(&transport->parts[i]);
+      free(transport->aligned[i]);
+      transport->aligned[i] = NULL;
+    }
+  }
+  return HOTROW_OK;
+}
+
+hotrow_status hr_transport_poll(hr_transport *transport, long wait_ms, hr_transport_receive_fn receive, void *context)
+{
+  int ready = zmq_poll(transport->polled, (int)transport->shard_count, wait_ms);
+  if (ready < 0 && errno != EINTR)
+    return hr_fail(HOTROW_ERR_INTERNAL, "waiting for shards: %s", zmq_strerror(errno));
+  for (uint32_t i = 0; ready > 0 && i < transport->shard_count; i++)
+    if (transport->polled[i].revents & ZMQ_POLLIN)
+      HOTROW_TRY(drain_socket(transport, i, receive, context));
+  return HOTROW_OK;
+}
