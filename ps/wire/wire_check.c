@@ -214,7 +214,8 @@ static hotrow_status check_resolved(const uint8_t *body, uint32_t dim)
   if (hr_optimizer_resolve(&optimizer, &optimizer_resolved) != HOTROW_OK ||
       hr_initializer_resolve(&initializer, dim, &initializer_resolved) != HOTROW_OK)
     REFUSE("table: %s", hotrow_last_error());
-  if (memcmp(&optimizer, &optimizer_resolved, sizeof optimizer) != 0)
+  if (optimizer.lr != optimizer_resolved.lr || optimizer.beta1 != optimizer_resolved.beta1 ||
+      optimizer.beta2 != optimizer_resolved.beta2 || optimizer.eps != optimizer_resolved.eps)
     REFUSE("table: optimizer is not resolved: a default is left for the shard to fill in");
   return HOTROW_OK;
 }

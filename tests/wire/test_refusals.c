@@ -455,6 +455,9 @@ static void tables(void)
   BAD_BODY(hr_table_desc, optimizer.kind, -1, "optimizer kind -1");
   BAD_BODY(hr_table_desc, optimizer.lr, float_bits(NAN), "learning rate nan");
   BAD_BODY(hr_table_desc, optimizer.lr, 0, "optimizer is not resolved");
+  BAD_BODY(hr_table_desc, optimizer.beta1, 0, "optimizer is not resolved");
+  BAD_BODY(hr_table_desc, optimizer.beta2, 0, "optimizer is not resolved");
+  BAD_BODY(hr_table_desc, optimizer.eps, 0, "optimizer is not resolved");
   BAD_BODY(hr_table_desc, optimizer.beta1, float_bits(1.0f), "beta1 1");
   BAD_BODY(hr_table_desc, optimizer.eps, float_bits(INFINITY), "eps inf");
   BAD_BODY(hr_table_desc, optimizer.initial_state, float_bits(-1.0f), "initial_state -1");
