@@ -19,9 +19,9 @@ typedef enum hr_option_kind {
 typedef struct hr_option {
   const char *name; /* with dashes, without the leading two */
   hr_option_kind kind;
-  size_t offset;           /* in the subcommand's struct */
-  const char *standard;    /* default, as text; NULL: zero */
-  double minimum, maximum; /* numbers: refused outside; both 0: any */
+  size_t offset;              /* in the subcommand's struct */
+  const char *standard;       /* default, as text; NULL: zero */
+  double minimum, maximum;    /* numbers: refused outside; both 0: any */
   const char *const *choices; /* CHOICE: NULL-terminated */
   const char *help;           /* one line, beginning in lower case */
 } hr_option;
@@ -46,7 +46,8 @@ typedef struct hr_command {
 
 /* Fills the struct at `values`. Returns -1 to go on, or the exit code to end with (0 after --help; HR_EXIT_USAGE for a
  * bad flag; HR_EXIT_CONFIG for a bad environment variable or config file, whose file and line are named on stderr).
- * Texts live until the program ends. Arguments after "--" are left: *rest_p is their index in argv (argc if none). */
+ * Texts live until the program ends. Arguments after "--" are left: *rest_p is their index in argv (argc if none); a
+ * command that takes none passes NULL, and then they are refused. --help and --print-config print and end with 0. */
 int hr_options_parse(const hr_command *command, int argc, char **argv, void *values, int *rest_p);
 
 /* Exit code of a failed hotrow call (sysexits). */

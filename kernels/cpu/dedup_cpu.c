@@ -16,7 +16,7 @@
 #define DIGIT_BITS 11u
 #define DIGIT_COUNT ((64u - POSITION_BITS) / DIGIT_BITS)
 #define BUCKET_COUNT ((size_t)1 << DIGIT_BITS)
-#define INSERTION_MAX 48u /* below this, counting digits costs more than it saves */
+#define INSERTION_MAX 96u /* below this, counting digits costs more than it saves */
 
 _Static_assert(DIGIT_COUNT *DIGIT_BITS + POSITION_BITS == 64, "the digits cover the hash bits of a word");
 

@@ -1,4 +1,6 @@
 /* Which way of its set holds a key: one 128-byte set of 16 keys is compared at once. */
+#include <string.h>
+
 #include <hr/assert.h>
 #include <hr/vector.h>
 
@@ -8,6 +10,23 @@
 HR_ROW_INLINE size_t set_of(uint64_t hash, uint32_t set_count)
 {
   return (size_t)(((hash >> 32) * set_count) >> 32);
+}
+
+/* Half a set, as a type of the compiler: gcc 12 leaves a plain loop over 16 ways scalar, at twice the time. */
+typedef uint64_t eight_keys __attribute__((vector_size(64), aligned(8)));
+
+/* Bit w is set iff way w holds the key. */
+HR_ROW_INLINE uint32_t matching_ways(const uint64_t *ways, uint64_t key)
+{
+  const eight_keys bits = {1, 2, 4, 8, 16, 32, 64, 128};
+  eight_keys low, high;
+  memcpy(&low, ways, sizeof low);
+  memcpy(&high, ways + 8, sizeof high);
+  eight_keys matches = ((eight_keys)(low == key) & bits) | ((eight_keys)(high == key) & (bits << 8));
+  uint64_t all = 0;
+  for (int lane = 0; lane < 8; lane++)
+    all |= matches[lane];
+  return (uint32_t)all;
 }
 
 HR_VECTORISED void hr_cpu_probe(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count,
@@ -25,11 +44,7 @@ HR_VECTORISED void hr_cpu_probe(const uint64_t *set_keys, const uint16_t *occupi
       __builtin_prefetch(occupied + ahead);
     }
     size_t set = set_of(hashes[i], set_count);
-    const uint64_t *ways = set_keys + set * HOTROW_CACHE_WAYS;
-    uint32_t matches = 0;
-    for (uint32_t way = 0; way < HOTROW_CACHE_WAYS; way++)
-      matches |= (uint32_t)(ways[way] == keys[i]) << way;
-    matches &= occupied[set];
+    uint32_t matches = matching_ways(set_keys + set * HOTROW_CACHE_WAYS, keys[i]) & occupied[set];
     slot_p[i] = matches ? (uint32_t)set * HOTROW_CACHE_WAYS + (uint32_t)__builtin_ctz(matches) : HOTROW_SLOT_NONE;
   }
 }

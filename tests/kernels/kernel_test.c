@@ -103,10 +103,18 @@ uint32_t *random_offsets(hr_rng *rng, size_t count, uint32_t *total_p)
   return offsets;
 }
 
+bool same_bits(float a, float b)
+{
+  uint32_t a_bits, b_bits;
+  memcpy(&a_bits, &a, sizeof a_bits);
+  memcpy(&b_bits, &b, sizeof b_bits);
+  return a_bits == b_bits;
+}
+
 size_t first_difference(const float *a, const float *b, size_t count)
 {
   for (size_t i = 0; i < count; i++)
-    if (memcmp(a + i, b + i, sizeof *a) != 0)
+    if (!same_bits(a[i], b[i]))
       return i;
   return count;
 }

@@ -27,6 +27,7 @@ float *random_floats(hr_rng *rng, size_t count);                        /* in [-
 uint32_t *random_distinct(hr_rng *rng, size_t count, uint32_t limit);   /* count <= limit */
 uint32_t *random_offsets(hr_rng *rng, size_t count, uint32_t *total_p); /* CSR; some empty, some over 32 */
 
+bool same_bits(float a, float b); /* -0 is not 0, and a NaN is itself */
 /* The first float whose bits differ, or count. */
 size_t first_difference(const float *a, const float *b, size_t count);
 

@@ -34,8 +34,10 @@ static void the_first_bad_row_is_named_wherever_it_is(void)
     size_t row_count = VALUES / dim;
     CHECK_EQ(find(values, row_count, dim), row_count);
     for (int round = 0; round < 200; round++) {
-      size_t first = (size_t)hr_rng_below(&rng, row_count * dim), second = (size_t)hr_rng_below(&rng, row_count * dim);
-      first = round == 0 ? 0 : round == 1 ? row_count * dim - 1 : first;
+      size_t value_count = row_count * dim;
+      size_t first = (size_t)hr_rng_below(&rng, value_count), second = (size_t)hr_rng_below(&rng, value_count);
+      if (round < 2) /* one bad value alone: the very first, the very last */
+        first = second = round == 0 ? 0 : value_count - 1;
       float kept_first = values[first], kept_second = values[second];
       memcpy(values + second, bad + (round + 1) % 4, sizeof *bad);
       memcpy(values + first, bad + round % 4, sizeof *bad);

@@ -33,9 +33,8 @@ static void check_pool(hr_rng *rng, uint32_t dim, size_t pad, size_t bags, bool 
   for (size_t b = 0; b < bags; b++) {
     for (uint32_t c = 0; c < dim; c++) {
       float expected = oracle_pool(rows, stride, c, slots, weights, offsets[b], offsets[b + 1], pooling);
-      CHECK_MSG(memcmp(&expected, out + b * out_stride + c, sizeof expected) == 0,
-                "dim %u bag %zu column %u: %.9g, expected %.9g", dim, b, c, (double)out[b * out_stride + c],
-                (double)expected);
+      CHECK_MSG(same_bits(out[b * out_stride + c], expected), "dim %u bag %zu column %u: %.9g, expected %.9g", dim, b,
+                c, (double)out[b * out_stride + c], (double)expected);
     }
     CHECK(out[b * out_stride + dim] == before[b * out_stride + dim]);
   }

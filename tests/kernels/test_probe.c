@@ -15,11 +15,16 @@ static uint32_t set_of(uint64_t hash, uint32_t set_count)
   return (uint32_t)(((hash >> 32) * set_count) >> 32);
 }
 
+static bool is_taken(uint32_t set, uint32_t way)
+{
+  return ((uint32_t)occupied[set] >> way & 1u) == 1;
+}
+
 static uint32_t oracle_probe(uint64_t key, uint64_t hash, uint32_t set_count)
 {
   uint32_t set = set_of(hash, set_count);
   for (uint32_t way = 0; way < HOTROW_CACHE_WAYS; way++)
-    if (occupied[set] >> way & 1u && set_keys[set * HOTROW_CACHE_WAYS + way] == key)
+    if (is_taken(set, way) && set_keys[set * HOTROW_CACHE_WAYS + way] == key)
       return set * HOTROW_CACHE_WAYS + way;
   return HOTROW_SLOT_NONE;
 }
@@ -38,7 +43,7 @@ static void fill_sets(hr_rng *rng, uint32_t set_count, uint64_t key_range)
       hash = hr_key_hash(key, 9);
     }
     uint32_t set = set_of(hash, set_count), way = (uint32_t)hr_rng_below(rng, HOTROW_CACHE_WAYS);
-    if (oracle_probe(key, hash, set_count) != HOTROW_SLOT_NONE || occupied[set] >> way & 1u)
+    if (oracle_probe(key, hash, set_count) != HOTROW_SLOT_NONE || is_taken(set, way))
       continue;
     set_keys[set * HOTROW_CACHE_WAYS + way] = key;
     occupied[set] = (uint16_t)(occupied[set] | 1u << way);

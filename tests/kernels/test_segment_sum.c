@@ -45,7 +45,7 @@ static void check_sum(hr_rng *rng, uint32_t dim, size_t pad, size_t segments, bo
     for (uint32_t c = 0; c < dim; c++) {
       float expected = oracle_sum(grads, stride, c, has_source ? source : NULL, has_coefficients ? coefficients : NULL,
                                   positions, offsets[u], offsets[u + 1]);
-      CHECK_MSG(memcmp(&expected, sums + u * dim + c, sizeof expected) == 0,
+      CHECK_MSG(same_bits(sums[u * dim + c], expected),
                 "dim %u segment %zu of %u terms, column %u: %.9g, expected %.9g", dim, u, offsets[u + 1] - offsets[u],
                 c, (double)sums[u * dim + c], (double)expected);
     }

@@ -1,10 +1,10 @@
 /* Row math: one table of functions per device. Every function gives the same bits on every device.
  *
  * Rows live in a row array: row s begins at rows + s*row_stride floats; its first `dim` floats are the value, the next
- * state_dim floats the optimizer's state. Arrays belong to the caller and lie on the table's device. Calls on CPU finish
- * before they return and may run on any thread; calls on a GPU are queued on `stream` (NULL: the default stream).
- * Counts may be 0. Arguments are the caller's promise and are asserted, not reported: only memory and device calls and
- * kernels that can run out of something return a status. */
+ * state_dim floats the optimizer's state. Arrays belong to the caller and lie on the table's device. Calls on CPU
+ * finish before they return and may run on any thread; calls on a GPU are queued on `stream` (NULL: the default
+ * stream). Counts may be 0. Arguments are the caller's promise and are asserted, not reported: only memory and device
+ * calls and kernels that can run out of something return a status. */
 #ifndef HOTROW_KERNELS_H
 #define HOTROW_KERNELS_H
 
@@ -23,11 +23,11 @@ typedef enum hotrow_pooling { HOTROW_POOL_NONE = 0, HOTROW_POOL_SUM = 1, HOTROW_
 /* Result of dedup: U distinct keys in ascending order of their hash (XXH3 of key and table seed, a bijection), so that
  * the keys of one shard, and of one stretch of cache sets, lie together. */
 typedef struct hotrow_dedup {
-  uint64_t *keys;       /* [key_count]: the first unique_count are the distinct keys */
-  uint64_t *hashes;     /* [key_count]: their hashes, ascending */
-  uint32_t *inverse;    /* [key_count]: input position -> index of its distinct key */
-  uint32_t *offsets;    /* [key_count + 1]: CSR over distinct keys into positions */
-  uint32_t *positions;  /* [key_count]: input positions grouped by distinct key, ascending within each */
+  uint64_t *keys;      /* [key_count]: the first unique_count are the distinct keys */
+  uint64_t *hashes;    /* [key_count]: their hashes, ascending */
+  uint32_t *inverse;   /* [key_count]: input position -> index of its distinct key */
+  uint32_t *offsets;   /* [key_count + 1]: CSR over distinct keys into positions */
+  uint32_t *positions; /* [key_count]: input positions grouped by distinct key, ascending within each */
   uint32_t unique_count;
 } hotrow_dedup;
 
@@ -95,7 +95,8 @@ typedef struct hotrow_kernels {
   size_t (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream);
 } hotrow_kernels;
 
-/* The function table of a device; it lives as long as the program. Any thread.
+/* The function table of a device; it lives as long as the program. Any thread. The CPU's is complete. The GPU's has
+ * memory, copies, gather and segment_sum; its other fields are NULL: test a field before calling it.
  *   HOTROW_ERR_INVALID      no such device
  *   HOTROW_ERR_UNSUPPORTED  this build has no CUDA
  *   HOTROW_ERR_DEVICE       the build has CUDA and this machine has no usable GPU */

@@ -225,8 +225,9 @@ uint64_t hr_wire_section_bytes(const hr_section *section);
 void hr_wire_encode(const hr_message *message, uint8_t *header_bytes, uint8_t *section_bytes, hr_frame *frames_p,
                     size_t *frame_count_p);
 
-/* Begins the reply to a request: op, request_id, session, push_seq, step and rank are repeated, the rest is empty. Any
- * header that hr_wire_decode handed out will do. The sections themselves are left as they are. */
+/* Begins the reply to a request: op, request_id, session, push_seq, step and rank are repeated, the rest is empty: the
+ * shard sets epoch, applied_seq and durable_seq. Any header that hr_wire_decode handed out will do. The sections
+ * themselves are left as they are. */
 void hr_wire_reply(const hr_header *request, hr_message *reply_p);
 
 /* The same as an error: status is an error of hotrow_status or HR_STATUS_GAP. The sentence is cut to what may be sent,
@@ -237,8 +238,9 @@ void hr_wire_reply_error(const hr_header *request, int32_t status, const char *t
 /* Decodes and checks a whole message. What it does not look for: a key twice in a section (that costs a table; whoever
  * needs distinct keys sees to it), NaN, and what only the shard can know (tables, dims, epoch, session).
  * On failure *message_p has no body and no sections, and holds the header if that can be answered: 128 bytes, our
- * magic, its own hash right and a known op (header.magic is then HR_WIRE_MAGIC); else a zero header. Never answer a
- * reply. HOTROW_ERR_PROTOCOL  not ours, damaged, or inconsistent: the sentence names the field and the value
+ * magic, its own hash right and a known op (header.magic is then HR_WIRE_MAGIC); else a zero header. A reply is never
+ * to be answered.
+ *   HOTROW_ERR_PROTOCOL  not ours, damaged, or inconsistent: the sentence names the field and the value
  *   HOTROW_ERR_VERSION   ours, of another version: the sentence names both
  *   HOTROW_ERR_LIMIT     over a limit above: the sentence names it */
 hotrow_status hr_wire_decode(const hr_frame *frames, size_t frame_count, hr_message *message_p);

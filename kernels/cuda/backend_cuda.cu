@@ -1,0 +1,101 @@
+/* The GPU's memory and its function table. The table holds what has a .cu file; other fields are NULL. */
+#include <pthread.h>
+
+#include "check_cuda.h"
+
+extern "C" {
+#include <hr/log.h>
+#include <hr/status.h>
+
+#include "kernels_impl.h"
+}
+
+hotrow_status hr_cuda_check(cudaError_t error, const char *what)
+{
+  if (error == cudaSuccess)
+    return HOTROW_OK;
+  hotrow_status status = error == cudaErrorMemoryAllocation ? HOTROW_ERR_NO_MEMORY : HOTROW_ERR_DEVICE;
+  return hr_fail(status, "%s: %s (%s)", what, cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+void hr_cuda_check_launch(const char *kernel)
+{
+  cudaError_t error = cudaPeekAtLastError(); /* it stays for synchronize */
+  if (error != cudaSuccess)
+    hr_log(HOTROW_LOG_ERROR, "cuda kernel %s failed to launch: %s", kernel, cudaGetErrorString(error));
+}
+
+static hotrow_status cuda_alloc(size_t size_bytes, void **memory_p)
+{
+  void *memory = NULL;
+  size_t taken_bytes = size_bytes > 0 ? size_bytes : 1; /* cudaMalloc(0) gives NULL, which is no success here */
+  cudaError_t error = cudaMalloc(&memory, taken_bytes);
+  if (error != cudaSuccess) {
+    cudaGetLastError(); /* reported here, so synchronize shall not find it again */
+    return hr_cuda_check(error, "device memory");
+  }
+  error = cudaMemset(memory, 0, taken_bytes);
+  if (error == cudaSuccess)
+    error = cudaDeviceSynchronize(); /* zeroed for every stream */
+  if (error != cudaSuccess) {
+    cudaFree(memory);
+    return hr_cuda_check(error, "zeroing device memory");
+  }
+  *memory_p = memory;
+  return HOTROW_OK;
+}
+
+static void cuda_free(void *memory)
+{
+  cudaFree(memory);
+}
+
+static hotrow_status cuda_copy_in(void *device_to, const void *host_from, size_t size_bytes, void *stream)
+{
+  return hr_cuda_check(cudaMemcpyAsync(device_to, host_from, size_bytes, cudaMemcpyHostToDevice, (cudaStream_t)stream),
+                       "copy to the device");
+}
+
+static hotrow_status cuda_copy_out(void *host_to, const void *device_from, size_t size_bytes, void *stream)
+{
+  return hr_cuda_check(cudaMemcpyAsync(host_to, device_from, size_bytes, cudaMemcpyDeviceToHost, (cudaStream_t)stream),
+                       "copy from the device");
+}
+
+static hotrow_status cuda_synchronize(void *stream)
+{
+  cudaError_t error = cudaStreamSynchronize((cudaStream_t)stream);
+  cudaError_t launch_error = cudaGetLastError();
+  return hr_cuda_check(error != cudaSuccess ? error : launch_error, "work on the device");
+}
+
+static hotrow_kernels cuda_kernels;
+static int device_count;
+static cudaError_t device_error;
+static pthread_once_t device_once = PTHREAD_ONCE_INIT;
+
+static void find_device(void)
+{
+  device_error = cudaGetDeviceCount(&device_count);
+  cudaGetLastError();
+  cuda_kernels.device = HOTROW_CUDA;
+  cuda_kernels.name = "cuda";
+  cuda_kernels.alloc = cuda_alloc;
+  cuda_kernels.free = cuda_free;
+  cuda_kernels.copy_in = cuda_copy_in;
+  cuda_kernels.copy_out = cuda_copy_out;
+  cuda_kernels.synchronize = cuda_synchronize;
+  cuda_kernels.gather = hr_cuda_gather;
+  cuda_kernels.segment_sum = hr_cuda_segment_sum;
+}
+
+extern "C" hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p)
+{
+  pthread_once(&device_once, find_device);
+  if (device_error != cudaSuccess)
+    return hr_fail(HOTROW_ERR_DEVICE, "no usable GPU: %s", cudaGetErrorString(device_error));
+  if (device_count == 0)
+    return hr_fail(HOTROW_ERR_DEVICE, "this machine has no GPU");
+  *kernels_p = &cuda_kernels;
+  return HOTROW_OK;
+}

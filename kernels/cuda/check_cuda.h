@@ -1,0 +1,24 @@
+/* What the CUDA files share: turning CUDA's errors into ours, and the shape of a launch. */
+#ifndef CHECK_CUDA_H
+#define CHECK_CUDA_H
+
+#include <cuda_runtime.h>
+
+#include <hotrow/kernels.h>
+
+#define HR_CUDA_BLOCK_THREADS 256u
+#define HR_CUDA_BLOCKS_MAX 65535u /* kernels stride over the rest */
+
+/* HOTROW_OK, or the error with a sentence that names `what`. */
+hotrow_status hr_cuda_check(cudaError_t error, const char *what);
+
+/* Kernels return nothing: a launch that failed is logged here and reported by the next synchronize. */
+void hr_cuda_check_launch(const char *kernel);
+
+static inline unsigned hr_cuda_blocks(size_t thread_count)
+{
+  size_t blocks = (thread_count + HR_CUDA_BLOCK_THREADS - 1) / HR_CUDA_BLOCK_THREADS;
+  return blocks < HR_CUDA_BLOCKS_MAX ? (unsigned)blocks : HR_CUDA_BLOCKS_MAX;
+}
+
+#endif

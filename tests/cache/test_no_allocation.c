@@ -1,0 +1,94 @@
+/* Create takes all the memory: the linker counts every allocation of a run. */
+#include "hr_test.h"
+
+#include <hotrow/cache.h>
+#include <hr/hash.h>
+#include <hr/random.h>
+
+#include <sys/mman.h>
+
+static size_t call_count;
+
+#define WRAP(type, name, parameters, arguments)                                                                        \
+  type __real_##name parameters;                                                                                       \
+  type __wrap_##name parameters;                                                                                       \
+  type __wrap_##name parameters                                                                                        \
+  {                                                                                                                    \
+    call_count++;                                                                                                      \
+    return __real_##name arguments;                                                                                    \
+  }
+
+WRAP(void *, malloc, (size_t size), (size))
+WRAP(void *, calloc, (size_t count, size_t size), (count, size))
+WRAP(void *, realloc, (void *memory, size_t size), (memory, size))
+WRAP(void *, aligned_alloc, (size_t alignment, size_t size), (alignment, size))
+WRAP(int, posix_memalign, (void **memory_p, size_t alignment, size_t size), (memory_p, alignment, size))
+WRAP(void *, mmap, (void *at, size_t size, int protection, int flags, int fd, off_t offset),
+     (at, size, protection, flags, fd, offset))
+WRAP(int, munmap, (void *at, size_t size), (at, size))
+
+void __real_free(void *memory);
+void __wrap_free(void *memory);
+void __wrap_free(void *memory)
+{
+  call_count++;
+  __real_free(memory);
+}
+
+#define DIM 8
+#define KEYS 3000
+
+static uint64_t keys[KEYS], hashes[KEYS];
+static uint32_t slots[KEYS], seen[KEYS], clocks[KEYS];
+static float values[KEYS * DIM], states[KEYS * DIM];
+
+static void step(hotrow_cache *cache, hr_rng *rng)
+{
+  uint64_t first = hr_rng_below(rng, 100000);
+  for (size_t i = 0; i < KEYS; i++) {
+    keys[i] = first + i;
+    hashes[i] = hr_key_hash(keys[i], 1);
+  }
+  hotrow_cache_begin_batch(cache);
+  hotrow_cache_lookup(cache, keys, hashes, KEYS, slots, seen);
+  for (size_t i = 0; i < KEYS; i++)
+    if (slots[i] != HOTROW_SLOT_NONE)
+      hotrow_cache_refresh(cache, slots + i, clocks, values, states, 1);
+  CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, values, states, KEYS, slots));
+  CHECK_OK(hotrow_cache_update(cache, keys, hashes, values, KEYS));
+  hotrow_cache_push_list list;
+  hotrow_cache_take_pushes(cache, &list);
+  hotrow_cache_invalidate(cache, first << 40, UINT64_MAX / 2);
+}
+
+static void only_create_and_destroy_allocate(void)
+{
+  hr_rng rng = {hr_test_seed(1)};
+  for (uint32_t push_bound = 0; push_bound < 4; push_bound++) {
+    hotrow_cache_options options = HOTROW_CACHE_OPTIONS_INIT;
+    CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
+    options.optimizer.kind = HOTROW_ADAGRAD;
+    options.row_count = push_bound == 3 ? 0 : 4096;
+    options.staging_row_count = KEYS;
+    options.dim = DIM;
+    options.push_bound = push_bound;
+    options.policy = push_bound & 1 ? HOTROW_POLICY_LIGHT_LFU : HOTROW_POLICY_LRU;
+    hotrow_cache *cache;
+    size_t before = call_count;
+    CHECK_OK(hotrow_cache_create(&options, &cache));
+    CHECK(call_count > before); /* the counter counts */
+    before = call_count;
+    for (int i = 0; i < 50; i++)
+      step(cache, &rng);
+    hotrow_cache_flush(cache);
+    CHECK_EQ(call_count, before);
+    hotrow_cache_destroy(cache);
+    CHECK(call_count > before);
+  }
+}
+
+int main(void)
+{
+  RUN(only_create_and_destroy_allocate);
+  return 0;
+}

@@ -1,0 +1,264 @@
+/* The ordered stream of one worker to one shard, driven by hand: what is sent, what an answer does, what is sent again.
+ */
+#include <link.h>
+
+#include "hr_test.h"
+
+#define SENT_MAX 256
+
+typedef struct sent_message {
+  uint64_t request_id, push_seq;
+  uint8_t op;
+} sent_message;
+
+static sent_message sent[SENT_MAX];
+static size_t sent_count;
+
+static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+{
+  (void)context;
+  hr_message message;
+  CHECK_OK(hr_wire_decode(frames, frame_count, &message)); /* what a link sends is sound */
+  CHECK_EQ(shard, 3);
+  CHECK(sent_count < SENT_MAX);
+  sent[sent_count++] = (sent_message){message.header.request_id, message.header.push_seq, message.header.op};
+}
+
+static hr_link link_in_test;
+static hr_request_pool pool;
+static const hr_session_id session = {11, 22};
+
+static void begin(void)
+{
+  hr_link_init(&link_in_test, 3, "tcp://here:1", session, 5, on_send, NULL);
+  link_in_test.epoch = 77;
+  sent_count = 0;
+}
+
+static void end(void)
+{
+  hr_link_fini(&link_in_test, &pool);
+}
+
+static hr_request *submit(hr_op op, uint64_t now_ns)
+{
+  hr_request *request;
+  CHECK_OK(hr_request_acquire(&pool, HR_REQUEST_DATA, &request));
+  request->message.header.op = (uint8_t)op;
+  if (op == HR_OP_PULL) {
+    hr_section *section;
+    void *keys;
+    CHECK_OK(hr_request_add_section(request, HR_SECTION_PULL, &section));
+    CHECK_OK(hr_request_take(request, sizeof(uint64_t), &keys));
+    *(uint64_t *)keys = 9;
+    section->keys = keys;
+    section->key_count = 1;
+    section->dim = 4;
+  }
+  hr_link_submit(&link_in_test, request, now_ns);
+  return request;
+}
+
+typedef struct answer {
+  hr_op op;
+  uint64_t request_id, applied_seq, epoch;
+  int32_t status;
+  const char *text;
+  hr_session_id session;
+} answer;
+
+/* Encodes an answer of the shard and feeds it to the link; returns the request that it answered. */
+static hr_request *receive(answer a, uint64_t now_ns)
+{
+  static hr_message message;
+  static uint8_t header[HR_WIRE_HEADER_BYTES], sections[HR_WIRE_SECTIONS_MAX * HR_WIRE_SECTION_BYTES];
+  static hr_frame frames[HR_WIRE_FRAMES_MAX];
+  static hr_message reply;
+  size_t count;
+  memset(&message.header, 0, sizeof message.header);
+  message.header.op = (uint8_t)a.op;
+  message.header.flags = HR_FLAG_REPLY | (a.text ? HR_FLAG_ERROR : 0);
+  message.header.request_id = a.request_id;
+  message.header.session = a.session.high ? a.session : session;
+  message.header.epoch = a.epoch ? a.epoch : 77;
+  message.header.applied_seq = a.applied_seq;
+  message.header.status = a.status;
+  static uint64_t text[64]; /* frames are aligned to 8 bytes */
+  if (a.text)
+    memcpy(text, a.text, strlen(a.text));
+  message.body = a.text ? text : NULL;
+  message.body_size = a.text ? strlen(a.text) : 0;
+  message.section_count = 0;
+  hr_wire_encode(&message, header, sections, frames, &count);
+  hr_request *request;
+  hr_link_receive(&link_in_test, frames, count, now_ns, &reply, &request);
+  return request;
+}
+
+static void pushes_are_numbered_and_pulls_name_the_last_push(void)
+{
+  begin();
+  submit(HR_OP_PULL, 1);
+  submit(HR_OP_PUSH, 1);
+  submit(HR_OP_PUSH, 1);
+  submit(HR_OP_PULL, 1);
+  CHECK_EQ(sent_count, 4);
+  uint64_t expected[] = {0, 1, 2, 2};
+  for (size_t i = 0; i < 4; i++) {
+    CHECK_EQ(sent[i].push_seq, expected[i]);
+    CHECK_EQ(sent[i].request_id, i + 1);
+  }
+  CHECK_EQ(link_in_test.pushes_open, 2);
+  end();
+}
+
+static void an_answer_takes_its_request_out_once(void)
+{
+  begin();
+  hr_request *first = submit(HR_OP_PUSH, 1), *second = submit(HR_OP_PUSH, 1);
+  CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 2, .applied_seq = 2}, 2) == second);
+  hr_request_release(&pool, second);
+  CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 2, .applied_seq = 2}, 2) == NULL); /* a repeat */
+  CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 1, .applied_seq = 2}, 2) == first);
+  hr_request_release(&pool, first);
+  CHECK_EQ(link_in_test.pushes_open, 0);
+  CHECK(link_in_test.oldest == NULL && link_in_test.newest == NULL);
+  CHECK(hr_link_due_ns(&link_in_test) == UINT64_MAX);
+  CHECK_OK(hr_link_status(&link_in_test));
+  end();
+}
+
+static void what_is_unanswered_is_sent_again_in_order(void)
+{
+  begin();
+  uint64_t due = HR_LINK_RETRY_MIN_NS;
+  submit(HR_OP_PUSH, 0);
+  submit(HR_OP_PULL, 0);
+  hr_link_tick(&link_in_test, due - 1);
+  CHECK_EQ(sent_count, 2);
+  hr_link_tick(&link_in_test, due);
+  CHECK_EQ(sent_count, 4);
+  CHECK(sent[2].op == HR_OP_PUSH && sent[3].op == HR_OP_PULL);
+  CHECK_EQ(sent[2].request_id, 1);
+  /* The pause doubles up to its limit. */
+  CHECK(hr_link_due_ns(&link_in_test) == due + 2ull * HR_LINK_RETRY_MIN_NS);
+  for (int i = 0; i < 8; i++)
+    hr_link_tick(&link_in_test, hr_link_due_ns(&link_in_test));
+  CHECK(hr_link_due_ns(&link_in_test) - link_in_test.sent_ns == HR_LINK_RETRY_MAX_NS);
+  end();
+}
+
+static void a_gap_makes_it_send_again_but_not_in_a_storm(void)
+{
+  begin();
+  submit(HR_OP_PUSH, 0);
+  submit(HR_OP_PULL, 0);
+  answer gap = {.op = HR_OP_PULL, .request_id = 2, .status = HR_STATUS_GAP, .text = "gap"};
+  CHECK(receive(gap, HR_LINK_GAP_PAUSE_NS) == NULL);
+  CHECK_EQ(sent_count, 4);
+  CHECK(receive(gap, HR_LINK_GAP_PAUSE_NS + 1) == NULL);
+  CHECK_EQ(sent_count, 4);
+  CHECK(receive(gap, 2 * HR_LINK_GAP_PAUSE_NS) == NULL);
+  CHECK_EQ(sent_count, 6);
+  CHECK_OK(hr_link_status(&link_in_test));
+  end();
+}
+
+static void the_window_closes_at_64_open_pushes(void)
+{
+  begin();
+  for (uint32_t i = 0; i < HR_LINK_WINDOW; i++) {
+    CHECK(hr_link_can_push(&link_in_test));
+    submit(HR_OP_PUSH, 0);
+  }
+  CHECK(!hr_link_can_push(&link_in_test));
+  hr_request *answered = receive((answer){.op = HR_OP_PUSH, .request_id = 1, .applied_seq = 1}, 1);
+  CHECK(answered);
+  hr_request_release(&pool, answered);
+  CHECK(hr_link_can_push(&link_in_test));
+  end();
+}
+
+static void a_refusal_that_concerns_one_request_leaves_the_stream(void)
+{
+  begin();
+  hr_request *request = submit(HR_OP_PUSH, 0);
+  CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 1, .status = HOTROW_ERR_INVALID, .text = "not finite"}, 1) ==
+        request);
+  hr_request_release(&pool, request);
+  CHECK_OK(hr_link_status(&link_in_test));
+  end();
+}
+
+static void each_ending_of_the_stream_is_kept_with_its_sentence(void)
+{
+  const struct {
+    int32_t status;
+    uint64_t epoch;
+    hotrow_status expected;
+    const char *words;
+  } cases[] = {{HOTROW_ERR_FENCED, 77, HOTROW_ERR_FENCED, "shard 3 at tcp://here:1: gone"},
+               {HOTROW_ERR_RESET, 77, HOTROW_ERR_RESET, "gone"},
+               {HOTROW_ERR_PROTOCOL, 77, HOTROW_ERR_PROTOCOL, "gone"},
+               {HOTROW_ERR_VERSION, 77, HOTROW_ERR_VERSION, "gone"}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    begin();
+    submit(HR_OP_PUSH, 0);
+    CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 1, .status = cases[i].status, .text = "gone"}, 1) == NULL);
+    CHECK_FAILS(hr_link_status(&link_in_test), cases[i].expected, cases[i].words);
+    CHECK(hr_link_due_ns(&link_in_test) == UINT64_MAX); /* a broken link sends nothing again */
+    end();
+  }
+}
+
+static void an_answer_of_another_epoch_is_a_reset(void)
+{
+  begin();
+  submit(HR_OP_PUSH, 0);
+  CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 1, .epoch = 78}, 1) == NULL);
+  CHECK_FAILS(hr_link_status(&link_in_test), HOTROW_ERR_RESET, "epoch");
+  end();
+}
+
+static void an_answer_with_the_wrong_op_or_bad_bytes_breaks_the_stream(void)
+{
+  begin();
+  submit(HR_OP_PUSH, 0);
+  CHECK(receive((answer){.op = HR_OP_BYE, .request_id = 1}, 1) == NULL);
+  CHECK_FAILS(hr_link_status(&link_in_test), HOTROW_ERR_PROTOCOL, "op");
+  end();
+  begin();
+  hr_frame frame = {"12345678", 8};
+  hr_message reply;
+  hr_request *request;
+  hr_link_receive(&link_in_test, &frame, 1, 1, &reply, &request);
+  CHECK(request == NULL);
+  CHECK_FAILS(hr_link_status(&link_in_test), HOTROW_ERR_PROTOCOL, "bad message");
+  end();
+}
+
+static void an_answer_for_another_session_is_ignored(void)
+{
+  begin();
+  submit(HR_OP_PUSH, 0);
+  CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 1, .session = {1, 1}}, 1) == NULL);
+  CHECK_OK(hr_link_status(&link_in_test));
+  CHECK_EQ(link_in_test.pushes_open, 1);
+  end();
+}
+
+int main(void)
+{
+  RUN(pushes_are_numbered_and_pulls_name_the_last_push);
+  RUN(an_answer_takes_its_request_out_once);
+  RUN(what_is_unanswered_is_sent_again_in_order);
+  RUN(a_gap_makes_it_send_again_but_not_in_a_storm);
+  RUN(the_window_closes_at_64_open_pushes);
+  RUN(a_refusal_that_concerns_one_request_leaves_the_stream);
+  RUN(each_ending_of_the_stream_is_kept_with_its_sentence);
+  RUN(an_answer_of_another_epoch_is_a_reset);
+  RUN(an_answer_with_the_wrong_op_or_bad_bytes_breaks_the_stream);
+  RUN(an_answer_for_another_session_is_ignored);
+  hr_request_pool_fini(&pool);
+  return 0;
+}

@@ -1,0 +1,149 @@
+/* hotrow serve: shards of the parameter server in this process, until SIGTERM or SIGINT. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <hotrow/server.h>
+
+#include "commands.h"
+#include "options.h"
+
+typedef struct serve_values {
+  const char *bind;
+  const char *save_dir;
+  const char *load;
+  const char *ready_file;
+  uint64_t row_count_max;
+  uint32_t shards;
+  uint32_t shard_first;
+  uint32_t shard_count;
+  uint32_t io_threads;
+} serve_values;
+
+#define AT(field) offsetof(serve_values, field)
+static const hr_option options[] = {
+    {"bind", HR_OPTION_TEXT, AT(bind), "tcp://127.0.0.1:7117", 0, 0, NULL,
+     "address of the first shard (the next: the ports after it), tcp on loopback or ipc; port *: free ones"},
+    {"shards", HR_OPTION_U32, AT(shards), "1", 1, HOTROW_SERVER_SHARDS_MAX, NULL, "shards in this process"},
+    {"shard-first", HR_OPTION_U32, AT(shard_first), "0", 0, 1023, NULL, "index of its first shard in the cluster"},
+    {"shard-count", HR_OPTION_U32, AT(shard_count), "0", 0, 1024, NULL,
+     "shards of the cluster; 0: those of this process"},
+    {"save-dir", HR_OPTION_TEXT, AT(save_dir), NULL, 0, 0, NULL, "directory for saves; without it saves are refused"},
+    {"load", HR_OPTION_TEXT, AT(load), NULL, 0, 0, NULL, "directory of a save to start from"},
+    {"io-threads", HR_OPTION_U32, AT(io_threads), "1", 1, 64, NULL, "network threads"},
+    {"row-count-max", HR_OPTION_U64, AT(row_count_max), "0", 0, 0, NULL,
+     "rows per table and shard; 0: what memory holds"},
+    {"ready-file", HR_OPTION_TEXT, AT(ready_file), NULL, 0, 0, NULL,
+     "file that appears, whole, once the shards serve: their addresses, one a line"},
+};
+
+static const hr_command command = {
+    .name = "serve",
+    .summary = "run shards of the parameter server",
+    .details = "Prints `ready: ADDRESS` for each shard once it serves. SIGTERM or SIGINT ends it; rows that were not\n"
+               "saved are gone.",
+    .options = options,
+    .option_count = sizeof options / sizeof options[0],
+};
+
+static int report(const char *what, const char *path)
+{
+  fprintf(stderr, "hotrow serve: cannot %s %s: %s\n", what, path, strerror(errno));
+  return HR_EXIT_IO;
+}
+
+/* Written beside its name and renamed: who waits for the file never reads half of it. */
+static int write_ready_file(const hotrow_server *server, const serve_values *values)
+{
+  char beside[4096];
+  if (snprintf(beside, sizeof beside, "%s.%ld.tmp", values->ready_file, (long)getpid()) >= (int)sizeof beside) {
+    errno = ENAMETOOLONG;
+    return report("write", values->ready_file);
+  }
+  FILE *file = fopen(beside, "w");
+  if (!file)
+    return report("write", beside);
+  for (uint32_t i = 0; i < values->shards; i++)
+    fprintf(file, "%s\n", hotrow_server_endpoint(server, i));
+  bool is_bad = ferror(file) != 0;
+  if (fclose(file) != 0 || is_bad || rename(beside, values->ready_file) != 0) {
+    int code = report("write", values->ready_file);
+    unlink(beside);
+    return code;
+  }
+  return 0;
+}
+
+static int announce_ready(const hotrow_server *server, const serve_values *values)
+{
+  for (uint32_t i = 0; i < values->shards; i++)
+    printf("ready: %s\n", hotrow_server_endpoint(server, i));
+  fflush(stdout);
+  return values->ready_file ? write_ready_file(server, values) : 0;
+}
+
+static int signal_pipe[2] = {-1, -1};
+
+static void note_signal(int signal_number)
+{
+  int saved_errno = errno;
+  unsigned char byte = (unsigned char)signal_number;
+  ssize_t written = write(signal_pipe[1], &byte, 1);
+  (void)written; /* a full pipe already has what wakes us */
+  errno = saved_errno;
+}
+
+/* Before this, while the server loads, the signals end the program as they end any: there is nothing to lose. Handlers,
+ * not sigwait: a library may have started threads that do not block these signals. */
+static bool open_signals(void)
+{
+  struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
+  return pipe2(signal_pipe, O_CLOEXEC) == 0 && sigaction(SIGTERM, &action, NULL) == 0 &&
+         sigaction(SIGINT, &action, NULL) == 0;
+}
+
+static int wait_for_signal(void)
+{
+  unsigned char byte = 0;
+  while (read(signal_pipe[0], &byte, 1) < 0 && errno == EINTR)
+    ;
+  return byte;
+}
+
+int hr_cmd_serve(int argc, char **argv)
+{
+  serve_values values;
+  int code = hr_options_parse(&command, argc, argv, &values, NULL);
+  if (code >= 0)
+    return code;
+  if (values.ready_file && unlink(values.ready_file) != 0 && errno != ENOENT) /* of a run before */
+    return report("remove", values.ready_file);
+
+  signal(SIGPIPE, SIG_IGN);
+  hotrow_server_options server_options = HOTROW_SERVER_OPTIONS_INIT;
+  server_options.bind = values.bind;
+  server_options.save_dir = values.save_dir;
+  server_options.load_path = values.load;
+  server_options.shards = values.shards;
+  server_options.shard_first = values.shard_first;
+  server_options.shard_count = values.shard_count;
+  server_options.io_threads = values.io_threads;
+  server_options.row_count_max = values.row_count_max;
+  hotrow_server *server;
+  hotrow_status status = hotrow_server_start(&server_options, &server);
+  if (status != HOTROW_OK) {
+    fprintf(stderr, "hotrow serve: %s\n", hotrow_last_error());
+    return hr_exit_code(status);
+  }
+  code = open_signals() ? announce_ready(server, &values) : report("open", "a pipe");
+  if (code == 0) {
+    fprintf(stderr, "hotrow serve: %s, stopping\n", strsignal(wait_for_signal()));
+    if (values.ready_file)
+      unlink(values.ready_file);
+  }
+  hotrow_server_stop(server);
+  return code;
+}
