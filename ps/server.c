@@ -170,7 +170,7 @@ static hotrow_status open_socket(hotrow_server *server, host *h, const char *add
   const struct {
     int option, value;
   } options[] = {
-      {ZMQ_ROUTER_MANDATORY, 1}, /* without it replies vanish without an error */
+      {ZMQ_ROUTER_MANDATORY, 1}, /* a reply that nobody can take fails at once, and is not copied */
       {ZMQ_SNDHWM, QUEUE_MESSAGES},
       {ZMQ_RCVHWM, QUEUE_MESSAGES},
       {ZMQ_LINGER, LINGER_MS},

@@ -171,7 +171,7 @@ void hr_job_join(hr_shard *shard, hr_job *job, hr_session *session)
 {
   hr_member *member = &job->members[session->rank];
   HOTROW_ASSERT(session->rank < job->world_size && session->hello.started_ns > member->started_ns);
-  if (job->step_next > 0 || member->step_next > 0) {
+  if (member->step_next > 0) { /* so it is for all ranks once a step is applied */
     start_over(shard, job);
   } else if (member->session) {
     hr_blobs_drop(shard, job->id, &member->session->id);

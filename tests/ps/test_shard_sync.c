@@ -141,6 +141,21 @@ static void repeats_of_a_waiting_push(void)
   test_shard_close(j.t);
 }
 
+static void plain_push_does_not_wait_for_the_step(void)
+{
+  job j = open_job(NULL, 1, 100);
+  send_step_push(&j, 0, 0, 5, 1.0f);
+  test_push_row(&j.ranks[0], j.table, 6, 1.0f);
+  CHECK_OK(test_ask(j.t, &j.ranks[0]));
+  CHECK_EQ(j.t->replies[0].message.header.applied_seq, 0); /* push 1 is not applied yet */
+  CHECK(test_pull_value(j.t, &j.ranks[0], j.table, 6) == -1.0f);
+  test_clear(j.t);
+  send_step_push(&j, 1, 0, 5, 1.0f);
+  send_step_push(&j, 2, 0, 5, 1.0f);
+  CHECK_EQ(test_reply_to(j.t, &j.ranks[0])->message.header.applied_seq, 2);
+  test_shard_close(j.t);
+}
+
 static void rank_may_be_a_window_ahead(void)
 {
   job j = open_job(NULL, 1, 100);
@@ -406,6 +421,7 @@ int main(void)
   RUN(pushes_are_applied_in_rank_order);
   RUN(arrival_order_leaves_no_trace);
   RUN(repeats_of_a_waiting_push);
+  RUN(plain_push_does_not_wait_for_the_step);
   RUN(rank_may_be_a_window_ahead);
   RUN(refused_pushes_let_the_step_go_on);
   RUN(table_full_when_the_step_is_applied);
