@@ -47,7 +47,7 @@ static inline uint32_t hr_cache_sets_of(const hr_cache_sets *sets, uint64_t hash
 
 static inline bool hr_row_is_evictable(const hr_row_meta *meta, uint32_t batch)
 {
-  return hr_clock_is_before(meta->live_until, batch) && meta->uses < HR_USES_PERMANENT;
+  return hr_clock_is_before(meta->live_until, batch) & (meta->uses < HR_USES_PERMANENT);
 }
 
 #endif

@@ -10,14 +10,14 @@ static void light_lfu_use(hr_row_meta *meta, const uint32_t *slots, size_t count
       meta[slots[i]].uses++;
 }
 
-static inline bool is_less_used(const hr_row_meta *a, const hr_row_meta *b)
+static inline uint64_t light_lfu_rank(const hr_row_meta *row, uint32_t batch)
 {
-  return a->uses != b->uses ? a->uses < b->uses : hr_clock_is_before(a->live_until, b->live_until);
+  return (uint64_t)row->uses << 32 | hr_row_recency(row, batch);
 }
 
 static void light_lfu_choose(hr_row_meta *meta, const uint32_t *sets, size_t count, uint32_t batch, uint32_t *slot_p)
 {
-  hr_policy_choose(meta, sets, count, batch, is_less_used, slot_p);
+  hr_policy_choose(meta, sets, count, batch, light_lfu_rank, slot_p);
 }
 
 const hr_cache_policy hr_policy_light_lfu = {light_lfu_use, light_lfu_choose};

@@ -60,8 +60,7 @@ static void send_reply(void *context, const hr_route_id *to, const hr_frame *fra
   /* Once the peer is chosen ZeroMQ takes the whole message, or drops it whole if the peer goes. Copies: measured faster
    * than handing over memory, over loopback, and the shard may use its pool again at once. */
   for (size_t i = 0; i < frame_count; i++)
-    if (zmq_send(h->socket, frames[i].data, frames[i].size,
-                 (i + 1 < frame_count ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) < 0)
+    if (zmq_send(h->socket, frames[i].data, frames[i].size, (i + 1 < frame_count ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) < 0)
       return;
 }
 
@@ -218,7 +217,9 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
   HOTROW_TRY(hr_address_of_shard(o->bind, i, address, sizeof address));
   HOTROW_TRY(random_epoch(&options.epoch));
   HOTROW_TRY(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
-  HOTROW_TRY(hr_map(ALIGNED_BYTES, "aligned frames", (void **)&h->aligned));
+  void *aligned;
+  HOTROW_TRY(hr_map(ALIGNED_BYTES, "aligned frames", &aligned));
+  h->aligned = aligned;
   HOTROW_TRY(hr_shard_create(&options, &h->shard));
   if (o->load_path)
     HOTROW_TRY(hr_shard_load(h->shard, o->load_path));

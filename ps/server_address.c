@@ -82,7 +82,7 @@ static hotrow_status ipc_address(const char *bind, uint32_t i, char *address, si
   struct sockaddr_un name = {.sun_family = AF_UNIX};
   const char *path = bind + strlen("ipc://");
   if (path[0] != '/')
-    return hr_fail(HOTROW_ERR_INVALID, "%s: not ipc:///an/absolute/path", bind);
+    return hr_fail(HOTROW_ERR_INVALID, "%s: a local socket needs an absolute path, as in ipc:///run/hotrow", bind);
   int size = snprintf(name.sun_path, sizeof name.sun_path, "%s.%u", path, i);
   if (size < 0 || (size_t)size >= sizeof name.sun_path)
     return hr_fail(HOTROW_ERR_INVALID, "%s.%u: the path of a local socket has at most %zu bytes", bind, i,

@@ -20,16 +20,20 @@ hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_
 {
   HOTROW_ASSERT(options->epoch != 0 && options->kernels && options->transport.send);
   HOTROW_ASSERT(options->shard_index < options->shard_count && options->shard_count <= HR_SHARD_COUNT_MAX);
-  hr_shard *shard = NULL;
-  HOTROW_TRY(hr_alloc(1, sizeof *shard, "shard", (void **)&shard));
+  void *memory, *pool = NULL, *rows = NULL, *clocks = NULL;
+  HOTROW_TRY(hr_alloc(1, sizeof(hr_shard), "shard", &memory));
+  hr_shard *shard = memory;
   shard->options = *options;
   if (shard->options.held_bytes_max == 0)
     shard->options.held_bytes_max = HR_SHARD_HELD_BYTES_MAX;
-  hotrow_status status = hr_map(POOL_BYTES, "reply pool", (void **)&shard->pool);
+  hotrow_status status = hr_map(POOL_BYTES, "reply pool", &pool);
   if (status == HOTROW_OK)
-    status = hr_map(SCRATCH_BYTES, "row numbers of a pull", (void **)&shard->rows);
+    status = hr_map(SCRATCH_BYTES, "row numbers of a pull", &rows);
   if (status == HOTROW_OK)
-    status = hr_map(SCRATCH_BYTES, "clocks of a pull", (void **)&shard->clocks);
+    status = hr_map(SCRATCH_BYTES, "clocks of a pull", &clocks);
+  shard->pool = pool;
+  shard->rows = rows;
+  shard->clocks = clocks;
   if (status != HOTROW_OK) {
     hr_shard_destroy(shard);
     return status;

@@ -6,8 +6,8 @@
  *    a push or a pull that names a push not yet seen gets GAP;
  *  - a request with another epoch gets HOTROW_ERR_RESET, a request of a fenced or unknown session HOTROW_ERR_FENCED;
  *  - HR_FLAG_SYNC: the pushes of a step are held until all world_size ranks of the job have sent theirs, then applied
- *    in rank order; a pull for step t waits until the pushes of step t-1 are applied. Steps count from 0. In a push_pull
- *    header.step is the step that the push ends, and the pull is for the step after it;
+ *    in rank order; a pull for step t waits until the pushes of step t-1 are applied. Steps count from 0. In a
+ * push_pull header.step is the step that the push ends, and the pull is for the step after it;
  *  - whatever the bytes are, it never crashes, and what it refuses is counted in stats. */
 #ifndef HR_SHARD_H
 #define HR_SHARD_H
@@ -43,7 +43,7 @@ typedef struct hr_shard_transport {
 typedef struct hr_shard_options {
   uint32_t shard_index;
   uint32_t shard_count;
-  uint64_t epoch; /* not 0: random per start for a memory shard */
+  uint64_t epoch;         /* not 0: random per start for a memory shard */
   uint64_t row_count_max; /* per table; 0: no limit of its own */
   const char *save_dir;   /* NULL: saves are refused. Borrowed */
   const hotrow_kernels *kernels;

@@ -174,8 +174,7 @@ hotrow_status hr_admin_blob_get(hr_shard *shard, hr_session *session, const hr_m
   if (blob) {
     hr_reply_body(shard, session, &message->header, blob->bytes, blob->size);
   } else {
-    hr_fail(HOTROW_ERR_NOT_FOUND, "nobody has put blob %.*s yet", (int)message->body_size,
-            (const char *)message->body);
+    hr_fail(HOTROW_ERR_NOT_FOUND, "nobody has put blob %.*s yet", (int)message->body_size, (const char *)message->body);
     hr_reply_error(shard, session, &message->header, HOTROW_ERR_NOT_FOUND);
   }
   return HOTROW_OK;

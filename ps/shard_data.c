@@ -41,7 +41,8 @@ hotrow_status hr_data_check_push(const hr_shard *shard, const hr_section *sectio
 }
 
 /* When all sections have been checked a message is all or nothing but for one case: a table is full or memory ran out,
- * and the sections before stay applied. The refusal is recorded as the outcome, so that no repeat applies them again. */
+ * and the sections before stay applied. The refusal is recorded as the outcome, so that no repeat applies them again.
+ */
 hotrow_status hr_data_apply_push(hr_shard *shard, const hr_section *sections, size_t section_count)
 {
   for (size_t i = 0; i < section_count; i++) {
@@ -170,7 +171,8 @@ static void select_rows(hr_shard *shard, const hr_section *asked, uint32_t *inde
   shard->counters.rows_kept += asked->held_count - stale_count;
 }
 
-/* Bit i for the i-th key that was not held. Rows that are not there become row 0 for the gather, and are written over. */
+/* Bit i for the i-th key that was not held. Rows that are not there become row 0 for the gather, and are written over.
+ */
 static void mark_found(uint32_t *rows, uint32_t count, uint8_t *found)
 {
   memset(found, 0, (count + 7u) / 8u);

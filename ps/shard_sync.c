@@ -326,11 +326,9 @@ bool hr_job_must_wait(const hr_job *job, const hr_header *header)
 hotrow_status hr_job_hold_pull(hr_shard *shard, hr_session *session, const hr_header *header, hr_section *sections,
                                size_t section_count)
 {
-  hr_held *pull;
   hr_held_free(shard, session->pull);
   session->pull = NULL;
-  HOTROW_TRY(hold(shard, header, sections, section_count, shard->options.held_bytes_max, &pull));
-  session->pull = pull;
+  HOTROW_TRY(hold(shard, header, sections, section_count, shard->options.held_bytes_max, &session->pull));
   shard->counters.pulls_held++;
   return HOTROW_OK;
 }

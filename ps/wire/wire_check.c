@@ -115,8 +115,6 @@ static hotrow_status check_reply(const hr_header *h)
 
 hotrow_status hr_wire_check_header(const hr_header *h)
 {
-  if (h->op == 0 || h->op >= HR_OP_COUNT)
-    REFUSE("op %u is none of ours", h->op);
   if (h->flags & ~HR_FLAGS_KNOWN)
     REFUSE("flags 0x%x: only 0x%x are known", (unsigned)h->flags, HR_FLAGS_KNOWN);
   HOTROW_TRY(is_reply(h) ? check_reply(h) : check_request(h));
@@ -218,8 +216,6 @@ static hotrow_status check_resolved(const uint8_t *body, uint32_t dim)
     REFUSE("table: %s", hotrow_last_error());
   if (memcmp(&optimizer, &optimizer_resolved, sizeof optimizer) != 0)
     REFUSE("table: optimizer is not resolved: a default is left for the shard to fill in");
-  if (memcmp(&initializer, &initializer_resolved, sizeof initializer) != 0)
-    REFUSE("table: initializer is not resolved: a default is left for the shard to fill in");
   return HOTROW_OK;
 }
 

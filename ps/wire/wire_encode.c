@@ -51,6 +51,7 @@ void hr_wire_encode(const hr_message *message, uint8_t *header_bytes, uint8_t *s
                     size_t *frame_count_p)
 {
   hr_header header = message->header;
+  HOTROW_ASSERT(header.op > 0 && header.op < HR_OP_COUNT);
   header.magic = HR_WIRE_MAGIC;
   header.version = HR_WIRE_VERSION;
   header.section_count = message->section_count;

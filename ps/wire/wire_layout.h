@@ -63,7 +63,7 @@ static inline bool hr_wire_has_sections(const hr_header *h)
 /* XXH3-64 of the frames after the header, one after the other; 0 if they have no bytes. */
 uint64_t hr_wire_payload_hash(const hr_frame *frames, size_t frame_count);
 
-/* The fields between op and section_count. */
+/* The fields from flags to section_count; op is known. */
 hotrow_status hr_wire_check_header(const hr_header *header);
 hotrow_status hr_wire_check_body(const hr_header *header, const void *body, size_t body_size);
 /* The 40 bytes of section i, and how it follows the one before. */

@@ -3,6 +3,8 @@
 
 #include <hotrow/cache.h>
 
+#include <unistd.h>
+
 static hotrow_cache *cache;
 
 static hotrow_cache_options good_options(void)
@@ -94,6 +96,36 @@ static hotrow_status update_range(uint64_t first, size_t count)
   return hotrow_cache_update(cache, keys, keys, grads, count);
 }
 
+static size_t resident_bytes(void)
+{
+  unsigned long long total_pages, resident_pages;
+  FILE *file = fopen("/proc/self/statm", "r");
+  CHECK(file && fscanf(file, "%llu %llu", &total_pages, &resident_pages) == 2);
+  fclose(file);
+  return resident_pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void memory_is_taken_when_it_is_touched(void)
+{
+  hotrow_cache_options o = good_options();
+  o.row_count = 100000000;
+  o.staging_row_count = 1000000;
+  o.dim = 64;
+  o.push_bound = 9;
+  uint32_t slots[64];
+  size_t before = resident_bytes();
+  CHECK_OK(hotrow_cache_create(&o, &cache)); /* 51 GB of rows and sums, 28 GB of push list */
+  CHECK(resident_bytes() - before < (size_t)8 << 20);
+  static uint64_t keys[1];
+  static uint32_t clocks[1];
+  static float values[64];
+  CHECK_OK(hotrow_cache_insert(cache, keys, keys, clocks, values, NULL, 1, slots));
+  CHECK_OK(hotrow_cache_update(cache, keys, keys, values, 1));
+  hotrow_cache_flush(cache);
+  CHECK(resident_bytes() - before < (size_t)64 << 20); /* pages of 2 MiB, one or two per array */
+  hotrow_cache_destroy(cache);
+}
+
 static void staging_overflow_inserts_nothing(void)
 {
   hotrow_cache_options o = good_options();
@@ -182,6 +214,7 @@ int main(void)
   RUN(options_are_refused_one_by_one);
   RUN(more_than_the_address_space_is_refused);
   RUN(an_older_callers_options_are_taken);
+  RUN(memory_is_taken_when_it_is_touched);
   RUN(staging_overflow_inserts_nothing);
   RUN(a_full_push_list_updates_nothing);
   RUN(forgotten_rows_hand_out_their_steps);

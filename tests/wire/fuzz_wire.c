@@ -1,4 +1,4 @@
-/* libFuzzer's entry points over hr_wire_decode: fuzz_wire tests/wire/corpus */
+/* libFuzzer's entry points over hr_wire_decode. */
 #include "fuzz_message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -30,6 +30,16 @@ static void damaged(size_t frame, size_t offset, size_t size, uint64_t value, ho
   REFUSED(status, words);
 }
 
+/* The same, and still sound. */
+static void changed(size_t frame, size_t offset, size_t size, uint64_t value)
+{
+  is_sound();
+  packet_poke(&p, frame, offset, size, value);
+  packet_reseal(&p);
+  CHECK_OK(hr_wire_decode(p.frames, p.frame_count, &received));
+  packet_fini(&p);
+}
+
 static void sample(uint8_t op, uint16_t flags)
 {
   hr_rng rng = {op};
@@ -136,6 +146,11 @@ static void frames_and_sizes_that_differ(void)
   packet_reseal(&p);
   REFUSED(HOTROW_ERR_PROTOCOL, "frame_count 3 ends in the arrays of section 0");
   is_sound();
+  while (p.frame_count > 2)
+    packet_remove(&p, 2);
+  packet_reseal(&p);
+  REFUSED(HOTROW_ERR_PROTOCOL, "frame_count 2 ends in the arrays of section 0");
+  is_sound();
   packet_append(&p, "12345678", 8);
   packet_reseal(&p);
   REFUSED(HOTROW_ERR_PROTOCOL, "frame_count 5, and the sections call for 4");
@@ -181,6 +196,8 @@ static void frames_in_the_wrong_place(void)
   CHECK_FAILS(hr_wire_decode(frames, 2, &received), HOTROW_ERR_PROTOCOL, "frame 1 is not aligned");
   frames[1] = (hr_frame){words, HR_WIRE_MESSAGE_BYTES_MAX - HR_WIRE_HEADER_BYTES + 1}; /* is not read */
   CHECK_FAILS(hr_wire_decode(frames, 2, &received), HOTROW_ERR_LIMIT, "HR_WIRE_MESSAGE_BYTES_MAX");
+  frames[1].size--; /* just below: no longer this refusal, and still not read */
+  CHECK_FAILS(hr_wire_decode(frames, 2, &received), HOTROW_ERR_PROTOCOL, "payload_size");
   frames[1].size = SIZE_MAX;
   CHECK_FAILS(hr_wire_decode(frames, 2, &received), HOTROW_ERR_LIMIT, "HR_WIRE_MESSAGE_BYTES_MAX");
   packet_fini(&p);
@@ -396,6 +413,7 @@ static void bodies_over_a_limit(void)
 static void hellos(void)
 {
   sample(HR_OP_HELLO, 0);
+  uint32_t shard_count = ((const hr_hello *)sent.body)->shard_count;
   BAD_BODY(hr_hello, role, 0, "role 0");
   BAD_BODY(hr_hello, role, 4, "role 4");
   BODY(hr_hello, world_size, 0, HOTROW_ERR_LIMIT, "world_size 0");
@@ -404,7 +422,7 @@ static void hellos(void)
   BAD_BODY(hr_hello, world_size, 3, "rank 3 of world_size 3");
   BODY(hr_hello, shard_count, 0, HOTROW_ERR_LIMIT, "shard_count 0");
   BODY(hr_hello, shard_count, 1025, HOTROW_ERR_LIMIT, "shard_count 1025");
-  BAD_BODY(hr_hello, shard_index, 1024, "shard_index 1024");
+  BAD_BODY(hr_hello, shard_index, shard_count, "of shard_count");
   BAD_BODY(hr_hello, version_min, 0, "version_min 0");
   BAD_BODY(hr_hello, version_min, 2, "version_min 2, version_max 1");
   sample(HR_OP_HELLO, HR_FLAG_REPLY);
@@ -481,6 +499,17 @@ static void other_bodies(void)
   sample(HR_OP_BLOB_PUT, 0);
   damaged(1, 0, 1, 0, HOTROW_ERR_PROTOCOL, "blob: name of 0 bytes");
   damaged(1, 0, 1, 255, HOTROW_ERR_PROTOCOL, "blob: name of 255 bytes");
+  is_sound();
+  packet_resize(&p, 1, 10);
+  packet_poke(&p, 1, 0, 1, 10);
+  packet_reseal(&p);
+  REFUSED(HOTROW_ERR_PROTOCOL, "blob: name of 10 bytes in a body of 10");
+  is_sound();
+  packet_resize(&p, 1, 1 + 1 + 4096);
+  packet_poke(&p, 1, 0, 1, 1);
+  packet_reseal(&p);
+  CHECK_OK(hr_wire_decode(p.frames, p.frame_count, &received));
+  packet_fini(&p);
   damaged(1, 1, 1, '/', HOTROW_ERR_PROTOCOL, "blob: name has byte 0x2f");
   is_sound();
   packet_resize(&p, 1, 1 + 1 + 4097);
@@ -494,6 +523,74 @@ static void other_bodies(void)
   sample(HR_OP_BYE, HR_FLAG_REPLY | HR_FLAG_ERROR);
   damaged(1, 2, 1, 0x1b, HOTROW_ERR_PROTOCOL, "control byte 0x1b at 2");
   damaged(1, 2, 1, 0x7f, HOTROW_ERR_PROTOCOL, "control byte 0x7f at 2");
+}
+
+/* --- what lies just within the limits is not refused --- */
+
+#define GOOD_HEADER(field, value) changed(0, AT(hr_header, field), value)
+#define GOOD_BODY(type, field, value) changed(1, AT(type, field), value)
+
+static void headers_and_bodies_at_their_limits(void)
+{
+  sample(HR_OP_BYE, 0);
+  GOOD_HEADER(rank, HR_WIRE_WORLD_MAX - 1);
+  sample(HR_OP_HELLO, 0);
+  sent.header.rank = 0;
+  GOOD_BODY(hr_hello, world_size, 1);
+  GOOD_BODY(hr_hello, world_size, HR_WIRE_WORLD_MAX);
+  GOOD_BODY(hr_hello, shard_count, 1024);
+  GOOD_BODY(hr_hello, version_max, 2);
+  sample(HR_OP_HELLO, HR_FLAG_REPLY);
+  GOOD_BODY(hr_hello_reply, shard_count, 1024);
+  GOOD_BODY(hr_hello_reply, table_count, HR_WIRE_TABLES_MAX);
+  is_sound();
+  packet_poke(&p, 1, AT(hr_hello_reply, shard_index), 0);
+  packet_poke(&p, 1, AT(hr_hello_reply, shard_count), 1);
+  packet_reseal(&p);
+  CHECK_OK(hr_wire_decode(p.frames, p.frame_count, &received));
+  packet_fini(&p);
+  sample(HR_OP_TABLE_CREATE, 0);
+  GOOD_BODY(hr_table_desc, dim, 1);
+  GOOD_BODY(hr_table_desc, dim, HOTROW_DIM_MAX);
+  sample(HR_OP_BARRIER, 0);
+  GOOD_BODY(hr_barrier, world_size, HR_WIRE_WORLD_MAX);
+  sent.header.rank = 0;
+  GOOD_BODY(hr_barrier, world_size, 1);
+}
+
+static void sections_at_their_limits(void)
+{
+  hr_rng rng = {8};
+  sample_pull(&rng, 0, &sent);
+  changed(1, AT(hr_section, bound), HR_WIRE_BOUND_MAX);
+  sample_push(&rng, HR_SECTION_STEPS, &sent);
+  changed(4, 0, 4, HR_WIRE_STEPS_MAX);
+  SECTION(key_count, HR_WIRE_KEYS_MAX, HOTROW_ERR_PROTOCOL, "section 0: array 0 has");
+  /* 128 + 40 + 53687087 * (8 + 8 * 4) is the limit; then the same for the reply of a pull */
+  sent.sections[0] = (hr_section){.kind = HR_SECTION_PUSH, .key_count = 53687087, .dim = 8};
+  CHECK_OK(hr_wire_check_size(&sent));
+  sent.sections[0].kind = HR_SECTION_PULL;
+  sent.sections[0].held_count = sent.sections[0].key_count;
+  CHECK_OK(hr_wire_check_size(&sent));
+}
+
+static void empty_frames_may_lie_anywhere(void)
+{
+  hr_rng rng = {9};
+  sample_push(&rng, 0, &sent);
+  sent.sections[0].key_count = 0;
+  is_sound();
+  hr_frame frames[4] = {p.frames[0], p.frames[1], {(const void *)1, 0}, {NULL, 0}};
+  CHECK_OK(hr_wire_decode(frames, 4, &received));
+  CHECK(received.sections[0].keys != NULL && received.sections[0].grads != NULL);
+  packet_fini(&p);
+}
+
+static void ops_have_names(void)
+{
+  CHECK(strcmp(hr_op_name(HR_OP_HELLO), "hello") == 0 && strcmp(hr_op_name(HR_OP_BYE), "bye") == 0);
+  CHECK(strcmp(hr_op_name(0), "unknown") == 0 && strcmp(hr_op_name(HR_OP_COUNT), "unknown") == 0);
+  CHECK(strcmp(hr_op_name(255), "unknown") == 0);
 }
 
 int main(void)
@@ -516,5 +613,9 @@ int main(void)
   RUN(tables);
   RUN(names);
   RUN(other_bodies);
+  RUN(headers_and_bodies_at_their_limits);
+  RUN(sections_at_their_limits);
+  RUN(empty_frames_may_lie_anywhere);
+  RUN(ops_have_names);
   return 0;
 }

@@ -7,8 +7,11 @@ static const uint16_t directions[] = {0, HR_FLAG_REPLY, HR_FLAG_REPLY | HR_FLAG_
 static hr_message sent, received;
 static packet p;
 
+static size_t checked_bytes; /* of arrays, since it was last set to 0 */
+
 static void check_array(const void *actual, const void *expected, size_t size)
 {
+  checked_bytes += expected == NULL ? 0 : size;
   CHECK((actual == NULL) == (expected == NULL));
   CHECK(expected == NULL || memcmp(actual, expected, size) == 0);
 }
@@ -68,10 +71,12 @@ static void every_message_comes_back(void)
         CHECK_OK(hr_wire_decode(p.frames, p.frame_count, &received));
         check_header();
         CHECK_EQ(received.section_count, sent.section_count);
+        checked_bytes = 0;
         for (size_t i = 0; i < sent.section_count; i++)
           check_section(&received.sections[i], &sent.sections[i]);
         CHECK_EQ(received.body_size, sent.body_size);
         check_array(received.body, sent.body, sent.body_size);
+        CHECK_EQ(received.header.payload_size, checked_bytes + sent.section_count * HR_WIRE_SECTION_BYTES);
         check_encodes_again();
         packet_fini(&p);
       }
@@ -80,11 +85,14 @@ static void every_message_comes_back(void)
 static void large_messages_and_full_section_tables_come_back(void)
 {
   hr_rng rng = {hr_test_seed(12)};
-  sample_push(&rng, HR_SECTION_STEPS, &sent);
+  do
+    sample_pull_reply(&rng, HR_SECTION_FOUND, &sent);
+  while (sent.sections[0].extra_dim == 0);
   for (size_t i = 1; i < HR_WIRE_SECTIONS_MAX; i++)
     sent.sections[i] = sent.sections[0];
   sent.section_count = HR_WIRE_SECTIONS_MAX;
   packet_encode(&p, &sent);
+  CHECK_EQ(p.frame_count, HR_WIRE_FRAMES_MAX);
   CHECK_OK(hr_wire_decode(p.frames, p.frame_count, &received));
   CHECK_EQ(received.section_count, HR_WIRE_SECTIONS_MAX);
   check_section(&received.sections[HR_WIRE_SECTIONS_MAX - 1], &sent.sections[0]);
@@ -94,7 +102,7 @@ static void large_messages_and_full_section_tables_come_back(void)
   uint64_t *keys = calloc(key_count, 8);
   float *grads = calloc((size_t)key_count * dim, 4);
   CHECK(keys && grads);
-  sent.section_count = 1;
+  sample_push(&rng, 0, &sent);
   sent.sections[0] =
       (hr_section){.kind = HR_SECTION_PUSH, .key_count = key_count, .dim = dim, .keys = keys, .grads = grads};
   CHECK_EQ(hr_wire_section_bytes(&sent.sections[0]), 40 + 20000 * 8 + 20000 * 64 * 4);
