@@ -64,7 +64,8 @@ static void logloss_and_sigmoid(void)
   CHECK(hr_sigmoid(0) == 0.5f);
   CHECK(hr_sigmoid(1000) == 1 && hr_sigmoid(-1000) == 0);
   CHECK(fabs(hr_logloss(0, 1) - log(2)) < 1e-15 && fabs(hr_logloss(0, 0) - log(2)) < 1e-15);
-  for (float logit = -12; logit <= 12; logit += 0.25f) {
+  for (int quarters = -48; quarters <= 48; quarters++) {
+    const float logit = 0.25f * (float)quarters;
     const double p = 1 / (1 + exp(-(double)logit));
     CHECK(fabs((double)hr_sigmoid(logit) - p) < 1e-7);
     CHECK(fabs(hr_logloss(logit, 1) + log(p)) < 1e-9);

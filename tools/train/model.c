@@ -2,13 +2,13 @@
 
 #include <string.h>
 
-static const hr_model *const models[] = {&hr_model_wdl, &hr_model_deepfm};
+static const hr_model *const models[] = {&hr_model_wdl, &hr_model_deepfm, NULL};
 const char *const hr_model_names[] = {"wdl", "deepfm", NULL};
 
 const hr_model *hr_model_find(const char *name)
 {
-  for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-    if (strcmp(models[i]->name, name) == 0)
-      return models[i];
-  return NULL;
+  const hr_model *const *model = models;
+  while (*model != NULL && strcmp((*model)->name, name) != 0)
+    model++;
+  return *model;
 }

@@ -1,8 +1,6 @@
 /* Opening and closing what a training job holds. */
 #include <cblas.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <hr/memory.h>
 

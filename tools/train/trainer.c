@@ -203,11 +203,12 @@ static hotrow_status run(hr_trainer *trainer)
     HOTROW_TRY(evaluate(trainer, &progress));
   hr_progress_end(&progress);
   HOTROW_TRY(hr_trainer_flush(trainer));
+  HOTROW_TRY(hr_report(trainer)); /* the last thing all ranks do together: nobody waits while rank 0 writes files */
   if (trainer->ranks[0].rank == 0 && options->save != NULL)
     HOTROW_TRY(hotrow_save(trainer->ranks[0].client, options->save, 0));
   if (trainer->ranks[0].rank == 0 && options->dump != NULL)
     HOTROW_TRY(hr_dump(trainer, options->dump));
-  return hr_report(trainer);
+  return HOTROW_OK;
 }
 
 hotrow_status hr_train(const hr_train_options *options)
