@@ -136,7 +136,7 @@ hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_ca
 {
   if (!options || !cache_p)
     return hr_fail(HOTROW_ERR_INVALID, "cache: options or cache_p is NULL");
-  hotrow_cache_options o;
+  hotrow_cache_options o = HOTROW_CACHE_OPTIONS_INIT;
   hotrow_optimizer optimizer;
   HOTROW_TRY(hr_options_copy(&o, sizeof o, options, options->struct_size, "hotrow_cache_options"));
   HOTROW_TRY(check_options(&o));
@@ -232,14 +232,14 @@ static void copy_row(hotrow_cache *cache, uint32_t slot, const float *value, con
 {
   float *row = cache->rows + slot * cache->row_stride;
   memcpy(row, value, cache->dim * sizeof *row);
-  if (cache->state_dim > 0)
+  if (state)
     memcpy(row + cache->dim, state, cache->state_dim * sizeof *row);
 }
 
-/* State i of an array that is NULL when rows have none. */
+/* State i of an array that is NULL when rows have none, or when nothing is kept and so nothing is previewed. */
 static const float *state_at(const hotrow_cache *cache, const float *states, size_t i)
 {
-  return cache->state_dim > 0 ? states + i * cache->state_dim : NULL;
+  return states ? states + i * cache->state_dim : NULL;
 }
 
 /* Up to CHUNK_ROWS held rows become fresh + own pending steps. */

@@ -44,8 +44,9 @@ void hr_cache_sets_remove(hr_cache_sets *sets, uint32_t slot)
 uint32_t hr_cache_sets_room(const hr_cache_sets *sets, uint32_t set, uint32_t batch)
 {
   const hr_row_meta *meta = sets->meta + (size_t)set * HOTROW_CACHE_WAYS;
-  uint32_t room = 0;
+  uint32_t occupied = sets->occupied[set], room = 0;
   for (uint32_t way = 0; way < HOTROW_CACHE_WAYS; way++)
-    room += !(sets->occupied[set] >> way & 1u) || hr_row_is_evictable(meta + way, batch);
+    if (!(occupied >> way & 1u) || hr_row_is_evictable(meta + way, batch))
+      room++;
   return room;
 }

@@ -59,11 +59,11 @@ hotrow_status hr_save_count_parts(const char *dir, uint32_t *shard_count_p)
 
 /* A file being written: buffered, hashed on the way. */
 typedef struct output {
+  XXH3_state_t hash;
   const char *path;
   int fd;
   size_t used;
   uint64_t size;
-  XXH3_state_t hash;
   uint8_t *buffer; /* borrowed, HR_SAVE_BUFFER_BYTES */
 } output;
 
@@ -125,9 +125,9 @@ typedef struct save_part {
 } save_part;
 
 typedef struct row_writer {
+  output out;
   const save_part *part;
   const hr_table *table;
-  output out;
   size_t float_bytes;
 } row_writer;
 
@@ -245,7 +245,7 @@ static hotrow_status publish(const char *written, const char *final)
 
 static hotrow_status write_and_publish(const save_part *part, const char *dir)
 {
-  uint32_t parts_count;
+  uint32_t parts_count = 0;
   HOTROW_TRY(hr_save_count_parts(dir, &parts_count));
   if (parts_count != 0 && parts_count != part->shard_count)
     return hr_fail(HOTROW_ERR_EXISTS, "%s: holds parts of %u shards, this is one of %u: choose another name", dir,

@@ -120,14 +120,7 @@ static hr_manifest_table *find_table(manifest *part, const char *name)
   return NULL;
 }
 
-/* Shards may have met their tables in another order, under other ids. */
-static bool is_same_table(const hr_table_desc *a, const hr_table_desc *b)
-{
-  return a->seed == b->seed && a->dim == b->dim && memcmp(&a->optimizer, &b->optimizer, sizeof a->optimizer) == 0 &&
-         memcmp(&a->initializer, &b->initializer, sizeof a->initializer) == 0;
-}
-
-/* All parts must be of one save. */
+/* All parts must be of one save. Shards may have met their tables in another order, under other ids. */
 static hotrow_status check_against_first(const char *path, manifest *first, manifest *part)
 {
   if (part->header.token != first->header.token)
@@ -141,7 +134,7 @@ static hotrow_status check_against_first(const char *path, manifest *first, mani
     const hr_manifest_table *same = find_table(part, desc->name);
     if (!same)
       return hr_fail(HOTROW_ERR_CORRUPT, "%s: lacks table %s, which %s has", path, desc->name, first->path.text);
-    if (!is_same_table(&same->desc, desc))
+    if (!hr_table_desc_matches(&same->desc, desc))
       return hr_fail(HOTROW_ERR_CORRUPT, "%s: describes table %s otherwise than %s", path, desc->name,
                      first->path.text);
   }
@@ -154,8 +147,8 @@ static hotrow_status read_manifest(loading *l, uint32_t index)
   hr_path path;
   HOTROW_TRY(hr_path_format(&part->path, "%s/shard-%u-of-%u", l->path, index, l->part_count));
   HOTROW_TRY(hr_path_format(&path, "%s/MANIFEST", part->path.text));
-  int fd;
-  uint64_t size;
+  int fd = -1;
+  uint64_t size = 0;
   HOTROW_TRY(open_file(path.text, &fd, &size));
   hotrow_status status = parse_manifest(path.text, fd, size, l->buffer, part);
   close(fd);
@@ -233,8 +226,8 @@ static hotrow_status load_rows(const loading *l, const manifest *part, const hr_
   rows_file file = {.entry = entry, .part = part, .table = table};
   XXH3_64bits_reset(&file.hash);
   HOTROW_TRY(hr_path_format(&file.path, "%s/%s.rows", part->path.text, entry->desc.name));
-  int fd;
-  uint64_t size;
+  int fd = -1;
+  uint64_t size = 0;
   HOTROW_TRY(open_file(file.path.text, &fd, &size));
   hotrow_status status = load_rows_from(l, &file, fd, size);
   close(fd);

@@ -6,7 +6,8 @@
  *    a push or a pull that names a push not yet seen gets GAP;
  *  - a request with another epoch gets HOTROW_ERR_RESET, a request of a fenced or unknown session HOTROW_ERR_FENCED;
  *  - HR_FLAG_SYNC: the pushes of a step are held until all world_size ranks of the job have sent theirs, then applied
- *    in rank order; a pull for step t waits until the pushes of step t-1 are applied;
+ *    in rank order; a pull for step t waits until the pushes of step t-1 are applied. Steps count from 0. In a
+ * push_pull header.step is the step that the push ends, and the pull is for the step after it;
  *  - whatever the bytes are, it never crashes, and what it refuses is counted in stats. */
 #ifndef HR_SHARD_H
 #define HR_SHARD_H
@@ -19,6 +20,8 @@
 #define HR_SHARD_TABLES_MAX 256u
 #define HR_SHARD_SESSIONS_MAX 4096u /* the session idle longest is forgotten for a new one, and then fenced */
 #define HR_SHARD_BLOBS_MAX 1024u
+#define HR_SHARD_JOBS_MAX 256u /* the job idle longest is forgotten for a new one, with its sessions */
+#define HR_SHARD_HELD_BYTES_MAX ((size_t)4 << 30)
 #define HR_PUSH_WINDOW 64u /* pushes of one session without an answer */
 
 typedef struct hr_shard hr_shard;
@@ -40,11 +43,12 @@ typedef struct hr_shard_transport {
 typedef struct hr_shard_options {
   uint32_t shard_index;
   uint32_t shard_count;
-  uint64_t epoch; /* not 0: random per start for a memory shard */
+  uint64_t epoch;         /* not 0: random per start for a memory shard */
   uint64_t row_count_max; /* per table; 0: no limit of its own */
   const char *save_dir;   /* NULL: saves are refused. Borrowed */
   const hotrow_kernels *kernels;
   hr_shard_transport transport;
+  size_t held_bytes_max; /* copies of pushes and pulls that wait for other ranks; 0: HR_SHARD_HELD_BYTES_MAX */
 } hr_shard_options;
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p);

@@ -34,17 +34,24 @@ struct hr_table {
   size_t push_count_max;
 };
 
+bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b)
+{
+  const hotrow_optimizer *o = &a->optimizer, *p = &b->optimizer;
+  return strncmp(a->name, b->name, sizeof a->name) == 0 && a->seed == b->seed && a->dim == b->dim &&
+         o->kind == p->kind && o->lr == p->lr && o->beta1 == p->beta1 && o->beta2 == p->beta2 && o->eps == p->eps &&
+         o->initial_state == p->initial_state && a->initializer.kind == b->initializer.kind &&
+         a->initializer.scale == b->initializer.scale;
+}
+
 static hotrow_status check_desc(const hr_table_desc *desc)
 {
   HOTROW_TRY(hr_wire_check_name(desc->name, strnlen(desc->name, sizeof desc->name)));
   if (desc->dim == 0 || desc->dim > HOTROW_DIM_MAX)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: dim %u is not in 1 .. %u", desc->name, desc->dim, HOTROW_DIM_MAX);
-  hotrow_optimizer optimizer;
-  hotrow_initializer initializer;
-  HOTROW_TRY(hr_optimizer_resolve(&desc->optimizer, &optimizer));
-  HOTROW_TRY(hr_initializer_resolve(&desc->initializer, desc->dim, &initializer));
-  if (memcmp(&optimizer, &desc->optimizer, sizeof optimizer) != 0 ||
-      memcmp(&initializer, &desc->initializer, sizeof initializer) != 0)
+  hr_table_desc resolved = *desc;
+  HOTROW_TRY(hr_optimizer_resolve(&desc->optimizer, &resolved.optimizer));
+  HOTROW_TRY(hr_initializer_resolve(&desc->initializer, desc->dim, &resolved.initializer));
+  if (!hr_table_desc_matches(&resolved, desc))
     return hr_fail(HOTROW_ERR_INVALID,
                    "table %s: optimizer kind %d or initializer kind %d has defaults left to fill in", desc->name,
                    (int)desc->optimizer.kind, (int)desc->initializer.kind);
@@ -112,7 +119,7 @@ uint64_t hr_table_get_seed(const hr_table *table)
 size_t hr_table_memory_bytes(const hr_table *table)
 {
   return hr_index_memory_bytes(&table->index) + table->desc.row_count * table->row_stride * sizeof(float) +
-         table->push_count_max * (sizeof(hr_entry *) + sizeof(uint32_t));
+         table->push_count_max * (sizeof(void *) + sizeof(uint32_t));
 }
 
 float *hr_table_rows(const hr_table *table, size_t *row_stride_p)
@@ -184,6 +191,7 @@ static hotrow_status find_or_create_one(hr_table *table, uint64_t hash, uint64_t
   if (*entry_p)
     return HOTROW_OK;
   HOTROW_TRY(add_row(table, hash, key, entry_p));
+  HOTROW_ASSERT(*entry_p);
   float *record = row_at(table, (*entry_p)->row);
   hr_table_default_row(table, key, record);
   hr_optimizer_init_state(&table->desc.optimizer, table->desc.dim, record + table->desc.dim);
@@ -235,7 +243,7 @@ static hotrow_status reserve_push(hr_table *table, size_t count)
   if (count <= table->push_count_max)
     return HOTROW_OK;
   void *entries, *rows;
-  HOTROW_TRY(hr_alloc(count, sizeof *table->push_entries, "push", &entries));
+  HOTROW_TRY(hr_alloc(count, sizeof(void *), "push", &entries));
   hotrow_status status = hr_alloc(count, sizeof *table->push_rows, "push", &rows);
   if (status != HOTROW_OK) {
     free(entries);

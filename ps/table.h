@@ -15,6 +15,9 @@ typedef struct hr_table hr_table;
 hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max, hr_table **table_p);
 void hr_table_destroy(hr_table *table);
 
+/* Do they describe one table: all but id and row_count alike? */
+bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b);
+
 const hr_table_desc *hr_table_get_desc(const hr_table *table); /* its row_count is current */
 uint64_t hr_table_get_seed(const hr_table *table);             /* hr_table_seed(name): for hr_key_hash */
 size_t hr_table_memory_bytes(const hr_table *table);           /* index and touched rows */

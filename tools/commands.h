@@ -3,7 +3,9 @@
 #define HR_COMMANDS_H
 
 int hr_cmd_serve(int argc, char **argv);
+int hr_cmd_train(int argc, char **argv);
 int hr_cmd_launch(int argc, char **argv);
+int hr_cmd_bench(int argc, char **argv);
 int hr_cmd_version(int argc, char **argv);
 
 #endif

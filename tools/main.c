@@ -13,7 +13,9 @@ static const struct {
   const char *summary;
 } commands[] = {
     {"serve", hr_cmd_serve, "run shards of the parameter server"},
+    {"train", hr_cmd_train, "train a model as a worker of a job"},
     {"launch", hr_cmd_launch, "start shards and workers of one job on this machine"},
+    {"bench", hr_cmd_bench, "measure a part against its limit"},
     {"version", hr_cmd_version, "print the version"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])

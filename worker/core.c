@@ -305,13 +305,13 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
 {
   hotrow_cache_options cache_options = HOTROW_CACHE_OPTIONS_INIT;
   size_t row_bytes = (table->desc.dim + table->state_dim + 16) * sizeof(float);
-  size_t staging = STAGING_BYTES_MAX / row_bytes;
+  size_t staging = STAGING_BYTES_MAX / row_bytes, staging_max = core->options.staging_rows_max;
+  staging_max = staging_max ? staging_max : HOTROW_LOOKUP_KEYS_MAX;
+  staging = staging < STAGING_ROWS_MIN ? STAGING_ROWS_MIN : staging;
   cache_options.kernels = core->options.kernels;
   cache_options.optimizer = table->desc.optimizer;
   cache_options.row_count = options->cache_row_count;
-  cache_options.staging_row_count = staging < STAGING_ROWS_MIN         ? STAGING_ROWS_MIN
-                                    : staging > HOTROW_LOOKUP_KEYS_MAX ? HOTROW_LOOKUP_KEYS_MAX
-                                                                       : staging;
+  cache_options.staging_row_count = staging < staging_max ? staging : staging_max;
   cache_options.dim = table->desc.dim;
   cache_options.pull_bound = options->pull_bound;
   cache_options.push_bound = options->push_bound;

@@ -59,6 +59,7 @@ typedef struct hr_core_options {
   uint32_t shard_count;
   const char *const *endpoints; /* [shard_count], for sentences; borrowed */
   const hotrow_kernels *kernels;
+  uint64_t staging_rows_max; /* distinct keys of one lookup; 0: HOTROW_LOOKUP_KEYS_MAX */
   hr_link_send_fn send;
   void *send_context;
 } hr_core_options;

@@ -239,7 +239,7 @@ static hotrow_status take_rows(hr_core *core, hotrow_table *table, const hr_pull
   for (uint32_t i = 0; i < missing; i++) {
     uint32_t unique = note->unique_index[held + i];
     table->slots[unique] = slots[i];
-    table->found[unique] = got->found ? got->found[i / 8] >> (i % 8) & 1 : 1;
+    table->found[unique] = !got->found || (uint32_t)got->found[i / 8] >> (i % 8) & 1u;
   }
   hotrow_client_stats *stats = &core->stats;
   stats->hits += held - stale;

@@ -226,6 +226,8 @@ static hotrow_status stage_push(hr_core *core, const hotrow_push_request *r, siz
   hotrow_table *table = r->table;
   const hotrow_kernels *kernels = core->options.kernels;
   const hotrow_dedup *dedup = &table->lookup.dedup;
+  if (r->key_count == 0)
+    return HOTROW_OK; /* *added_p stays 0 */
   if (!are_keys_of_lookup(table, r->keys, r->key_count)) {
     HOTROW_TRY(hr_core_dedup(core, table, &table->push, r->keys, r->key_count));
     dedup = &table->push.dedup;

@@ -1,5 +1,4 @@
-/* The cache against a model of it, over random sequences of operations; then what it refuses and forgets. */
-#include "cache_clock.h"
+/* The cache against a model of it, over random sequences of operations. */
 #include "hr_test.h"
 
 #include <hotrow/cache.h>
@@ -16,6 +15,12 @@
 #define KEYS 150 /* distinct keys of a run: several times what fits */
 #define BATCH 40
 #define PUSHES_MAX (SETS_MAX * WAYS + 2 * STAGING)
+
+/* Floats are compared as bytes: -0 is not 0 here, and a NaN is itself. */
+static bool same_bits(const void *a, const void *b, size_t size)
+{
+  return memcmp(a, b, size) == 0;
+}
 
 /* ---- the model: one row at a time, no pool, no chunks */
 
@@ -253,8 +258,8 @@ static void insert_both(draw *d)
   const float *base = hotrow_cache_rows(cache, &stride);
   for (size_t i = 0; i < d->count && status == HOTROW_OK; i++)
     if (got[i] >= set_count * WAYS) {
-      CHECK(memcmp(base + got[i] * stride, d->values + i * DIM, DIM * sizeof(float)) == 0);
-      CHECK(memcmp(base + got[i] * stride + DIM, d->states + i * state_dim, state_dim * sizeof(float)) == 0);
+      CHECK(same_bits(base + got[i] * stride, d->values + i * DIM, DIM * sizeof(float)));
+      CHECK(same_bits(base + got[i] * stride + DIM, d->states + i * state_dim, state_dim * sizeof(float)));
     }
 }
 
@@ -285,8 +290,8 @@ static void take_both(void)
     const model_push *p = &pushes[i];
     CHECK(list.keys[i] == p->key && list.hashes[i] == p->hash);
     CHECK_EQ(list.steps[i], p->steps);
-    CHECK(memcmp(list.grads + i * DIM, p->grad, DIM * sizeof(float)) == 0);
-    CHECK(memcmp(square_dim ? list.squares + i * square_dim : p->squares, p->squares, square_dim * sizeof(float)) == 0);
+    CHECK(same_bits(list.grads + i * DIM, p->grad, DIM * sizeof(float)));
+    CHECK(same_bits(square_dim ? list.squares + i * square_dim : p->squares, p->squares, square_dim * sizeof(float)));
     for (size_t k = 0; k < KEYS; k++)
       steps_out[k] += all_keys[k] == p->key ? p->steps : 0;
   }
@@ -320,7 +325,7 @@ static void compare(void)
   for (size_t s = 0; s < set_count * WAYS; s++) {
     held_count += rows[s].held;
     CHECK(rows[s].pending <= options.push_bound);
-    CHECK_MSG(!rows[s].held || memcmp(base + s * stride, rows[s].row, (DIM + state_dim) * sizeof(float)) == 0,
+    CHECK_MSG(!rows[s].held || same_bits(base + s * stride, rows[s].row, (DIM + state_dim) * sizeof(float)),
               "row %zu differs from the model's", s);
   }
   hotrow_cache_stats got;
@@ -475,188 +480,8 @@ static void chunks_leave_no_trace(void)
   hotrow_cache_destroy(cache);
 }
 
-/* ---- refusals */
-
-static hotrow_cache_options good_options(void)
-{
-  hotrow_cache_options o = HOTROW_CACHE_OPTIONS_INIT;
-  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &o.kernels));
-  o.optimizer.kind = HOTROW_SGD;
-  o.row_count = 16;
-  o.staging_row_count = 4;
-  o.dim = 1;
-  return o;
-}
-
-#define REFUSES(field, value, status, words)                                                                           \
-  do {                                                                                                                 \
-    hotrow_cache_options bad = good_options();                                                                         \
-    bad.field = (value);                                                                                               \
-    CHECK_FAILS(hotrow_cache_create(&bad, &cache), status, words);                                                     \
-    CHECK(cache == NULL);                                                                                              \
-  } while (0)
-
-static void options_are_refused_one_by_one(void)
-{
-  cache = NULL;
-  hotrow_cache_options good = good_options();
-  hotrow_kernels elsewhere = *good.kernels;
-  elsewhere.device = HOTROW_CUDA;
-  elsewhere.name = "cuda";
-  CHECK_FAILS(hotrow_cache_create(NULL, &cache), HOTROW_ERR_INVALID, "NULL");
-  CHECK_FAILS(hotrow_cache_create(&good, NULL), HOTROW_ERR_INVALID, "NULL");
-  REFUSES(struct_size, 0, HOTROW_ERR_INVALID, "struct_size 0");
-  REFUSES(kernels, NULL, HOTROW_ERR_INVALID, "kernels");
-  REFUSES(kernels, &elsewhere, HOTROW_ERR_UNSUPPORTED, "cuda");
-  REFUSES(policy, (hotrow_cache_policy)7, HOTROW_ERR_INVALID, "policy 7");
-  REFUSES(dim, 0, HOTROW_ERR_INVALID, "dim");
-  REFUSES(dim, HOTROW_DIM_MAX + 1, HOTROW_ERR_LIMIT, "dim 4097");
-  REFUSES(staging_row_count, 0, HOTROW_ERR_INVALID, "staging_row_count");
-  REFUSES(staging_row_count, HOTROW_CACHE_ROWS_MAX + 1, HOTROW_ERR_LIMIT, "staging_row_count 1073741825");
-  REFUSES(row_count, HOTROW_CACHE_ROWS_MAX + 1, HOTROW_ERR_LIMIT, "row_count 1073741825");
-  REFUSES(pull_bound, HOTROW_BOUND_MAX + 1, HOTROW_ERR_LIMIT, "pull_bound 1000000001");
-  REFUSES(push_bound, HOTROW_BOUND_MAX + 1, HOTROW_ERR_LIMIT, "push_bound 1000000001");
-  REFUSES(optimizer.kind, (hotrow_optimizer_kind)99, HOTROW_ERR_INVALID, "99");
-  REFUSES(optimizer.lr, -1.0f, HOTROW_ERR_INVALID, "learning rate");
-  CHECK_OK(hotrow_cache_create(&good, &cache));
-  hotrow_cache_destroy(cache);
-  hotrow_cache_destroy(NULL);
-}
-
-static void more_than_the_address_space_is_refused(void)
-{
-  cache = NULL;
-  hotrow_cache_options o = good_options();
-  o.dim = HOTROW_DIM_MAX;
-  o.row_count = o.staging_row_count = HOTROW_CACHE_ROWS_MAX;
-  o.optimizer.kind = HOTROW_ADAM;
-  CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_NO_MEMORY, "cache");
-  CHECK(cache == NULL);
-}
-
-static void an_older_callers_options_are_taken(void)
-{
-  hotrow_cache_options o = good_options();
-  o.struct_size = offsetof(hotrow_cache_options, pending_row_count);
-  o.pending_row_count = UINT64_MAX; /* not part of the older struct */
-  CHECK_OK(hotrow_cache_create(&o, &cache));
-  hotrow_cache_destroy(cache);
-}
-
-static hotrow_status insert_range(uint64_t first, size_t count, uint32_t *slots)
-{
-  uint64_t keys[64];
-  uint32_t clocks[64] = {0};
-  float values[64];
-  for (size_t i = 0; i < count; i++) {
-    keys[i] = first + i;
-    values[i] = (float)keys[i];
-  }
-  return hotrow_cache_insert(cache, keys, keys, clocks, values, NULL, count, slots);
-}
-
-static hotrow_status update_range(uint64_t first, size_t count)
-{
-  uint64_t keys[64];
-  float grads[64];
-  for (size_t i = 0; i < count; i++) {
-    keys[i] = first + i;
-    grads[i] = 1.0f;
-  }
-  return hotrow_cache_update(cache, keys, keys, grads, count);
-}
-
-static void staging_overflow_inserts_nothing(void)
-{
-  hotrow_cache_options o = good_options();
-  hotrow_cache_stats before, after;
-  uint32_t slots[64];
-  CHECK_OK(hotrow_cache_create(&o, &cache));
-  hotrow_cache_begin_batch(cache);
-  CHECK_FAILS(insert_range(0, 21, slots), HOTROW_ERR_LIMIT, "5 rows find no way");
-  hotrow_cache_get_stats(cache, &before);
-  CHECK_EQ(before.row_count, 0);
-  CHECK_OK(insert_range(0, 17, slots));
-  for (uint32_t i = 0; i < 17; i++)
-    CHECK_EQ(slots[i], i);
-  CHECK_FAILS(insert_range(100, 4, slots), HOTROW_ERR_LIMIT, "4 rows find no way in the cache and 3 of 4");
-  CHECK_OK(insert_range(100, 3, slots));
-  CHECK_FAILS(insert_range(200, 1, slots), HOTROW_ERR_LIMIT, "0 of 4");
-  CHECK_OK(insert_range(4, 8, slots)); /* all held */
-  hotrow_cache_get_stats(cache, &before);
-  hotrow_cache_begin_batch(cache);
-  CHECK_FAILS(insert_range(200, 21, slots), HOTROW_ERR_LIMIT, "5 rows");
-  hotrow_cache_get_stats(cache, &after);
-  CHECK(memcmp(&before, &after, sizeof before) == 0);
-  CHECK_OK(insert_range(200, 20, slots));
-  hotrow_cache_destroy(cache);
-
-  o.row_count = 0;
-  CHECK_OK(hotrow_cache_create(&o, &cache));
-  CHECK_FAILS(insert_range(0, 5, slots), HOTROW_ERR_LIMIT, "5 rows find no way in the cache and 4 of 4");
-  CHECK_OK(insert_range(0, 4, slots));
-  CHECK_FAILS(insert_range(9, 1, slots), HOTROW_ERR_LIMIT, "0 of 4");
-  hotrow_cache_destroy(cache);
-}
-
-static void a_full_push_list_updates_nothing(void)
-{
-  hotrow_cache_options o = good_options();
-  o.push_bound = 100;
-  uint32_t slots[64];
-  hotrow_cache_push_list list;
-  CHECK_OK(hotrow_cache_create(&o, &cache));
-  CHECK_OK(insert_range(0, 16, slots));
-  CHECK_OK(update_range(0, 16));
-  CHECK_OK(update_range(50, 8)); /* 16 pending and 8 listed: all of 16 + 2 * 4 */
-  CHECK_OK(update_range(0, 16)); /* rows that are pending already need no room */
-  CHECK_FAILS(update_range(0, 17), HOTROW_ERR_LIMIT, "room for 0 in the push list of 24");
-  hotrow_cache_flush(cache);
-  hotrow_cache_take_pushes(cache, &list);
-  CHECK_EQ(list.count, 24);
-  for (size_t i = 8; i < 24; i++)
-    CHECK(list.steps[i] == 2 && list.grads[i] == 2.0f);
-  CHECK_OK(update_range(0, 17));
-  hotrow_cache_destroy(cache);
-}
-
-static void forgotten_rows_hand_out_their_steps(void)
-{
-  hotrow_cache_options o = good_options();
-  o.push_bound = 5;
-  uint32_t slots[64], seen;
-  uint64_t key = 7;
-  CHECK_OK(hotrow_cache_create(&o, &cache));
-  CHECK_OK(insert_range(0, 16, slots));
-  CHECK_OK(update_range(4, 4));
-  hotrow_cache_invalidate(cache, 9, 3); /* an empty range */
-  hotrow_cache_invalidate(cache, 6, 9);
-  hotrow_cache_push_list list;
-  hotrow_cache_take_pushes(cache, &list);
-  CHECK_EQ(list.count, 2);
-  CHECK(list.keys[0] == 6 && list.keys[1] == 7);
-  hotrow_cache_lookup(cache, &key, &key, 1, slots, &seen);
-  CHECK_EQ(slots[0], HOTROW_SLOT_NONE);
-  hotrow_cache_stats s;
-  hotrow_cache_get_stats(cache, &s);
-  CHECK_EQ(s.row_count, 12);
-  CHECK_OK(insert_range(6, 4, slots));
-  hotrow_cache_flush(cache);
-  CHECK_EQ(hotrow_cache_push_count(cache), 2);
-  hotrow_cache_invalidate(cache, 0, UINT64_MAX);
-  hotrow_cache_get_stats(cache, &s);
-  CHECK_EQ(s.row_count, 0);
-  hotrow_cache_destroy(cache);
-}
-
 int main(void)
 {
-  RUN(options_are_refused_one_by_one);
-  RUN(more_than_the_address_space_is_refused);
-  RUN(an_older_callers_options_are_taken);
-  RUN(staging_overflow_inserts_nothing);
-  RUN(a_full_push_list_updates_nothing);
-  RUN(forgotten_rows_hand_out_their_steps);
   RUN(chunks_leave_no_trace);
   RUN(same_as_the_model);
   return 0;

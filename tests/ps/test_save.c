@@ -164,9 +164,7 @@ static void check_loaded(const shard *s, uint64_t token)
   for (size_t t = 0; t < TABLES; t++) {
     hr_table_desc expected = describe(t);
     const hr_table_desc *desc = hr_table_get_desc(s->tables[t]);
-    CHECK(strcmp(desc->name, expected.name) == 0 && desc->dim == expected.dim && desc->seed == expected.seed);
-    CHECK(memcmp(&desc->optimizer, &expected.optimizer, sizeof expected.optimizer) == 0);
-    CHECK(memcmp(&desc->initializer, &expected.initializer, sizeof expected.initializer) == 0);
+    CHECK(hr_table_desc_matches(desc, &expected));
     size_t stride, owned = 0, float_count = desc->dim + hr_optimizer_state_dim(desc->optimizer.kind, desc->dim);
     const float *rows = hr_table_rows(s->tables[t], &stride);
     for (size_t i = 0; i < shapes[t].key_count; i++) {

@@ -1,5 +1,6 @@
 #include "dataset_format.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,38 +23,35 @@ void hr_split_range(uint64_t sample_count, hr_split split, uint64_t *begin_p, ui
   *end_p = ends[split + 1];
 }
 
+/* Each format may cut up a copy of its own. */
+static hotrow_status find_format(const char *path, const char *line, const hr_dataset_format **format_p)
+{
+  char looks[256] = "";
+  for (size_t i = 0; i < FILE_FORMAT_COUNT; i++) {
+    char *copy = strdup(line);
+    if (!copy)
+      return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for the first line of %s", path);
+    bool recognised = file_formats[i]->recognise(copy);
+    free(copy);
+    if (recognised) {
+      *format_p = file_formats[i];
+      return HOTROW_OK;
+    }
+    size_t size = strlen(looks);
+    snprintf(looks + size, sizeof looks - size, "%s%s", i ? "; or " : "", file_formats[i]->looks);
+  }
+  return hr_fail(HOTROW_ERR_UNSUPPORTED, "%s line 1 is of no known format (%s)", path, looks);
+}
+
 static hotrow_status recognise(const char *path, const hr_dataset_format **format_p)
 {
   hr_text_stream *stream;
-  char *line, *copy = NULL;
+  char *line = NULL;
   size_t size;
   HOTROW_TRY(hr_text_stream_open(path, &stream));
   hotrow_status status = hr_text_stream_next(stream, &line, &size);
-  if (status == HOTROW_OK && !line)
-    status = hr_fail(HOTROW_ERR_CORRUPT, "%s is empty", path);
   if (status == HOTROW_OK)
-    status = hr_alloc(size + 1, 1, "first line", (void **)&copy);
-  if (status != HOTROW_OK)
-    goto close_stream;
-
-  const hr_dataset_format *found = NULL;
-  for (size_t i = 0; i < FILE_FORMAT_COUNT && !found; i++) {
-    memcpy(copy, line, size + 1);
-    if (file_formats[i]->recognise(copy))
-      found = file_formats[i];
-  }
-  if (found) {
-    *format_p = found;
-  } else {
-    char looks[256] = "";
-    for (size_t i = 0; i < FILE_FORMAT_COUNT; i++) {
-      strncat(looks, i ? "; or " : "", sizeof looks - strlen(looks) - 1);
-      strncat(looks, file_formats[i]->looks, sizeof looks - strlen(looks) - 1);
-    }
-    status = hr_fail(HOTROW_ERR_UNSUPPORTED, "%s line 1 is of no known format (%s)", path, looks);
-  }
-  free(copy);
-close_stream:
+    status = line ? find_format(path, line, format_p) : hr_fail(HOTROW_ERR_CORRUPT, "%s is empty", path);
   hr_text_stream_close(stream);
   return status;
 }

@@ -111,7 +111,7 @@ static hotrow_status parse_sample(const hr_text_stream *stream, char *line, uint
                                   float *label_p)
 {
   char *columns[COLUMN_COUNT];
-  uint64_t id;
+  uint64_t id = MISSING_ID;
   size_t column_count = hr_text_split(line, "\t", columns, COLUMN_COUNT);
   if (column_count != COLUMN_COUNT)
     return hr_text_stream_fail(stream, "%zu columns, need %u", column_count, COLUMN_COUNT);

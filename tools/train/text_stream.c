@@ -153,8 +153,8 @@ static hotrow_status decode_gzip(hr_text_stream *stream, size_t room)
 {
   z_stream *gzip = &stream->gzip;
   if (stream->input_begin == stream->input_end) {
-    stream->ended = true;
-    return stream->member_open ? damaged(stream, "ends early") : HOTROW_OK;
+    stream->ended = !stream->member_open;
+    return stream->ended ? HOTROW_OK : damaged(stream, "ends early");
   }
   gzip->next_in = stream->input + stream->input_begin;
   gzip->avail_in = (uInt)(stream->input_end - stream->input_begin);
@@ -193,26 +193,19 @@ static hotrow_status decode_xz(hr_text_stream *stream, size_t room)
 /* Adds text behind what is there; some, unless the file ended. */
 static hotrow_status decode_more(hr_text_stream *stream)
 {
+  static hotrow_status (*const decoders[])(hr_text_stream *, size_t) = {decode_plain, decode_gzip, decode_xz};
   memmove(stream->text, stream->text + stream->text_begin, stream->text_end - stream->text_begin);
   stream->text_end -= stream->text_begin;
   stream->text_begin = 0;
   size_t text_end = stream->text_end;
+  HOTROW_ASSERT(text_end < TEXT_BYTES);
   while (stream->text_end == text_end && !stream->ended) {
     if (stream->input_begin == stream->input_end)
       HOTROW_TRY(read_input(stream));
-    size_t room = TEXT_BYTES - stream->text_end;
-    HOTROW_ASSERT(room > 0);
-    switch (stream->kind) {
-    case TEXT_PLAIN:
-      HOTROW_TRY(decode_plain(stream, room));
-      break;
-    case TEXT_GZIP:
-      HOTROW_TRY(decode_gzip(stream, room));
-      break;
-    case TEXT_XZ:
-      HOTROW_TRY(decode_xz(stream, room));
-      break;
-    }
+    hotrow_status status = decoders[stream->kind](stream, TEXT_BYTES - stream->text_end);
+    /* Lines before the damage are given first, so that the sentence names the right line: a decoder fails again. */
+    if (status != HOTROW_OK && stream->text_end == text_end)
+      return status;
   }
   return HOTROW_OK;
 }

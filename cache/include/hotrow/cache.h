@@ -91,8 +91,8 @@ HOTROW_API void hotrow_cache_lookup(hotrow_cache *cache, const uint64_t *keys, c
                                     uint32_t *slots, uint32_t *seen);
 
 /* The shard's fresh value, state and clock for held slots: rows become fresh + own pending steps, applied again.
- * values[i] at values + i*dim, states[i] at states + i*state_dim (NULL if state_dim is 0); they need no alignment
- * beyond 4 bytes. */
+ * values[i] at values + i*dim, states[i] at states + i*state_dim (NULL if state_dim is 0, or row_count is 0: staged
+ * rows need none); they need no alignment beyond 4 bytes. */
 HOTROW_API void hotrow_cache_refresh(hotrow_cache *cache, const uint32_t *slots, const uint32_t *clocks,
                                      const float *values, const float *states, size_t row_count);
 

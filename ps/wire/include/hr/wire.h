@@ -225,8 +225,9 @@ uint64_t hr_wire_section_bytes(const hr_section *section);
 void hr_wire_encode(const hr_message *message, uint8_t *header_bytes, uint8_t *section_bytes, hr_frame *frames_p,
                     size_t *frame_count_p);
 
-/* Begins the reply to a request: op, request_id, session, push_seq, step and rank are repeated, the rest is empty. Any
- * header that hr_wire_decode handed out will do. The sections themselves are left as they are. */
+/* Begins the reply to a request: op, request_id, session, push_seq, step and rank are repeated, the rest is empty: the
+ * shard sets epoch, applied_seq and durable_seq. Any header that hr_wire_decode handed out will do. The sections
+ * themselves are left as they are. */
 void hr_wire_reply(const hr_header *request, hr_message *reply_p);
 
 /* The same as an error: status is an error of hotrow_status or HR_STATUS_GAP. The sentence is cut to what may be sent,

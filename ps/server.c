@@ -1,0 +1,322 @@
+#include <hotrow/server.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include <zmq.h>
+
+#include <hr/assert.h>
+#include <hr/clock.h>
+#include <hr/log.h>
+#include <hr/memory.h>
+#include <hr/options.h>
+#include <hr/route.h>
+
+#include "server_address.h"
+#include "shard.h"
+
+HR_NO_TAIL_PADDING(hotrow_server_options, row_count_max);
+
+#define QUEUE_MESSAGES 128 /* of one peer, each way: its 64 open pushes and what else it may ask meanwhile */
+#define LINGER_MS 200
+#define HANDSHAKE_MS 5000
+#define HEARTBEAT_MS 5000
+#define HEARTBEAT_TIMEOUT_MS 30000
+#define FRAME_ALIGNMENT 8u
+#define ALIGNED_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * FRAME_ALIGNMENT)
+
+/* A shard, its socket and its thread. After start only the thread touches them. */
+typedef struct host {
+  hr_shard *shard;  /* owned */
+  void *socket;     /* owned */
+  uint8_t *aligned; /* owned: copies of frames that ZeroMQ did not align */
+  pthread_t thread;
+  bool is_running;
+  zmq_msg_t parts[HR_WIRE_FRAMES_MAX];
+  hr_frame frames[HR_WIRE_FRAMES_MAX];
+  char endpoint[HR_ENDPOINT_BYTES];
+} host;
+
+struct hotrow_server {
+  void *zmq;      /* owned */
+  char *save_dir; /* owned; NULL: saves are refused */
+  uint32_t host_count;
+  host hosts[];
+};
+
+/* ---- the shard's thread ---- */
+
+/* A peer that is gone, or reads too slowly, loses its reply and asks again. */
+static void send_reply(void *context, const hr_route_id *to, const hr_frame *frames, size_t frame_count)
+{
+  host *h = context;
+  if (zmq_send(h->socket, to->bytes, to->size, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+    return;
+  /* Once the peer is chosen ZeroMQ takes the whole message, or drops it whole if the peer goes. Copies: measured faster
+   * than handing over memory, over loopback, and the shard may use its pool again at once. */
+  for (size_t i = 0; i < frame_count; i++)
+    if (zmq_send(h->socket, frames[i].data, frames[i].size, (i + 1 < frame_count ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) < 0)
+      return;
+}
+
+/* One part, with EINTR tried again. False when the server stops. */
+static bool receive_part(host *h, zmq_msg_t *part)
+{
+  zmq_msg_init(part);
+  while (zmq_msg_recv(part, h->socket, 0) < 0) {
+    if (errno == EINTR)
+      continue;
+    HOTROW_ASSERT(errno == ETERM);
+    zmq_msg_close(part);
+    return false;
+  }
+  return true;
+}
+
+/* The frames of a message, into h->parts. What is over a limit is read to its end and thrown away: *is_refused_p. */
+static bool receive_parts(host *h, size_t *part_count_p, bool *is_refused_p)
+{
+  size_t size_bytes = 0;
+  bool has_more = true;
+  *part_count_p = 0;
+  *is_refused_p = false;
+  while (has_more) {
+    zmq_msg_t part;
+    if (!receive_part(h, &part))
+      return false;
+    has_more = zmq_msg_more(&part);
+    size_t part_bytes = zmq_msg_size(&part);
+    if (*part_count_p == HR_WIRE_FRAMES_MAX || part_bytes > HR_WIRE_MESSAGE_BYTES_MAX - size_bytes)
+      *is_refused_p = true;
+    if (*is_refused_p) {
+      zmq_msg_close(&part);
+      continue;
+    }
+    size_bytes += part_bytes;
+    zmq_msg_init(&h->parts[*part_count_p]);
+    zmq_msg_move(&h->parts[(*part_count_p)++], &part);
+  }
+  return true;
+}
+
+/* ZeroMQ cuts small frames out of its receive buffer wherever they lie. */
+static void align_frames(host *h, size_t frame_count)
+{
+  size_t used = 0;
+  for (size_t i = 0; i < frame_count; i++) {
+    const void *data = zmq_msg_data(&h->parts[i]);
+    size_t size_bytes = zmq_msg_size(&h->parts[i]);
+    if (size_bytes > 0 && (uintptr_t)data % FRAME_ALIGNMENT != 0) {
+      memcpy(h->aligned + used, data, size_bytes);
+      data = h->aligned + used;
+      used += (size_bytes + FRAME_ALIGNMENT - 1) / FRAME_ALIGNMENT * FRAME_ALIGNMENT;
+    }
+    h->frames[i] = (hr_frame){data, size_bytes};
+  }
+  HOTROW_ASSERT(used <= ALIGNED_BYTES);
+}
+
+/* One message. False when the server stops. */
+static bool serve_one(host *h)
+{
+  hr_route_id from = {0};
+  zmq_msg_t route;
+  if (!receive_part(h, &route))
+    return false;
+  bool has_frames = zmq_msg_more(&route);
+  bool has_route = zmq_msg_size(&route) <= sizeof from.bytes; /* a peer may choose a longer one */
+  if (has_route) {
+    from.size = (uint8_t)zmq_msg_size(&route);
+    memcpy(from.bytes, zmq_msg_data(&route), from.size);
+  }
+  zmq_msg_close(&route);
+
+  size_t part_count = 0;
+  bool is_refused = false;
+  bool goes_on = !has_frames || receive_parts(h, &part_count, &is_refused);
+  if (is_refused || !has_route) {
+    hr_shard_count_refused(h->shard);
+  } else if (goes_on) {
+    align_frames(h, part_count);
+    hr_shard_receive(h->shard, &from, h->frames, part_count, hr_now_ns());
+  }
+  for (size_t i = 0; i < part_count; i++)
+    zmq_msg_close(&h->parts[i]);
+  return goes_on;
+}
+
+static void *run_host(void *context)
+{
+  host *h = context;
+  while (serve_one(h))
+    ;
+  zmq_close(h->socket);
+  h->socket = NULL;
+  return NULL;
+}
+
+/* ---- start and stop ---- */
+
+static hotrow_status open_socket(hotrow_server *server, host *h, const char *address)
+{
+  h->socket = zmq_socket(server->zmq, ZMQ_ROUTER);
+  if (!h->socket)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no socket: %s", zmq_strerror(errno));
+  const struct {
+    int option, value;
+  } options[] = {
+      {ZMQ_ROUTER_MANDATORY, 1}, /* without it replies vanish without an error */
+      {ZMQ_SNDHWM, QUEUE_MESSAGES},
+      {ZMQ_RCVHWM, QUEUE_MESSAGES},
+      {ZMQ_LINGER, LINGER_MS},
+      {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
+      {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
+      {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS},
+      {ZMQ_IPV6, hr_address_is_ipv6(address)},
+  };
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+    if (zmq_setsockopt(h->socket, options[i].option, &options[i].value, sizeof(int)) != 0)
+      return hr_fail(HOTROW_ERR_INTERNAL, "socket option %d: %s", options[i].option, zmq_strerror(errno));
+  int64_t frame_bytes_max = HR_WIRE_MESSAGE_BYTES_MAX;
+  if (zmq_setsockopt(h->socket, ZMQ_MAXMSGSIZE, &frame_bytes_max, sizeof frame_bytes_max) != 0)
+    return hr_fail(HOTROW_ERR_INTERNAL, "socket option ZMQ_MAXMSGSIZE: %s", zmq_strerror(errno));
+  if (zmq_bind(h->socket, address) != 0)
+    return hr_fail(HOTROW_ERR_UNREACHABLE, "cannot listen on %s: %s", address, zmq_strerror(errno));
+  size_t endpoint_size = sizeof h->endpoint;
+  if (zmq_getsockopt(h->socket, ZMQ_LAST_ENDPOINT, h->endpoint, &endpoint_size) != 0)
+    return hr_fail(HOTROW_ERR_INTERNAL, "the address of a bound socket: %s", zmq_strerror(errno));
+  return HOTROW_OK;
+}
+
+/* Rows and clocks do not outlive the process, so every start is a new epoch. */
+static hotrow_status random_epoch(uint64_t *epoch_p)
+{
+  uint64_t epoch = 0;
+  if (getrandom(&epoch, sizeof epoch, 0) != (ssize_t)sizeof epoch)
+    return hr_fail(HOTROW_ERR_INTERNAL, "no random numbers: %s", strerror(errno));
+  *epoch_p = epoch ? epoch : 1;
+  return HOTROW_OK;
+}
+
+static hotrow_status open_host(hotrow_server *server, const hotrow_server_options *o, uint32_t i)
+{
+  host *h = &server->hosts[i];
+  hr_shard_options options = {
+      .shard_index = o->shard_first + i,
+      .shard_count = o->shard_count,
+      .row_count_max = o->row_count_max,
+      .save_dir = server->save_dir,
+      .transport = {.send = send_reply, .context = h},
+  };
+  char address[HR_ENDPOINT_BYTES];
+  HOTROW_TRY(hr_address_of_shard(o->bind, i, address, sizeof address));
+  HOTROW_TRY(random_epoch(&options.epoch));
+  HOTROW_TRY(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
+  void *aligned;
+  HOTROW_TRY(hr_map(ALIGNED_BYTES, "aligned frames", &aligned));
+  h->aligned = aligned;
+  HOTROW_TRY(hr_shard_create(&options, &h->shard));
+  if (o->load_path)
+    HOTROW_TRY(hr_shard_load(h->shard, o->load_path));
+  return open_socket(server, h, address);
+}
+
+/* The program's signals are for its own threads. */
+static hotrow_status start_host(host *h)
+{
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int error = pthread_create(&h->thread, NULL, run_host, h);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (error)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no thread for a shard: %s", strerror(error));
+  h->is_running = true;
+  return HOTROW_OK;
+}
+
+static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_server_options *o)
+{
+  if (!given)
+    return hr_fail(HOTROW_ERR_INVALID, "options is NULL");
+  HOTROW_TRY(hr_options_copy(o, sizeof *o, given, given->struct_size, "hotrow_server_options"));
+  o->shards = o->shards ? o->shards : 1;
+  o->shard_count = o->shard_count ? o->shard_count : o->shards;
+  o->io_threads = o->io_threads ? o->io_threads : 1;
+  if (!o->bind)
+    return hr_fail(HOTROW_ERR_INVALID, "bind is NULL: an address to listen on is needed");
+  if (o->shards > HOTROW_SERVER_SHARDS_MAX)
+    return hr_fail(HOTROW_ERR_INVALID, "%u shards in one server, at most %u", o->shards, HOTROW_SERVER_SHARDS_MAX);
+  if (o->shard_count > HR_SHARD_COUNT_MAX)
+    return hr_fail(HOTROW_ERR_INVALID, "shard_count %u, at most %u", o->shard_count, HR_SHARD_COUNT_MAX);
+  if (o->shard_first >= o->shard_count || o->shards > o->shard_count - o->shard_first)
+    return hr_fail(HOTROW_ERR_INVALID, "%u shards from shard_first %u do not fit in shard_count %u", o->shards,
+                   o->shard_first, o->shard_count);
+  if (o->io_threads > HOTROW_SERVER_SHARDS_MAX)
+    return hr_fail(HOTROW_ERR_INVALID, "%u io_threads, at most %u", o->io_threads, HOTROW_SERVER_SHARDS_MAX);
+  return HOTROW_OK;
+}
+
+hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_server **server_p)
+{
+  hotrow_server_options o;
+  HOTROW_TRY(resolve_options(options, &o));
+  if (!server_p)
+    return hr_fail(HOTROW_ERR_INVALID, "server_p is NULL");
+  hotrow_server *server = calloc(1, sizeof *server + o.shards * sizeof(host));
+  if (!server)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a server of %u shards", o.shards);
+  server->host_count = o.shards;
+  hotrow_status status = HOTROW_OK;
+  if (o.save_dir && !(server->save_dir = strdup(o.save_dir)))
+    status = hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for the name of the save directory");
+  server->zmq = zmq_ctx_new();
+  if (!server->zmq || zmq_ctx_set(server->zmq, ZMQ_IO_THREADS, (int)o.io_threads) != 0)
+    status = hr_fail(HOTROW_ERR_NO_MEMORY, "no ZeroMQ context: %s", zmq_strerror(errno));
+  for (uint32_t i = 0; i < o.shards && status == HOTROW_OK; i++)
+    status = open_host(server, &o, i);
+  for (uint32_t i = 0; i < o.shards && status == HOTROW_OK; i++)
+    status = start_host(&server->hosts[i]);
+  if (status != HOTROW_OK) {
+    hotrow_server_stop(server);
+    return status;
+  }
+  for (uint32_t i = 0; i < o.shards; i++)
+    hr_log(HOTROW_LOG_INFO, "shard %u of %u listens on %s", o.shard_first + i, o.shard_count,
+           server->hosts[i].endpoint);
+  *server_p = server;
+  return HOTROW_OK;
+}
+
+const char *hotrow_server_endpoint(const hotrow_server *server, uint32_t i)
+{
+  return i < server->host_count ? server->hosts[i].endpoint : NULL;
+}
+
+void hotrow_server_stop(hotrow_server *server)
+{
+  if (!server)
+    return;
+  if (server->zmq)
+    zmq_ctx_shutdown(server->zmq); /* every receive returns ETERM from now on */
+  for (uint32_t i = 0; i < server->host_count; i++) {
+    host *h = &server->hosts[i];
+    if (h->is_running)
+      pthread_join(h->thread, NULL);
+    if (h->socket)
+      zmq_close(h->socket);
+  }
+  while (server->zmq && zmq_ctx_term(server->zmq) != 0 && errno == EINTR)
+    ;
+  for (uint32_t i = 0; i < server->host_count; i++) {
+    hr_shard_destroy(server->hosts[i].shard);
+    hr_unmap(server->hosts[i].aligned, ALIGNED_BYTES);
+  }
+  free(server->save_dir);
+  free(server);
+}

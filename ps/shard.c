@@ -1,0 +1,325 @@
+#include "shard.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <hr/assert.h>
+#include <hr/memory.h>
+#include <hr/route.h>
+
+#include "shard_admin.h"
+#include "shard_data.h"
+#include "shard_sync.h"
+
+/* Each array of a reply begins on a cache line, so a full reply needs a little more than its bytes. */
+#define ARRAY_ALIGNMENT 64u
+#define POOL_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * ARRAY_ALIGNMENT)
+#define SCRATCH_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint32_t))
+
+hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p)
+{
+  HOTROW_ASSERT(options->epoch != 0 && options->kernels && options->transport.send);
+  HOTROW_ASSERT(options->shard_index < options->shard_count && options->shard_count <= HR_SHARD_COUNT_MAX);
+  void *memory, *pool = NULL, *rows = NULL, *clocks = NULL;
+  HOTROW_TRY(hr_alloc(1, sizeof(hr_shard), "shard", &memory));
+  hr_shard *shard = memory;
+  shard->options = *options;
+  if (shard->options.held_bytes_max == 0)
+    shard->options.held_bytes_max = HR_SHARD_HELD_BYTES_MAX;
+  hotrow_status status = hr_map(POOL_BYTES, "reply pool", &pool);
+  if (status == HOTROW_OK)
+    status = hr_map(SCRATCH_BYTES, "row numbers of a pull", &rows);
+  if (status == HOTROW_OK)
+    status = hr_map(SCRATCH_BYTES, "clocks of a pull", &clocks);
+  shard->pool = pool;
+  shard->rows = rows;
+  shard->clocks = clocks;
+  if (status != HOTROW_OK) {
+    hr_shard_destroy(shard);
+    return status;
+  }
+  *shard_p = shard;
+  return HOTROW_OK;
+}
+
+void hr_shard_destroy(hr_shard *shard)
+{
+  if (!shard)
+    return;
+  while (shard->jobs)
+    hr_job_drop(shard, shard->jobs);
+  for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
+    while (shard->sessions[i])
+      hr_session_remove(shard, shard->sessions[i]);
+  for (size_t i = 0; i < shard->blob_count; i++)
+    free(shard->blobs[i]);
+  for (size_t i = 0; i < shard->table_count; i++)
+    hr_table_destroy(shard->tables[i]);
+  HOTROW_ASSERT(shard->held_bytes == 0);
+  hr_unmap(shard->clocks, SCRATCH_BYTES);
+  hr_unmap(shard->rows, SCRATCH_BYTES);
+  hr_unmap(shard->pool, POOL_BYTES);
+  free(shard);
+}
+
+hotrow_status hr_shard_find_table(const hr_shard *shard, uint32_t id, hr_table **table_p)
+{
+  if (id >= shard->table_count)
+    return hr_fail(HOTROW_ERR_NOT_FOUND, "no table with id %u: shard %u has %zu", id, shard->options.shard_index,
+                   shard->table_count);
+  *table_p = shard->tables[id];
+  return HOTROW_OK;
+}
+
+hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_table **table_p)
+{
+  if (shard->table_count == HR_SHARD_TABLES_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "table %s: a shard has at most %u tables", desc->name, HR_SHARD_TABLES_MAX);
+  hr_table_desc own = *desc;
+  own.id = (uint32_t)shard->table_count;
+  own.row_count = 0;
+  HOTROW_TRY(hr_table_create(&own, shard->options.row_count_max, &shard->tables[shard->table_count]));
+  *table_p = shard->tables[shard->table_count++];
+  return HOTROW_OK;
+}
+
+static hotrow_status load_table(const hr_table_desc *desc, void *context, hr_table **table_p)
+{
+  return hr_shard_add_table(context, desc, table_p);
+}
+
+hotrow_status hr_shard_load(hr_shard *shard, const char *path)
+{
+  HOTROW_ASSERT(shard->table_count == 0);
+  return hr_save_load(path, shard->options.shard_index, shard->options.shard_count, load_table, shard);
+}
+
+size_t hr_shard_table_count(const hr_shard *shard)
+{
+  return shard->table_count;
+}
+
+hr_table *hr_shard_table(const hr_shard *shard, size_t index)
+{
+  HOTROW_ASSERT(index < shard->table_count);
+  return shard->tables[index];
+}
+
+/* ---- replies ---- */
+
+static void address(hr_shard *shard, const hr_session *session)
+{
+  shard->reply.header.epoch = shard->options.epoch;
+  shard->reply.header.applied_seq = session ? session->applied_seq : 0;
+  shard->reply_to = session ? session->route : *shard->from;
+}
+
+void hr_reply_begin(hr_shard *shard, const hr_session *session, const hr_header *request)
+{
+  hr_wire_reply(request, &shard->reply);
+  address(shard, session);
+  shard->pool_used = 0;
+}
+
+void *hr_reply_take(hr_shard *shard, size_t size_bytes)
+{
+  size_t rounded = (size_bytes + ARRAY_ALIGNMENT - 1) / ARRAY_ALIGNMENT * ARRAY_ALIGNMENT;
+  HOTROW_ASSERT(rounded <= POOL_BYTES - shard->pool_used);
+  void *memory = shard->pool + shard->pool_used;
+  shard->pool_used += rounded;
+  return memory;
+}
+
+void hr_reply_send(hr_shard *shard)
+{
+  size_t frame_count = 0;
+  hr_wire_encode(&shard->reply, shard->header_bytes, shard->section_bytes, shard->frames, &frame_count);
+  shard->options.transport.send(shard->options.transport.context, &shard->reply_to, shard->frames, frame_count);
+}
+
+void hr_reply_body(hr_shard *shard, const hr_session *session, const hr_header *request, const void *body, size_t size)
+{
+  hr_reply_begin(shard, session, request);
+  shard->reply.body = body;
+  shard->reply.body_size = size;
+  hr_reply_send(shard);
+}
+
+void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status)
+{
+  hr_wire_reply_error(request, status, hotrow_last_error(), shard->text, &shard->reply);
+  address(shard, session);
+  if (status == HOTROW_ERR_BUSY)
+    shard->reply.header.retry_ms = HR_RETRY_MS;
+  if (status == HR_STATUS_GAP)
+    shard->reply.header.applied_seq = session->received_seq;
+  hr_reply_send(shard);
+}
+
+void hr_shard_count_refusal(hr_shard *shard, int32_t status)
+{
+  hr_refusal reason = HR_REFUSED_REQUEST;
+  switch (status) {
+  case HOTROW_ERR_PROTOCOL:
+    reason = HR_REFUSED_PROTOCOL;
+    break;
+  case HOTROW_ERR_VERSION:
+    reason = HR_REFUSED_VERSION;
+    break;
+  case HOTROW_ERR_LIMIT:
+    reason = HR_REFUSED_LIMIT;
+    break;
+  case HOTROW_ERR_RESET:
+    reason = HR_REFUSED_EPOCH;
+    break;
+  case HOTROW_ERR_FENCED:
+    reason = HR_REFUSED_SESSION;
+    break;
+  case HR_STATUS_GAP:
+    reason = HR_REFUSED_GAP;
+    break;
+  case HOTROW_ERR_BUSY:
+  case HOTROW_ERR_NO_MEMORY:
+    reason = HR_REFUSED_BUSY;
+    break;
+  default:
+    break;
+  }
+  shard->counters.refused[reason]++;
+}
+
+void hr_reply_refuse(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status)
+{
+  hr_shard_count_refusal(shard, status);
+  hr_reply_error(shard, session, request, status);
+}
+
+void hr_shard_count_refused(hr_shard *shard)
+{
+  shard->counters.refused[HR_REFUSED_LIMIT]++;
+}
+
+/* ---- requests ---- */
+
+/* What could not be decoded is answered if its header says who asks, but never a reply: two shards must not talk. */
+static void refuse_undecoded(hr_shard *shard, const hr_header *header, hotrow_status status)
+{
+  if (header->magic == HR_WIRE_MAGIC && !(header->flags & HR_FLAG_REPLY))
+    hr_reply_refuse(shard, NULL, header, status);
+  else
+    hr_shard_count_refusal(shard, status);
+}
+
+static hotrow_status greet(hr_shard *shard, const hr_message *message)
+{
+  hr_hello hello;
+  hr_session *session;
+  memcpy(&hello, message->body, sizeof hello);
+  HOTROW_TRY(hr_session_hello(shard, &message->header, &hello, &session));
+  hr_hello_reply reply = {
+      .epoch = shard->options.epoch,
+      .shard_index = shard->options.shard_index,
+      .shard_count = shard->options.shard_count,
+      .version = HR_WIRE_VERSION,
+      .table_count = (uint32_t)shard->table_count,
+  };
+  hr_reply_body(shard, session, &message->header, &reply, sizeof reply);
+  return HOTROW_OK;
+}
+
+/* A shard that was restarted knows neither the session nor the epoch: the epoch says more, so it is looked at first. */
+static hotrow_status admit(hr_shard *shard, const hr_header *header, hr_session **session_p)
+{
+  if (header->epoch != shard->options.epoch)
+    return hr_fail(HOTROW_ERR_RESET, "shard %u was restarted: its epoch is %016llx, the request names %016llx",
+                   shard->options.shard_index, (unsigned long long)shard->options.epoch,
+                   (unsigned long long)header->epoch);
+  hr_session *session = hr_session_find(shard, header->session);
+  if (!session)
+    return hr_fail(HOTROW_ERR_FENCED, "unknown session %016llx%016llx: it was replaced by a newer one, or forgotten",
+                   (unsigned long long)header->session.high, (unsigned long long)header->session.low);
+  session->route = *shard->from;
+  session->used_ns = shard->now_ns;
+  if (session->job)
+    session->job->used_ns = shard->now_ns;
+  *session_p = session;
+  return HOTROW_OK;
+}
+
+static hotrow_status check_role(const hr_session *session, const hr_header *header)
+{
+  bool changes = header->op == HR_OP_PUSH || header->op == HR_OP_PUSH_PULL || header->op == HR_OP_TABLE_CREATE ||
+                 header->op == HR_OP_SAVE;
+  if (changes && session->hello.role == HR_ROLE_READER)
+    return hr_fail(HOTROW_ERR_INVALID, "a reader may not push, create tables or save");
+  bool is_ranked = header->op == HR_OP_BARRIER || (header->flags & HR_FLAG_SYNC);
+  if (is_ranked && !session->job)
+    return hr_fail(HOTROW_ERR_INVALID, "only workers take part in exact steps and barriers");
+  return HOTROW_OK;
+}
+
+static hotrow_status dispatch(hr_shard *shard, hr_session *session, hr_message *message)
+{
+  switch ((hr_op)message->header.op) {
+  case HR_OP_TABLE_CREATE:
+    return hr_admin_table_create(shard, session, message);
+  case HR_OP_TABLE_OPEN:
+    return hr_admin_table_open(shard, session, message);
+  case HR_OP_TABLE_LIST:
+    return hr_admin_table_list(shard, session, message);
+  case HR_OP_PULL:
+    hr_data_pull(shard, session, message);
+    return HOTROW_OK;
+  case HR_OP_PUSH:
+    hr_data_push(shard, session, message);
+    return HOTROW_OK;
+  case HR_OP_PUSH_PULL:
+    hr_data_push_pull(shard, session, message);
+    return HOTROW_OK;
+  case HR_OP_BARRIER:
+    return hr_admin_barrier(shard, session, message);
+  case HR_OP_BLOB_PUT:
+    return hr_admin_blob_put(shard, session, message);
+  case HR_OP_BLOB_GET:
+    return hr_admin_blob_get(shard, session, message);
+  case HR_OP_STATS:
+    return hr_admin_stats(shard, session, message);
+  case HR_OP_SAVE:
+    return hr_admin_save(shard, session, message);
+  case HR_OP_BYE:
+    return hr_admin_bye(shard, session, message);
+  case HR_OP_HELLO:
+  case HR_OP_COUNT:
+    break;
+  }
+  return hr_fail(HOTROW_ERR_PROTOCOL, "operation %d is not known", message->header.op);
+}
+
+void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *frames, size_t frame_count,
+                      uint64_t now_ns)
+{
+  hr_message *message = &shard->request;
+  const hr_header *header = &message->header;
+  shard->from = from;
+  shard->now_ns = now_ns;
+  hotrow_status status = hr_wire_decode(frames, frame_count, message);
+  if (status == HOTROW_OK && (header->flags & HR_FLAG_REPLY))
+    status = hr_fail(HOTROW_ERR_PROTOCOL, "a shard takes requests and this is a reply");
+  if (status != HOTROW_OK) {
+    refuse_undecoded(shard, header, status);
+    return;
+  }
+  shard->counters.messages[header->op]++;
+  hr_session *session = NULL;
+  if (header->op == HR_OP_HELLO) {
+    status = greet(shard, message);
+  } else {
+    status = admit(shard, header, &session);
+    if (status == HOTROW_OK)
+      status = check_role(session, header);
+    if (status == HOTROW_OK)
+      status = dispatch(shard, session, message);
+  }
+  if (status != HOTROW_OK)
+    hr_reply_refuse(shard, session, header, status);
+}

@@ -1,0 +1,91 @@
+/* What the shard's files share: its state, and how a reply is made. One thread. */
+#ifndef HR_SHARD_STATE_H
+#define HR_SHARD_STATE_H
+
+#include "save.h"
+#include "shard.h"
+
+#define HR_SESSION_BUCKETS 4096u
+#define HR_RETRY_MS 5u
+
+typedef struct hr_session hr_session;
+typedef struct hr_job hr_job;
+typedef struct hr_blob hr_blob;
+
+/* Why a message was refused, as stats tell it. */
+typedef enum hr_refusal {
+  HR_REFUSED_PROTOCOL,
+  HR_REFUSED_VERSION,
+  HR_REFUSED_LIMIT,
+  HR_REFUSED_EPOCH,
+  HR_REFUSED_SESSION,
+  HR_REFUSED_GAP,
+  HR_REFUSED_BUSY,    /* no room to keep it until its step: dropped without an answer, the client sends it again */
+  HR_REFUSED_REQUEST, /* understood, and not possible: no such table, a gradient that is not finite, ... */
+  HR_REFUSED_COUNT
+} hr_refusal;
+
+typedef struct hr_shard_counters {
+  uint64_t messages[HR_OP_COUNT];
+  uint64_t refused[HR_REFUSED_COUNT];
+  uint64_t pulls;       /* answered */
+  uint64_t rows_pulled; /* sent */
+  uint64_t rows_kept;   /* held by the client and fresh enough */
+  uint64_t pushes;      /* taken */
+  uint64_t push_repeats;
+  uint64_t rows_pushed;
+  uint64_t pulls_held; /* that had to wait for a step */
+} hr_shard_counters;
+
+struct hr_shard {
+  hr_shard_options options;
+  hr_table *tables[HR_SHARD_TABLES_MAX]; /* owned; a table's id is its index */
+  size_t table_count;
+  hr_session *sessions[HR_SESSION_BUCKETS]; /* owned */
+  size_t session_count;
+  hr_job *jobs; /* owned */
+  size_t job_count;
+  hr_blob *blobs[HR_SHARD_BLOBS_MAX]; /* owned, in the order in which they were first put */
+  size_t blob_count;
+  size_t held_bytes; /* of all hr_held */
+  hr_save saved;     /* the last save written: a repeat of it is answered, not written again */
+  hr_shard_counters counters;
+
+  /* The message in hand. */
+  const hr_route_id *from; /* borrowed during hr_shard_receive */
+  uint64_t now_ns;
+  hr_message request;
+
+  /* The reply in the making. */
+  hr_message reply;
+  hr_route_id reply_to;
+  size_t pool_used;
+  uint8_t *pool;    /* owned: the arrays of a reply. Address space for the largest; memory once touched */
+  uint32_t *rows;   /* owned [HR_WIRE_KEYS_MAX]: of one pull section */
+  uint32_t *clocks; /* owned [HR_WIRE_KEYS_MAX] */
+  uint8_t header_bytes[HR_WIRE_HEADER_BYTES];
+  uint8_t section_bytes[HR_WIRE_SECTIONS_MAX * HR_WIRE_SECTION_BYTES];
+  hr_frame frames[HR_WIRE_FRAMES_MAX];
+  char text[HR_WIRE_TEXT_BYTES_MAX];
+};
+
+/* Begins a reply to `request`; it goes to the session's latest route, or, without a session, to where the message in
+ * hand came from. */
+void hr_reply_begin(hr_shard *shard, const hr_session *session, const hr_header *request);
+/* Room in the reply's pool, aligned to 64 bytes. The caller has checked that it is there. */
+void *hr_reply_take(hr_shard *shard, size_t size_bytes);
+void hr_reply_send(hr_shard *shard);
+/* A whole reply: OK with a body (size 0: none). */
+void hr_reply_body(hr_shard *shard, const hr_session *session, const hr_header *request, const void *body, size_t size);
+/* A whole reply: `status` (or HR_STATUS_GAP) and this thread's last sentence. */
+void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status);
+/* The same, and counted by its reason. */
+void hr_reply_refuse(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status);
+void hr_shard_count_refusal(hr_shard *shard, int32_t status);
+
+/* The table with this id. HOTROW_ERR_NOT_FOUND */
+hotrow_status hr_shard_find_table(const hr_shard *shard, uint32_t id, hr_table **table_p);
+/* Creates a table; desc->id is ignored. HOTROW_ERR_INVALID, HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_table **table_p);
+
+#endif

@@ -1,0 +1,47 @@
+/* Benchmarks: `hotrow bench NAME`. A benchmark prints one JSON object per line with --json, else a table. */
+#ifndef HR_BENCH_H
+#define HR_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef struct bench_shard_options {
+  const char *dims; /* "16,64,128" */
+  uint64_t rows;
+  uint64_t batch_keys; /* before deduplication */
+  float zipf;
+  uint32_t repeats;
+  uint32_t batches;   /* measured per repeat */
+  uint32_t optimizer; /* 0 sgd, 1 rowwise_adagrad */
+  uint32_t io_threads;
+  bool json;
+} bench_shard_options;
+
+/* Exit code. */
+int hr_bench_shard(const bench_shard_options *options);
+
+/* Distinct keys of a batch, 0 .. rows-1. */
+typedef struct bench_batch {
+  uint64_t *keys; /* owned */
+  size_t count;
+} bench_batch;
+
+/* The limit that a shard is measured against: one TCP socket, large reads and writes, rows gathered with prefetch from
+ * a flat array in huge pages; the key is the row's index, so there is no hash and no protocol. */
+typedef struct bench_raw bench_raw;
+
+/* Forks the server and connects. NULL with a message on stderr if that fails. */
+bench_raw *bench_raw_open(uint64_t row_count, uint32_t dim, size_t key_count_max);
+void bench_raw_close(bench_raw *raw);
+/* Rows of keys into values[count][dim]. False if the connection broke. */
+bool bench_raw_pull(bench_raw *raw, const uint64_t *keys, size_t count, float *values);
+/* rows[push_keys] -= 0.01 * grads, then the rows of pull_keys, in one round trip. */
+bool bench_raw_push_pull(bench_raw *raw, const bench_batch *push, const float *grads, const bench_batch *pull,
+                         float *values);
+
+/* Order statistics of count values; sorts them. */
+double bench_quantile(double *values, size_t count, double quantile);
+
+#endif

@@ -1,0 +1,312 @@
+/* Pull and push+pull of one client against one shard over loopback TCP, next to the raw reference in the same run.
+ * Both get the same deduplicated batches, one request outstanding; repeats alternate between the two. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <hotrow/hotrow.h>
+#include <hotrow/server.h>
+#include <hr/random.h>
+
+#include "../options.h"
+#include "../train/dataset_zipf.h"
+#include "bench.h"
+
+#define BATCH_SETS 16u    /* different batches, used in turn */
+#define FILL_KEYS 100000u /* rows created by one request before measuring */
+#define REPEATS_MAX 101u
+#define CALL_TIMEOUT_MS 60000u
+
+typedef struct bench_state {
+  const bench_shard_options *options;
+  bench_batch batches[BATCH_SETS];
+  size_t key_count_max, distinct_keys;
+  float *values, *grads;
+  uint32_t dim;
+  pid_t server;
+  hotrow_client *client;
+  hotrow_table *table;
+  bench_raw *raw;
+} bench_state;
+
+static const char *const optimizer_names[] = {"sgd", "rowwise_adagrad"};
+
+static double seconds(void)
+{
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+double bench_quantile(double *values, size_t count, double quantile)
+{
+  qsort(values, count, sizeof *values, compare_doubles);
+  return values[(size_t)(quantile * (double)(count - 1) + 0.5)];
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* Zipf ranks scattered over the rows, so that hot rows are not neighbours; distinct; in random order. */
+static bool make_batches(bench_state *b)
+{
+  const bench_shard_options *o = b->options;
+  hr_zipf zipf;
+  hr_zipf_init(&zipf, 1, o->rows, (double)o->zipf);
+  hr_rng rng = {1};
+  for (uint32_t s = 0; s < BATCH_SETS; s++) {
+    uint64_t *keys = malloc(o->batch_keys * sizeof *keys);
+    if (!keys)
+      return false;
+    for (uint64_t i = 0; i < o->batch_keys; i++) {
+      uint64_t rank = hr_zipf_draw(&zipf, hr_unit_double(hr_rng_next(&rng)), &rng);
+      keys[i] = hr_mix64(rank) % o->rows;
+    }
+    qsort(keys, o->batch_keys, sizeof *keys, compare_keys);
+    size_t count = 0;
+    for (uint64_t i = 0; i < o->batch_keys; i++)
+      if (i == 0 || keys[i] != keys[i - 1])
+        keys[count++] = keys[i];
+    for (size_t i = count - 1; i > 0; i--) {
+      size_t other = hr_rng_below(&rng, i + 1);
+      uint64_t key = keys[i];
+      keys[i] = keys[other];
+      keys[other] = key;
+    }
+    b->batches[s] = (bench_batch){keys, count};
+    b->distinct_keys += count / BATCH_SETS;
+    b->key_count_max = count > b->key_count_max ? count : b->key_count_max;
+  }
+  return true;
+}
+
+/* Runs the server in a process of its own; its endpoint comes back through a pipe. */
+static bool start_server(bench_state *b, char *endpoint, size_t endpoint_size)
+{
+  int ends[2];
+  if (pipe(ends) != 0)
+    return false;
+  b->server = fork();
+  if (b->server == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    hotrow_server_options options = HOTROW_SERVER_OPTIONS_INIT;
+    options.bind = "tcp://127.0.0.1:*";
+    options.io_threads = b->options->io_threads;
+    hotrow_server *server;
+    if (hotrow_server_start(&options, &server) != HOTROW_OK) {
+      fprintf(stderr, "hotrow bench: %s\n", hotrow_last_error());
+      _exit(1);
+    }
+    const char *text = hotrow_server_endpoint(server, 0);
+    if (write(ends[1], text, strlen(text)) < 0)
+      _exit(1);
+    close(ends[1]);
+    for (;;)
+      pause();
+  }
+  close(ends[1]);
+  ssize_t size = read(ends[0], endpoint, endpoint_size - 1);
+  close(ends[0]);
+  if (size <= 0)
+    return false;
+  endpoint[size] = 0;
+  return true;
+}
+
+static void stop_server(bench_state *b)
+{
+  hotrow_client_close(b->client);
+  b->client = NULL;
+  if (b->server > 0) {
+    kill(b->server, SIGKILL);
+    waitpid(b->server, NULL, 0);
+  }
+  b->server = 0;
+  bench_raw_close(b->raw);
+  b->raw = NULL;
+}
+
+static hotrow_lookup_request lookup_of(const bench_state *b, const uint64_t *keys, size_t count)
+{
+  hotrow_lookup_request request = HOTROW_LOOKUP_REQUEST_INIT;
+  request.table = b->table;
+  request.keys = keys;
+  request.key_count = count;
+  request.out = b->values;
+  request.timeout_ms = CALL_TIMEOUT_MS;
+  return request;
+}
+
+/* Creates every row, so that the table has its size before anything is measured. */
+static hotrow_status fill_table(bench_state *b)
+{
+  uint64_t keys[FILL_KEYS / 10];
+  size_t chunk = sizeof keys / sizeof keys[0];
+  chunk = chunk < b->key_count_max ? chunk : b->key_count_max;
+  for (uint64_t first = 0; first < b->options->rows; first += chunk) {
+    size_t count = b->options->rows - first < chunk ? (size_t)(b->options->rows - first) : chunk;
+    for (size_t i = 0; i < count; i++)
+      keys[i] = first + i;
+    hotrow_lookup_request request = lookup_of(b, keys, count);
+    hotrow_status status = hotrow_lookup(b->client, &request, 1);
+    if (status != HOTROW_OK)
+      return status;
+  }
+  return HOTROW_OK;
+}
+
+static hotrow_status open_client(bench_state *b, const char *endpoint)
+{
+  hotrow_client_options client_options = HOTROW_CLIENT_OPTIONS_INIT;
+  client_options.shards = endpoint;
+  client_options.timeout_ms = CALL_TIMEOUT_MS;
+  hotrow_status status = hotrow_client_open(&client_options, &b->client);
+  if (status != HOTROW_OK)
+    return status;
+  hotrow_table_options table_options = HOTROW_TABLE_OPTIONS_INIT;
+  table_options.name = "bench";
+  table_options.dim = b->dim;
+  table_options.optimizer.kind = b->options->optimizer == 0 ? HOTROW_SGD : HOTROW_ROWWISE_ADAGRAD;
+  /* Bounds above 0 and no cache: every row is pulled and pushed at once, without waiting for other workers. */
+  table_options.pull_bound = 1;
+  table_options.push_bound = 1;
+  status = hotrow_table_create(b->client, &table_options, &b->table);
+  return status == HOTROW_OK ? fill_table(b) : status;
+}
+
+static hotrow_status ask_hotrow(bench_state *b, bool is_push, const bench_batch *push, const bench_batch *pull)
+{
+  hotrow_lookup_request lookup = lookup_of(b, pull->keys, pull->count);
+  if (!is_push)
+    return hotrow_lookup(b->client, &lookup, 1);
+  hotrow_push_request request = HOTROW_PUSH_REQUEST_INIT;
+  request.table = b->table;
+  request.keys = push->keys;
+  request.key_count = push->count;
+  request.grads = b->grads;
+  hotrow_status status = hotrow_push(b->client, &request, 1);
+  return status == HOTROW_OK ? hotrow_step_lookup(b->client, &lookup, 1) : status;
+}
+
+/* One repeat: rows per second and, if wanted, each request's milliseconds. */
+static bool measure(bench_state *b, bool is_raw, bool is_push, double *rows_per_s, double *latency_ms)
+{
+  size_t rows = 0;
+  double begin = seconds();
+  for (uint32_t i = 0; i < b->options->batches; i++) {
+    const bench_batch *push = &b->batches[i % BATCH_SETS], *pull = &b->batches[(i + 1) % BATCH_SETS];
+    double before = seconds();
+    bool ok = is_raw ? (is_push ? bench_raw_push_pull(b->raw, push, b->grads, pull, b->values)
+                                : bench_raw_pull(b->raw, pull->keys, pull->count, b->values))
+                     : ask_hotrow(b, is_push, push, pull) == HOTROW_OK;
+    if (!ok) {
+      fprintf(stderr, "hotrow bench: %s\n", is_raw ? "the raw connection broke" : hotrow_last_error());
+      return false;
+    }
+    if (latency_ms)
+      latency_ms[i] = 1e3 * (seconds() - before);
+    rows += pull->count;
+  }
+  *rows_per_s = (double)rows / (seconds() - begin);
+  return true;
+}
+
+static void print_result(const bench_state *b, bool is_push, double *ours, double *raw, double *ratios, double *latency,
+                         size_t latency_count)
+{
+  const bench_shard_options *o = b->options;
+  size_t n = o->repeats;
+  double p50 = bench_quantile(latency, latency_count, 0.5), p99 = bench_quantile(latency, latency_count, 0.99);
+  double ratio = bench_quantile(ratios, n, 0.5), ours_median = bench_quantile(ours, n, 0.5);
+  double raw_median = bench_quantile(raw, n, 0.5);
+  const char *op = is_push ? "push_pull" : "pull";
+  if (o->json)
+    printf("{\"op\":\"%s\",\"dim\":%u,\"optimizer\":\"%s\",\"rows_per_s\":%.0f,\"raw_rows_per_s\":%.0f,"
+           "\"ratio\":%.4f,\"ratio_min\":%.4f,\"ratio_max\":%.4f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
+           "\"rows_per_s_min\":%.0f,\"rows_per_s_max\":%.0f,\"table_rows\":%llu,\"batch_rows\":%zu,\"zipf\":%.3f,"
+           "\"repeats\":%u,\"batches\":%u}\n",
+           op, b->dim, optimizer_names[o->optimizer], ours_median, raw_median, ratio, ratios[0], ratios[n - 1], p50,
+           p99, ours[0], ours[n - 1], (unsigned long long)o->rows, b->distinct_keys, (double)o->zipf, o->repeats,
+           o->batches);
+  else
+    printf("%-10s dim %4u %-16s %7.2f M rows/s, raw %7.2f, ratio %.3f (%.3f .. %.3f), p50 %.2f ms, p99 %.2f ms\n", op,
+           b->dim, optimizer_names[o->optimizer], ours_median / 1e6, raw_median / 1e6, ratio, ratios[0], ratios[n - 1],
+           p50, p99);
+  fflush(stdout);
+}
+
+static bool run_op(bench_state *b, bool is_push)
+{
+  const bench_shard_options *o = b->options;
+  double ours[REPEATS_MAX], raw[REPEATS_MAX], ratios[REPEATS_MAX], unused;
+  double *latency = calloc((size_t)o->repeats * o->batches, sizeof *latency);
+  bool ok = latency && measure(b, false, is_push, &unused, NULL) && measure(b, true, is_push, &unused, NULL);
+  for (uint32_t r = 0; ok && r < o->repeats; r++) {
+    ok = measure(b, false, is_push, &ours[r], latency + (size_t)r * o->batches) &&
+         measure(b, true, is_push, &raw[r], NULL);
+    ratios[r] = ours[r] / raw[r];
+  }
+  if (ok)
+    print_result(b, is_push, ours, raw, ratios, latency, (size_t)o->repeats * o->batches);
+  free(latency);
+  return ok;
+}
+
+static bool run_dim(bench_state *b, uint32_t dim)
+{
+  char endpoint[256];
+  b->dim = dim;
+  b->values = malloc(b->key_count_max * dim * sizeof *b->values);
+  b->grads = malloc(b->key_count_max * dim * sizeof *b->grads);
+  bool ok = b->values && b->grads;
+  for (size_t i = 0; ok && i < b->key_count_max * dim; i++)
+    b->grads[i] = 1e-3f * (float)(i % 5);
+  ok = ok && start_server(b, endpoint, sizeof endpoint);
+  b->raw = ok ? bench_raw_open(b->options->rows, dim, b->key_count_max) : NULL;
+  ok = ok && b->raw;
+  if (ok && open_client(b, endpoint) != HOTROW_OK) {
+    fprintf(stderr, "hotrow bench: %s\n", hotrow_last_error());
+    ok = false;
+  }
+  ok = ok && run_op(b, false) && run_op(b, true);
+  stop_server(b);
+  free(b->values);
+  free(b->grads);
+  return ok;
+}
+
+int hr_bench_shard(const bench_shard_options *options)
+{
+  bench_state b = {.options = options};
+  bool ok = make_batches(&b);
+  const char *rest = options->dims;
+  while (ok && *rest) {
+    char *end;
+    unsigned long dim = strtoul(rest, &end, 10);
+    if (end == rest || dim == 0 || dim > HOTROW_DIM_MAX || (*end && *end != ',')) {
+      fprintf(stderr, "hotrow bench: --dims %s: must be a list of 1 to %u, with commas\n", options->dims,
+              HOTROW_DIM_MAX);
+      ok = false;
+      break;
+    }
+    ok = run_dim(&b, (uint32_t)dim);
+    rest = *end ? end + 1 : end;
+  }
+  for (uint32_t s = 0; s < BATCH_SETS; s++)
+    free(b.batches[s].keys);
+  return ok ? 0 : HR_EXIT_SOFTWARE;
+}

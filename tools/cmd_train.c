@@ -1,0 +1,103 @@
+/* hotrow train: one rank of a training job, or all of them. */
+#include <stddef.h>
+#include <stdio.h>
+
+#include <hotrow/hotrow.h>
+
+#include "commands.h"
+#include "model.h"
+#include "options.h"
+#include "trainer.h"
+
+static const char *const cache_policy_names[] = {"lru", "lightlfu", NULL};
+
+#define AT(field) offsetof(hr_train_options, field)
+#define PRESET "-1" /* HR_PRESET: options of kind float cannot be absent */
+
+static const hr_option options[] = {
+    {"model", HR_OPTION_CHOICE, AT(model), "wdl", 0, 0, hr_model_names, "model to train"},
+    {"data", HR_OPTION_TEXT, AT(data), NULL, 0, 0, NULL,
+     "Criteo TSV or MovieLens ratings, plain, .gz or .xz; without it the built-in Criteo-shaped stream"},
+    {"samples", HR_OPTION_U64, AT(samples), "1000000", 10, 0x1p40, NULL, "samples of the built-in stream, all splits"},
+    {"shards", HR_OPTION_TEXT, AT(shards), NULL, 0, 0, NULL, "endpoints of the shards, in order, with commas between"},
+    {"rank", HR_OPTION_U32, AT(rank), "0", 0, HOTROW_WORLD_MAX - 1, NULL, "which worker of the job this is"},
+    {"workers", HR_OPTION_U32, AT(workers), "1", 1, HOTROW_WORLD_MAX, NULL, "workers of the job"},
+    {"job", HR_OPTION_U64, AT(job), "0", 0, 0, NULL, "number of the job, the same for all its workers"},
+    {"play-ranks", HR_OPTION_BOOL, AT(play_ranks), NULL, 0, 0, NULL,
+     "be all workers in turn in this process: the same bits as as many processes when both bounds are 0"},
+    {"dim", HR_OPTION_U32, AT(dim), "0", 0, HOTROW_DIM_MAX - 1, NULL, "floats of an embedding vector; 0: by data set"},
+    {"hidden", HR_OPTION_TEXT, AT(hidden), NULL, 0, 0, NULL,
+     "sizes of the hidden layers, such as 256,128; without it by data set"},
+    {"batch", HR_OPTION_U32, AT(batch), "0", 0, 1 << 20, NULL, "samples per worker and step; 0: by data set"},
+    {"epochs", HR_OPTION_U32, AT(epochs), "0", 0, 1e6, NULL, "passes over the training data; 0: by data set"},
+    {"steps", HR_OPTION_U64, AT(steps), "0", 0, 0, NULL, "stop after so many steps; 0: no limit"},
+    {"optimizer", HR_OPTION_CHOICE, AT(optimizer), "adagrad", 0, 0, hr_train_optimizer_names,
+     "optimizer of the embedding rows; the dense layers use Adam"},
+    {"lr", HR_OPTION_FLOAT, AT(lr), PRESET, -1, 1000, NULL, "learning rate of the rows; -1: by data set"},
+    {"dense-lr", HR_OPTION_FLOAT, AT(dense_lr), PRESET, -1, 1000, NULL,
+     "learning rate of the dense layers; -1: by data set"},
+    {"accumulator", HR_OPTION_FLOAT, AT(accumulator), PRESET, -1, 1e6, NULL,
+     "what a new row's Adagrad sums begin at, in squared gradients of one sample; -1: by data set"},
+    {"init-scale", HR_OPTION_FLOAT, AT(init_scale), PRESET, -1, 1000, NULL,
+     "new rows are uniform between - and + this; -1: by data set"},
+    {"dropout", HR_OPTION_FLOAT, AT(dropout), PRESET, -1, 0.99, NULL,
+     "share of hidden values dropped in training; -1: by data set"},
+    {"embedding-dropout", HR_OPTION_FLOAT, AT(embedding_dropout), PRESET, -1, 0.99, NULL,
+     "share of fields hidden from the hidden layers in training; -1: by data set"},
+    {"l2", HR_OPTION_FLOAT, AT(l2), PRESET, -1, 1000, NULL, "penalty on the squares of rows in use; -1: by data set"},
+    {"evaluations", HR_OPTION_U32, AT(evaluations), "4", 0, 10000, NULL,
+     "evaluations per epoch; 0: one at the end of the job"},
+    {"patience", HR_OPTION_U32, AT(patience), "0", 0, 10000, NULL,
+     "stop after so many evaluations without a better validation AUC; 0: never"},
+    {"cache-rows", HR_OPTION_U64, AT(cache_rows), "0", 0, 0, NULL, "rows in the worker's cache; 0: no cache"},
+    {"cache-policy", HR_OPTION_CHOICE, AT(cache_policy), "lru", 0, 0, cache_policy_names, "which rows it keeps"},
+    {"pull-bound", HR_OPTION_U32, AT(pull_bound), "0", 0, 1e9, NULL,
+     "updates of other workers that a row may lack when it is read"},
+    {"push-bound", HR_OPTION_U32, AT(push_bound), "0", 0, 1e9, NULL, "own steps that a row may keep back"},
+    {"prefetch", HR_OPTION_BOOL, AT(prefetch), "true", 0, 0, NULL, "fetch the next batch's rows during this step"},
+    {"seed", HR_OPTION_U64, AT(seed), "1", 0, 0, NULL, "of first values, shuffles and dropout"},
+    {"timeout-ms", HR_OPTION_U32, AT(timeout_ms), "30000", 1, 86400000, NULL, "deadline of every call"},
+    {"save", HR_OPTION_TEXT, AT(save), NULL, 0, 0, NULL, "have the shards save their rows under this name at the end"},
+    {"dump", HR_OPTION_TEXT, AT(dump), NULL, 0, 0, NULL,
+     "write dense parameters and rows to this file at the end (rank 0)"},
+    {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "print the result as one JSON object"},
+};
+
+static const hr_command command = {
+    .name = "train",
+    .summary = "train a click model on a parameter server",
+    .details = "Prints progress on stderr and the result on stdout (rank 0). \"By data set\" means the settings in\n"
+               "tools/train/presets.c. The result is the test score at the evaluation with the best validation AUC.",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+};
+
+static int refuse(const char *sentence)
+{
+  fprintf(stderr, "hotrow train: %s\n", sentence);
+  return HR_EXIT_USAGE;
+}
+
+int hr_cmd_train(int argc, char **argv)
+{
+  hr_train_options values = {0};
+  int rest;
+  const int exit_code = hr_options_parse(&command, argc, argv, &values, &rest);
+  if (exit_code >= 0)
+    return exit_code;
+  if (rest < argc)
+    return refuse("takes options only");
+  if (values.shards == NULL)
+    return refuse("--shards is missing: the endpoints of the parameter server (hotrow launch sets them)");
+  if (values.rank >= values.workers)
+    return refuse("--rank must be below --workers");
+  if (values.play_ranks && values.workers > HR_PLAYED_RANKS_MAX)
+    return refuse("--play-ranks plays at most 64 workers");
+  const hotrow_status status = hr_train(&values);
+  if (status == HOTROW_OK)
+    return 0;
+  const char *sentence = hotrow_last_error();
+  fprintf(stderr, "hotrow train: rank %u: %s: %s\n", values.rank, hotrow_status_text(status),
+          *sentence != '\0' ? sentence : "no more is known");
+  return hr_exit_code(status);
+}

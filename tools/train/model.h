@@ -1,0 +1,65 @@
+/* A click model: from embedding rows and numeric values to one logit per sample, and back. A model is a table of
+ * functions; a new one is one file and one line in model.c. Models hold no state: all memory is the caller's. */
+#ifndef HR_MODEL_H
+#define HR_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define HR_HIDDEN_MAX 8u
+
+typedef struct hr_model_shape {
+  uint32_t field_count;
+  uint32_t numeric_count;
+  uint32_t dim; /* of the embedding vectors; a row has one float more, see hr_row_dim */
+  uint32_t hidden_count;
+  uint32_t hidden[HR_HIDDEN_MAX]; /* sizes of the hidden layers */
+  size_t batch_capacity;
+  float dropout;           /* share of hidden values that training sets to zero */
+  float embedding_dropout; /* share of fields that training hides from the hidden layers */
+} hr_model_shape;
+
+/* A row is one first-order weight followed by the embedding vector. Every model reads both for the same keys, so one
+ * table means one lookup, one clock and one cached copy per key, where two tables would double all three. */
+static inline uint32_t hr_row_dim(const hr_model_shape *shape)
+{
+  return 1 + shape->dim;
+}
+
+/* One batch on its way through a model. */
+typedef struct hr_pass {
+  const hr_model_shape *shape;
+  const float *params;  /* all dense parameters of the model */
+  const float *rows;    /* [count][field_count][hr_row_dim] */
+  const float *numeric; /* [count][numeric_count] */
+  size_t count;         /* samples, at most batch_capacity */
+  uint64_t dropout_key; /* decides what is dropped; 0: nothing is (evaluation) */
+  float *work;          /* [work_count]; carries from forward to backward what it needs */
+  float *logits;        /* [count]; forward sets them */
+
+  /* Backward only: it sets param_grads and row_grads (shaped like params and rows) from logit_grads. */
+  const float *logit_grads;
+  float *param_grads;
+  float *row_grads;
+} hr_pass;
+
+typedef struct hr_model {
+  const char *name;
+  const char *summary;
+  size_t (*param_count)(const hr_model_shape *shape);
+  size_t (*work_count)(const hr_model_shape *shape); /* floats */
+  void (*init)(const hr_model_shape *shape, uint64_t seed, float *params);
+  void (*forward)(const hr_pass *pass);
+  void (*backward)(const hr_pass *pass); /* after forward of the same pass */
+} hr_model;
+
+extern const hr_model hr_model_wdl;
+extern const hr_model hr_model_deepfm;
+
+/* The model of this name, or NULL. */
+const hr_model *hr_model_find(const char *name);
+
+/* Names in the order of the registry, closed by NULL. */
+extern const char *const hr_model_names[];
+
+#endif

@@ -1,0 +1,204 @@
+/* Opening and closing what a training job holds. */
+#include <cblas.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <hr/memory.h>
+
+#include "counter_random.h"
+#include "train_state.h"
+
+#define TABLE_NAME "train"
+
+const char *const hr_train_optimizer_names[] = {"adagrad", "rowwise-adagrad", "sgd", "momentum", "adam", NULL};
+static const hotrow_optimizer_kind optimizer_kinds[] = {HOTROW_ADAGRAD, HOTROW_ROWWISE_ADAGRAD, HOTROW_SGD,
+                                                        HOTROW_MOMENTUM, HOTROW_ADAM};
+
+static hotrow_status alloc_floats(size_t a, size_t b, const char *what, float **floats_p)
+{
+  void *memory;
+  HOTROW_TRY(hr_alloc(hr_mul(a, b), sizeof(float), what, &memory));
+  *floats_p = memory;
+  return HOTROW_OK;
+}
+
+static hotrow_status parse_hidden(const char *text, hr_model_shape *shape)
+{
+  const char *rest = text;
+  shape->hidden_count = 0;
+  while (*rest != '\0') {
+    char *end;
+    unsigned long size = strtoul(rest, &end, 10);
+    if (end == rest || (*end != '\0' && *end != ',') || size == 0 || size > 65536)
+      return hr_fail(HOTROW_ERR_INVALID, "hidden layers \"%s\": want sizes from 1 to 65536 with commas between", text);
+    if (shape->hidden_count == HR_HIDDEN_MAX)
+      return hr_fail(HOTROW_ERR_LIMIT, "hidden layers \"%s\": at most %u", text, HR_HIDDEN_MAX);
+    shape->hidden[shape->hidden_count++] = (uint32_t)size;
+    rest = *end == ',' ? end + 1 : end;
+  }
+  return HOTROW_OK;
+}
+
+static hotrow_status open_split(const hr_trainer *trainer, hr_split split, hr_dataset **data_p)
+{
+  const hr_dataset_options options = {.path = trainer->options.data,
+                                      .seed = trainer->options.seed,
+                                      .sample_count = trainer->options.data == NULL ? trainer->options.samples : 0,
+                                      .split = split};
+  return hr_dataset_open(&options, data_p);
+}
+
+static hotrow_status make_shape(hr_trainer *trainer)
+{
+  const hr_dataset_info *info = hr_dataset_get_info(trainer->valid_data);
+  hr_train_apply_preset(&trainer->options, info->name);
+  const hr_train_options *options = &trainer->options;
+  trainer->shape = (hr_model_shape){.field_count = info->field_count,
+                                    .numeric_count = info->numeric_count,
+                                    .dim = options->dim,
+                                    .batch_capacity = options->batch,
+                                    .dropout = options->dropout,
+                                    .embedding_dropout = options->embedding_dropout};
+  HOTROW_TRY(parse_hidden(options->hidden, &trainer->shape));
+  if ((uint64_t)options->batch * info->field_count > HOTROW_LOOKUP_KEYS_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "batch %u of %u fields: at most %u keys in one lookup", options->batch,
+                   info->field_count, HOTROW_LOOKUP_KEYS_MAX);
+  return HOTROW_OK;
+}
+
+/* Gradients of a mean shrink with the global batch; the accumulator is given for one sample and shrinks alike, so
+ * that it damps rare keys the same at every batch size. */
+static float initial_state(const hr_train_options *options)
+{
+  const float samples = (float)options->batch * (float)options->workers;
+  return options->accumulator / (samples * samples);
+}
+
+static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
+{
+  const hr_train_options *options = &trainer->options;
+  const hr_model_shape *shape = &trainer->shape;
+  hotrow_client_options client_options = HOTROW_CLIENT_OPTIONS_INIT;
+  client_options.shards = options->shards;
+  client_options.job = options->job;
+  client_options.rank = rank->rank;
+  client_options.world_size = options->workers;
+  client_options.timeout_ms = options->timeout_ms;
+  HOTROW_TRY(hotrow_client_open(&client_options, &rank->client));
+
+  hotrow_table_options table = HOTROW_TABLE_OPTIONS_INIT;
+  table.name = TABLE_NAME;
+  table.seed = options->seed;
+  table.optimizer.kind = optimizer_kinds[options->optimizer];
+  table.optimizer.lr = options->lr;
+  if (table.optimizer.kind == HOTROW_ADAGRAD || table.optimizer.kind == HOTROW_ROWWISE_ADAGRAD)
+    table.optimizer.initial_state = initial_state(options);
+  table.initializer.kind = HOTROW_INIT_UNIFORM;
+  table.initializer.scale = options->init_scale;
+  table.dim = hr_row_dim(shape);
+  table.policy = (hotrow_cache_policy)options->cache_policy;
+  table.cache_row_count = options->cache_rows;
+  table.pull_bound = options->pull_bound;
+  table.push_bound = options->push_bound;
+  HOTROW_TRY(hotrow_table_create(rank->client, &table, &rank->table));
+
+  HOTROW_TRY(open_split(trainer, HR_TRAIN, &rank->data));
+  HOTROW_TRY(
+      alloc_floats(shape->batch_capacity * shape->field_count, hr_row_dim(shape), "rows of a batch", &rank->rows));
+  return alloc_floats(trainer->param_count + 1, 1, "dense gradients", &rank->sums);
+}
+
+static hotrow_status open_viewer(hr_trainer *trainer)
+{
+  hotrow_client_options client_options = HOTROW_CLIENT_OPTIONS_INIT;
+  client_options.shards = trainer->options.shards;
+  client_options.job = trainer->options.job;
+  client_options.timeout_ms = trainer->options.timeout_ms;
+  client_options.read_only = 1;
+  HOTROW_TRY(hotrow_client_open(&client_options, &trainer->viewer));
+  hotrow_table_options table = HOTROW_TABLE_OPTIONS_INIT;
+  table.name = TABLE_NAME;
+  return hotrow_table_open(trainer->viewer, &table, &trainer->viewer_table);
+}
+
+static hotrow_status open_ranks(hr_trainer *trainer)
+{
+  const hr_train_options *options = &trainer->options;
+  const bool is_all = options->play_ranks || options->workers == 1;
+  void *ranks;
+  HOTROW_TRY(hr_alloc(is_all ? options->workers : 1, sizeof *trainer->ranks, "ranks", &ranks));
+  trainer->ranks = ranks;
+  trainer->rank_count = is_all ? options->workers : 1;
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    trainer->ranks[i].rank = is_all ? i : options->rank;
+    HOTROW_TRY(open_rank(trainer, &trainer->ranks[i]));
+  }
+  HOTROW_TRY(open_viewer(trainer));
+  if (is_all)
+    return HOTROW_OK;
+  hotrow_comm_options comm_options = HOTROW_COMM_OPTIONS_INIT;
+  comm_options.client = trainer->ranks[0].client;
+  comm_options.rank = options->rank;
+  comm_options.world_size = options->workers;
+  comm_options.timeout_ms = options->timeout_ms;
+  return hotrow_comm_open(&comm_options, &trainer->comm);
+}
+
+static hotrow_status open_model(hr_trainer *trainer)
+{
+  const hr_model_shape *shape = &trainer->shape;
+  hr_pass *pass = &trainer->pass;
+  HOTROW_TRY(alloc_floats(trainer->param_count, 1, "dense parameters", &trainer->params));
+  HOTROW_TRY(hr_dense_adam_init(&trainer->adam, trainer->param_count));
+  HOTROW_TRY(alloc_floats(trainer->model->work_count(shape), 1, "hidden values", &pass->work));
+  HOTROW_TRY(alloc_floats(shape->batch_capacity, 1, "logits", &pass->logits));
+  HOTROW_TRY(alloc_floats(shape->batch_capacity, 1, "gradients of logits", &trainer->logit_grads));
+  HOTROW_TRY(alloc_floats(shape->batch_capacity * shape->field_count, hr_row_dim(shape), "gradients of rows",
+                          &pass->row_grads));
+  pass->shape = shape;
+  pass->params = trainer->params;
+  pass->logit_grads = trainer->logit_grads;
+  trainer->model->init(shape, hr_random_at(trainer->options.seed, 0), trainer->params);
+  return HOTROW_OK;
+}
+
+hotrow_status hr_trainer_open(hr_trainer *trainer)
+{
+  /* One thread: the ranks are the parallelism, and sums that do not depend on the machine's core count. */
+  openblas_set_num_threads(1);
+  trainer->model = hr_model_find(hr_model_names[trainer->options.model]);
+  HOTROW_TRY(open_split(trainer, HR_VALID, &trainer->valid_data));
+  HOTROW_TRY(open_split(trainer, HR_TEST, &trainer->test_data));
+  HOTROW_TRY(make_shape(trainer));
+  trainer->param_count = trainer->model->param_count(&trainer->shape);
+  HOTROW_TRY(open_model(trainer));
+  return open_ranks(trainer);
+}
+
+void hr_trainer_close(hr_trainer *trainer)
+{
+  hotrow_comm_close(trainer->comm);
+  hotrow_client_close(trainer->viewer);
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    hr_train_rank *rank = &trainer->ranks[i];
+    hotrow_client_close(rank->client);
+    if (rank->reader != NULL)
+      hr_reader_close(rank->reader);
+    if (rank->data != NULL)
+      hr_dataset_close(rank->data);
+    free(rank->rows);
+    free(rank->sums);
+  }
+  free(trainer->ranks);
+  hr_dense_adam_fini(&trainer->adam);
+  free(trainer->params);
+  free(trainer->pass.work);
+  free(trainer->pass.logits);
+  free(trainer->pass.row_grads);
+  free(trainer->logit_grads);
+  if (trainer->valid_data != NULL)
+    hr_dataset_close(trainer->valid_data);
+  if (trainer->test_data != NULL)
+    hr_dataset_close(trainer->test_data);
+}

@@ -1,0 +1,87 @@
+/* What a running training job holds. Private to this folder: trainer.h is its face. */
+#ifndef HR_TRAIN_STATE_H
+#define HR_TRAIN_STATE_H
+
+#include <hotrow/comm.h>
+#include <hotrow/hotrow.h>
+#include <hr/status.h>
+
+#include "dataset.h"
+#include "dense_adam.h"
+#include "model.h"
+#include "reader.h"
+#include "trainer.h"
+
+/* One rank that this process is. */
+typedef struct hr_train_rank {
+  uint32_t rank;
+  hotrow_client *client; /* owned */
+  hotrow_table *table;   /* belongs to client */
+  hr_dataset *data;      /* owned: the training split */
+  hr_reader *reader;     /* owned: reads this rank's share of an epoch ahead; NULL between epochs */
+  const hr_batch *batch; /* of this step: belongs to reader */
+  float *rows;           /* owned: [batch][field_count][row_dim] */
+  float *sums;           /* owned: [param_count + 1]: gradients of the dense parameters, then the loss; all-reduced */
+} hr_train_rank;
+
+typedef struct hr_score {
+  double auc;
+  double logloss;
+} hr_score;
+
+typedef struct hr_trainer {
+  hr_train_options options; /* presets filled in */
+  const hr_model *model;
+  hr_model_shape shape;
+  size_t param_count;
+  hr_dataset *valid_data; /* owned */
+  hr_dataset *test_data;  /* owned */
+
+  hr_train_rank *ranks; /* owned: this process's ranks: one, or all of them in order */
+  uint32_t rank_count;
+  hotrow_comm *comm;     /* owned; NULL if this process is all ranks */
+  hotrow_client *viewer; /* owned: read-only, without a cache, for evaluation and dump */
+  hotrow_table *viewer_table;
+
+  float *params; /* owned: the same on every rank after every step, so the ranks of one process share them */
+  hr_dense_adam adam;
+  hr_pass pass; /* owned: work, logits, row_grads; the ranks of one process take turns with them */
+  float *logit_grads;
+
+  uint64_t step; /* done so far, over all epochs */
+  uint32_t epoch;
+  double epoch_loss; /* sum over the samples of all ranks */
+  uint64_t epoch_samples;
+  uint64_t train_ns; /* time spent, without evaluation */
+
+  uint32_t evaluation_count;
+  hr_score valid, test; /* at the point with the best validation AUC */
+  double train_logloss; /* of the epoch until that point */
+  uint64_t best_step;   /* that point */
+  uint32_t worse_count; /* evaluations since that point */
+} hr_trainer;
+
+/* Opens all that a job needs (a zeroed trainer with options set); hr_trainer_close also after a failure. */
+hotrow_status hr_trainer_open(hr_trainer *trainer);
+void hr_trainer_close(hr_trainer *trainer);
+
+/* Fills in what options leave to the preset of the data set. */
+void hr_train_apply_preset(hr_train_options *options, const char *data_name);
+
+/* values[count] of this process becomes the sum over all processes. */
+hotrow_status hr_trainer_allreduce(hr_trainer *trainer, float *values, size_t count);
+
+/* Flushes all ranks of the job and returns when all have done so. */
+hotrow_status hr_trainer_flush(hr_trainer *trainer);
+
+/* The rows of a batch's keys, to be written to rows. */
+hotrow_lookup_request hr_trainer_request(const hr_trainer *trainer, hotrow_table *table, const hr_batch *batch,
+                                         float *rows);
+
+/* Scores held-out data with the parameters as they are. */
+hotrow_status hr_evaluate(hr_trainer *trainer, hr_dataset *data, hr_score *score_p);
+
+/* Writes the dense parameters and the rows of all keys of the training split. */
+hotrow_status hr_dump(hr_trainer *trainer, const char *path);
+
+#endif

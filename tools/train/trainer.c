@@ -1,0 +1,221 @@
+/* The loop. One step of all ranks that this process is: all lookups, then each rank's forward, backward, push and step
+ * in rank order, then the sum of the dense gradients and one update. That order is the same whether a process is one
+ * rank or all of them, and with both bounds 0 so is every bit. */
+#include "trainer.h"
+
+#include <string.h>
+
+#include <hr/clock.h>
+
+#include "counter_random.h"
+#include "metrics.h"
+#include "progress.h"
+#include "report.h"
+#include "train_state.h"
+
+#define READ_AHEAD 4u /* batches in memory: the one in use, the one that is prefetched, and two for the reader */
+
+static hotrow_status lookup_all(hr_trainer *trainer)
+{
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    hr_train_rank *rank = &trainer->ranks[i];
+    const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, rank->batch, rank->rows);
+    HOTROW_TRY(hotrow_lookup(rank->client, &request, 1));
+  }
+  return HOTROW_OK;
+}
+
+/* Loss of the batch, and the gradient of its part in the mean over the global batch. */
+static float loss_backward(hr_trainer *trainer, const hr_batch *batch)
+{
+  const float scale = 1 / ((float)trainer->options.workers * (float)trainer->options.batch);
+  double loss = 0;
+  for (size_t i = 0; i < batch->count; i++) {
+    loss += hr_logloss(trainer->pass.logits[i], batch->labels[i]);
+    trainer->logit_grads[i] = (hr_sigmoid(trainer->pass.logits[i]) - batch->labels[i]) * scale;
+  }
+  return (float)loss;
+}
+
+/* The penalty is l2/2 times the squared rows of each sample, in the same mean as the loss. */
+static void add_l2(hr_trainer *trainer, const float *rows, size_t count)
+{
+  const float scale = trainer->options.l2 / ((float)trainer->options.workers * (float)trainer->options.batch);
+  if (scale > 0)
+    for (size_t i = 0; i < count; i++)
+      trainer->pass.row_grads[i] += scale * rows[i];
+}
+
+static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
+{
+  const hr_batch *batch = rank->batch;
+  const size_t key_count = batch->count * trainer->shape.field_count;
+  const uint64_t step_key = hr_random_at(hr_random_at(trainer->options.seed, 1), trainer->step);
+  hr_pass *pass = &trainer->pass;
+  pass->rows = rank->rows;
+  pass->numeric = batch->numeric;
+  pass->count = batch->count;
+  pass->param_grads = rank->sums;
+  pass->dropout_key = hr_random_at(step_key, rank->rank) | 1;
+
+  trainer->model->forward(pass);
+  rank->sums[trainer->param_count] = loss_backward(trainer, batch);
+  trainer->model->backward(pass);
+  add_l2(trainer, rank->rows, key_count * hr_row_dim(&trainer->shape));
+
+  hotrow_push_request push = HOTROW_PUSH_REQUEST_INIT;
+  push.table = rank->table;
+  push.keys = batch->keys;
+  push.key_count = key_count;
+  push.grads = pass->row_grads;
+  HOTROW_TRY(hotrow_push(rank->client, &push, 1));
+  return hotrow_step(rank->client, 0);
+}
+
+/* What is not read yet is not prefetched: that costs time and changes no value. */
+static hotrow_status prefetch_all(hr_trainer *trainer)
+{
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    hr_train_rank *rank = &trainer->ranks[i];
+    const hr_batch *next = hr_reader_peek(rank->reader, 1);
+    if (next == NULL)
+      continue;
+    const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, next, rank->rows);
+    HOTROW_TRY(hotrow_prefetch(rank->client, &request, 1));
+  }
+  return HOTROW_OK;
+}
+
+static hotrow_status sum_dense(hr_trainer *trainer)
+{
+  float *sums[HR_PLAYED_RANKS_MAX];
+  if (trainer->comm != NULL)
+    return hotrow_comm_allreduce(trainer->comm, trainer->ranks[0].sums, trainer->param_count + 1);
+  for (uint32_t i = 0; i < trainer->rank_count; i++)
+    sums[i] = trainer->ranks[i].sums;
+  hotrow_comm_allreduce_local(sums, trainer->rank_count, trainer->param_count + 1);
+  return HOTROW_OK;
+}
+
+static hotrow_status train_step(hr_trainer *trainer)
+{
+  for (uint32_t i = 0; i < trainer->rank_count; i++)
+    HOTROW_TRY(hr_reader_next(trainer->ranks[i].reader, &trainer->ranks[i].batch));
+  HOTROW_TRY(lookup_all(trainer));
+  for (uint32_t i = 0; i < trainer->rank_count; i++)
+    HOTROW_TRY(compute_and_push(trainer, &trainer->ranks[i]));
+  if (trainer->options.prefetch)
+    HOTROW_TRY(prefetch_all(trainer));
+  HOTROW_TRY(sum_dense(trainer));
+  const float *sums = trainer->ranks[0].sums;
+  hr_dense_adam_update(&trainer->adam, trainer->options.dense_lr, sums, trainer->params);
+  trainer->epoch_loss += (double)sums[trainer->param_count];
+  trainer->epoch_samples += (uint64_t)trainer->options.workers * trainer->options.batch;
+  trainer->step++;
+  return HOTROW_OK;
+}
+
+/* Scores validation and test, and keeps both if validation is the best so far. */
+static hotrow_status evaluate(hr_trainer *trainer, hr_progress *progress)
+{
+  hr_score valid, test;
+  HOTROW_TRY(hr_trainer_flush(trainer));
+  HOTROW_TRY(hr_evaluate(trainer, trainer->valid_data, &valid));
+  HOTROW_TRY(hr_evaluate(trainer, trainer->test_data, &test));
+  trainer->worse_count++;
+  if (trainer->evaluation_count++ == 0 || valid.auc > trainer->valid.auc) {
+    trainer->valid = valid;
+    trainer->test = test;
+    trainer->train_logloss = trainer->epoch_loss / (double)trainer->epoch_samples;
+    trainer->best_step = trainer->step;
+    trainer->worse_count = 0;
+  }
+  hr_progress_evaluation(progress, trainer, &valid, &test);
+  return HOTROW_OK;
+}
+
+/* Is a point of evaluation reached when `done` of an epoch's `total` steps are done? The last step is one. */
+static bool is_evaluation_due(uint64_t done, uint64_t total, uint32_t evaluations)
+{
+  return done * evaluations / total != (done - 1) * evaluations / total;
+}
+
+static bool is_over(const hr_trainer *trainer)
+{
+  const hr_train_options *options = &trainer->options;
+  return (options->steps > 0 && trainer->step >= options->steps) ||
+         (options->patience > 0 && trainer->worse_count >= options->patience);
+}
+
+static hotrow_status open_readers(hr_trainer *trainer)
+{
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    const hr_reader_options options = {.dataset = trainer->ranks[i].data,
+                                       .batch_size = trainer->options.batch,
+                                       .rank = trainer->ranks[i].rank,
+                                       .world_size = trainer->options.workers,
+                                       .depth = READ_AHEAD,
+                                       .epoch = trainer->epoch};
+    HOTROW_TRY(hr_reader_open(&options, &trainer->ranks[i].reader));
+  }
+  return HOTROW_OK;
+}
+
+static void close_readers(hr_trainer *trainer)
+{
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    hr_reader_close(trainer->ranks[i].reader);
+    trainer->ranks[i].reader = NULL;
+    trainer->ranks[i].batch = NULL;
+  }
+}
+
+static hotrow_status train_epoch(hr_trainer *trainer, hr_progress *progress)
+{
+  HOTROW_TRY(open_readers(trainer));
+  const uint64_t step_count = hr_reader_step_count(trainer->ranks[0].reader);
+  if (step_count == 0)
+    return hr_fail(HOTROW_ERR_INVALID, "%llu training samples do not fill one batch of %u for each of %u workers",
+                   (unsigned long long)hr_dataset_get_info(trainer->ranks[0].data)->sample_count,
+                   trainer->options.batch, trainer->options.workers);
+  trainer->epoch_loss = 0;
+  trainer->epoch_samples = 0;
+  for (uint64_t done = 1; done <= step_count && !is_over(trainer); done++) {
+    const uint64_t begin_ns = hr_now_ns();
+    HOTROW_TRY(train_step(trainer));
+    trainer->train_ns += hr_now_ns() - begin_ns;
+    hr_progress_step(progress, trainer, done, step_count);
+    if (is_evaluation_due(done, step_count, trainer->options.evaluations))
+      HOTROW_TRY(evaluate(trainer, progress));
+  }
+  close_readers(trainer);
+  return HOTROW_OK;
+}
+
+static hotrow_status run(hr_trainer *trainer)
+{
+  const hr_train_options *options = &trainer->options;
+  hr_progress progress;
+  hr_progress_init(&progress, trainer);
+  for (; trainer->epoch < options->epochs && !is_over(trainer); trainer->epoch++)
+    HOTROW_TRY(train_epoch(trainer, &progress));
+  if (trainer->evaluation_count == 0)
+    HOTROW_TRY(evaluate(trainer, &progress));
+  hr_progress_end(&progress);
+  HOTROW_TRY(hr_trainer_flush(trainer));
+  if (trainer->ranks[0].rank == 0 && options->save != NULL)
+    HOTROW_TRY(hotrow_save(trainer->ranks[0].client, options->save, 0));
+  if (trainer->ranks[0].rank == 0 && options->dump != NULL)
+    HOTROW_TRY(hr_dump(trainer, options->dump));
+  return hr_report(trainer);
+}
+
+hotrow_status hr_train(const hr_train_options *options)
+{
+  hr_trainer trainer = {.options = *options};
+  hotrow_status status = hr_trainer_open(&trainer);
+  if (status == HOTROW_OK)
+    status = run(&trainer);
+  hr_trainer_close(&trainer);
+  return status;
+}

@@ -1,0 +1,64 @@
+/* The training job: data-parallel workers in lockstep over one data set.
+ *
+ * Shares. A global batch is world_size batches of the stream in a row; rank r takes the r-th of them. Every rank reads
+ * the whole stream and keeps its share: reading is cheap beside training, and the split needs no coordination. The last
+ * incomplete global batch of an epoch is left out, so that all ranks do the same number of steps.
+ * Gradients are those of the mean loss over the global batch: each rank divides by world_size * batch.
+ * Evaluation. At fixed points of each epoch all ranks flush and meet; then each scores its share of the validation and
+ * the test split through a read-only client without a cache, so that the rows read are those of the shards and no
+ * unknown key leaves a row behind. The result of a run is the test score at the point with the best validation AUC
+ * (never the best test score). */
+#ifndef HR_TRAINER_H
+#define HR_TRAINER_H
+
+#include <hotrow/hotrow.h>
+
+#include "model.h"
+
+#define HR_PLAYED_RANKS_MAX 64u
+
+#define HR_PRESET (-1) /* in the fields marked so: take the value from the preset of the data set */
+
+typedef struct hr_train_options {
+  const char *data;   /* NULL: the built-in stream */
+  const char *shards; /* endpoints, comma-separated */
+  const char *hidden; /* "256,128"; NULL: preset */
+  const char *save;   /* name of a save of the tables at the end, or NULL */
+  const char *dump;   /* file for dense parameters and rows at the end, or NULL */
+  uint64_t job;
+  uint64_t cache_rows;
+  uint64_t steps; /* stop after so many; 0: no limit */
+  uint64_t seed;
+  uint64_t samples; /* of the built-in stream */
+  uint32_t model;   /* index into hr_model_names */
+  uint32_t rank;
+  uint32_t workers;
+  uint32_t dim;          /* 0: preset */
+  uint32_t batch;        /* per rank; 0: preset */
+  uint32_t epochs;       /* 0: preset */
+  uint32_t optimizer;    /* index into hr_train_optimizer_names */
+  uint32_t cache_policy; /* hotrow_cache_policy */
+  uint32_t pull_bound;
+  uint32_t push_bound;
+  uint32_t patience;    /* evaluations without a better score until the job stops; 0: never */
+  uint32_t evaluations; /* per epoch; 0: only at the end */
+  uint32_t timeout_ms;
+  float lr;                /* preset */
+  float dense_lr;          /* preset */
+  float dropout;           /* preset */
+  float embedding_dropout; /* preset */
+  float l2;                /* preset */
+  float init_scale;        /* preset */
+  float accumulator;       /* preset */
+  bool play_ranks;         /* this process is all ranks in turn */
+  bool prefetch;
+  bool json;
+} hr_train_options;
+
+extern const char *const hr_train_optimizer_names[];
+
+/* Runs the job of this rank (or of all ranks, with play_ranks) and prints the result on stdout (rank 0).
+ * Statuses: those of the data set and of the client calls. */
+hotrow_status hr_train(const hr_train_options *options);
+
+#endif
