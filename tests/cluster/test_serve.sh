@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# hotrow serve as a process: when it is ready, how it ends, what it refuses.
+# shellcheck source=cluster_lib.sh disable=SC2154
+. "$(dirname "$0")/cluster_lib.sh"
+
+check 'ready lines and ready file, then SIGTERM and SIGINT'
+for signal in TERM INT; do
+  begin "$hotrow" serve --bind 'tcp://127.0.0.1:*' --shards 3 --ready-file "$scratch/ready"
+  await test -e "$scratch/ready"
+  [[ $(wc -l <"$scratch/ready") == 3 && $(sort -u "$scratch/ready" | wc -l) == 3 ]] || fail "ready file: $(cat "$scratch/ready")"
+  diff <(sed 's/^/ready: /' "$scratch/ready") "$scratch/last.out" || fail "ready lines and ready file differ"
+  kill "-$signal" "$running"
+  finish
+  expect_code 0
+  expect_err stopping
+  [[ ! -e $scratch/ready ]] || fail "the ready file outlived the server"
+done
+
+check 'ipc addresses'
+begin "$hotrow" serve --bind "ipc://$scratch/shard" --shards 2
+await grep -q "ready: ipc://$scratch/shard.1" "$scratch/last.out"
+kill "$running"
+finish
+expect_code 0
+
+check 'only loopback'
+for address in 'tcp://0.0.0.0:7117' 'tcp://*:7117' 'tcp://192.0.2.1:7117' 'tcp://[::]:7117'; do
+  run "$hotrow" serve --bind "$address" --ready-file "$scratch/ready"
+  expect_code 78
+  expect_err '^hotrow serve: .*loopback'
+  [[ ! -e $scratch/ready ]] || fail "ready file of a server that refused"
+done
+
+check 'two servers on one port'
+begin "$hotrow" serve --bind 'tcp://127.0.0.1:*' --ready-file "$scratch/ready"
+await test -e "$scratch/ready"
+address=$(cat "$scratch/ready")
+first=$running
+cp "$scratch/last.out" "$scratch/first.out"
+run "$hotrow" serve --bind "$address"
+expect_code 69
+expect_err "^hotrow serve: .*${address##*:}.*in use"
+kill -0 "$first" || fail "the first server went"
+kill "$first"
+wait "$first" || fail "the first server ended with $?"
+
+check 'what it cannot read or write'
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --ready-file /nonexistent/ready
+expect_code 74
+expect_err '/nonexistent/ready'
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --load "$scratch/nothing"
+expect_code 65
+expect_err "$scratch/nothing"
+run "$hotrow" serve --bind nonsense
+expect_code 78
+run "$hotrow" serve words
+expect_code 64
+run "$hotrow" nonsense
+expect_code 64
+expect_err "unknown command 'nonsense'"
+run "$hotrow" help serve
+expect_code 0
+expect_out HOTROW_BIND
+run "$hotrow" version
+expect_out '^hotrow [0-9]+\.[0-9]+\.[0-9]+$'
+
+check 'a config file'
+printf 'shards: 2\nbind: "tcp://127.0.0.1:*"\nshard_cuont: 2\n' >"$scratch/serve.yaml"
+run "$hotrow" serve --config "$scratch/serve.yaml"
+expect_code 78
+expect_err 'serve.yaml:3: .*shard_cuont.*shard_count'
+sed -i 's/cuont/count/' "$scratch/serve.yaml"
+begin "$hotrow" serve --config "$scratch/serve.yaml" --ready-file "$scratch/ready"
+await test -e "$scratch/ready"
+[[ $(wc -l <"$scratch/ready") == 2 ]] || fail "the file's shards were not taken"
+kill "$running"
+finish
+expect_code 0
+expect_nothing_left
+echo passed

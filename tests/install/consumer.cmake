@@ -1,0 +1,8 @@
+cmake_minimum_required(VERSION 3.23)
+project(consumer LANGUAGES C CXX)
+set(CMAKE_CXX_STANDARD 17)
+find_package(hotrow 0.1 REQUIRED)
+add_executable(example lookup_push.c)
+target_link_libraries(example PRIVATE hotrow::hotrow)
+add_executable(consumer consumer.cpp)
+target_link_libraries(consumer PRIVATE hotrow::hotrow)
