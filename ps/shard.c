@@ -317,6 +317,7 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
     status = greet(shard, message);
   } else {
     status = admit(shard, header, &session);
+    HOTROW_ASSERT((status == HOTROW_OK) == (session != NULL));
     if (status == HOTROW_OK)
       status = check_role(session, header);
     if (status == HOTROW_OK)
