@@ -151,8 +151,10 @@ void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header 
   address(shard, session);
   if (status == HOTROW_ERR_BUSY)
     shard->reply.header.retry_ms = HR_RETRY_MS;
-  if (status == HR_STATUS_GAP)
+  if (status == HR_STATUS_GAP) {
+    HOTROW_ASSERT(session);
     shard->reply.header.applied_seq = session->received_seq;
+  }
   hr_reply_send(shard);
 }
 
@@ -315,6 +317,7 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
     status = greet(shard, message);
   } else {
     status = admit(shard, header, &session);
+    HOTROW_ASSERT((status == HOTROW_OK) == (session != NULL));
     if (status == HOTROW_OK)
       status = check_role(session, header);
     if (status == HOTROW_OK)
