@@ -79,6 +79,7 @@ hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_
   own.id = (uint32_t)shard->table_count;
   own.row_count = 0;
   HOTROW_TRY(hr_table_create(&own, shard->options.row_count_max, &shard->tables[shard->table_count]));
+  hr_table_set_owner(shard->tables[shard->table_count], shard->options.shard_index, shard->options.shard_count);
   *table_p = shard->tables[shard->table_count++];
   return HOTROW_OK;
 }
