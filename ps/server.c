@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include <hr/assert.h>
@@ -240,6 +242,19 @@ static hotrow_status start_host(host *h)
   return HOTROW_OK;
 }
 
+/* A save that cannot be written is found out now and not at the end of the job. */
+static hotrow_status check_save_dir(const char *path)
+{
+  struct stat info;
+  if (stat(path, &info) != 0)
+    return hr_fail(HOTROW_ERR_STORAGE, "save directory %s: %s", path, strerror(errno));
+  if (!S_ISDIR(info.st_mode))
+    return hr_fail(HOTROW_ERR_STORAGE, "save directory %s: not a directory", path);
+  if (access(path, W_OK | X_OK) != 0)
+    return hr_fail(HOTROW_ERR_STORAGE, "save directory %s: %s", path, strerror(errno));
+  return HOTROW_OK;
+}
+
 static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_server_options *o)
 {
   if (!given)
@@ -259,7 +274,7 @@ static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_
                    o->shard_first, o->shard_count);
   if (o->io_threads > HOTROW_SERVER_SHARDS_MAX)
     return hr_fail(HOTROW_ERR_INVALID, "%u io_threads, at most %u", o->io_threads, HOTROW_SERVER_SHARDS_MAX);
-  return HOTROW_OK;
+  return o->save_dir ? check_save_dir(o->save_dir) : HOTROW_OK;
 }
 
 hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_server **server_p)

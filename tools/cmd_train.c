@@ -78,6 +78,19 @@ static int refuse(const char *sentence)
   return HR_EXIT_USAGE;
 }
 
+/* The name of a float below 0 that is not HR_PRESET, or NULL. */
+static const char *find_negative(const hr_train_options *values)
+{
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+    if (options[i].kind != HR_OPTION_FLOAT)
+      continue;
+    const float value = *(const float *)(const void *)((const char *)values + options[i].offset);
+    if (value < 0 && value != HR_PRESET)
+      return options[i].name;
+  }
+  return NULL;
+}
+
 int hr_cmd_train(int argc, char **argv)
 {
   hr_train_options values = {0};
@@ -89,6 +102,11 @@ int hr_cmd_train(int argc, char **argv)
     return refuse("takes options only");
   if (values.shards == NULL)
     return refuse("--shards is missing: the endpoints of the parameter server (hotrow launch sets them)");
+  const char *negative = find_negative(&values);
+  if (negative != NULL) {
+    fprintf(stderr, "hotrow train: --%s is below 0 and not -1, which means: by data set\n", negative);
+    return HR_EXIT_USAGE;
+  }
   if (values.rank >= values.workers)
     return refuse("--rank must be below --workers");
   if (values.play_ranks && values.workers > HR_PLAYED_RANKS_MAX)

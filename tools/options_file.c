@@ -25,7 +25,7 @@ static void note_complaint(cyaml_log_t level, void *context, const char *format,
   char text[256];
   vsnprintf(text, sizeof text, format, args);
   text[strcspn(text, "\n")] = 0;
-  if (!said->sentence[0])
+  if (!said->sentence[0] && text[0] != ' ' && strcmp(text, "Load: Backtrace:") != 0)
     snprintf(said->sentence, sizeof said->sentence, "%s", strncmp(text, "Load: ", 6) == 0 ? text + 6 : text);
   const char *place = strstr(text, "(line: ");
   if (place && said->line == 0)
@@ -89,6 +89,8 @@ static char *read_file(const char *path)
     fprintf(stderr, "%s: cannot read: %s\n", path, strerror(errno));
   } else if (size > CONFIG_BYTES_MAX) {
     fprintf(stderr, "%s: larger than %zu bytes\n", path, CONFIG_BYTES_MAX);
+  } else if (memchr(text, 0, size)) {
+    fprintf(stderr, "%s: has a byte 0: not text\n", path);
   } else {
     text[size] = 0;
     fclose(file);
@@ -172,8 +174,8 @@ int hr_options_load_file(hr_settings *settings)
   if (error == CYAML_ERR_INVALID_KEY)
     code = unknown_key(settings, text, &said);
   else if (error != CYAML_OK || said.sentence[0]) /* a warning means that a part of the file would be ignored */
-    code =
-        file_error(settings, said.line ? said.line : 1, said.sentence[0] ? said.sentence : cyaml_strerror(error), "");
+    code = file_error(settings, said.line ? said.line : 1,
+                      said.sentence[0] ? said.sentence : "want lines of the form `key: value`", "");
   if (code == 0 && texts)
     code = keep_values(settings, text, texts);
   else if (texts)

@@ -51,6 +51,19 @@ expect_err '/nonexistent/ready'
 run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --load "$scratch/nothing"
 expect_code 65
 expect_err "$scratch/nothing"
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --save-dir "$scratch/nothing"
+expect_code 74
+expect_err "$scratch/nothing"
+printf 'shards: 2\0' >"$scratch/zero.yaml"
+run "$hotrow" serve --config "$scratch/zero.yaml"
+expect_code 78
+expect_err 'byte 0'
+run "$hotrow" train --shards tcp://127.0.0.1:1 --lr -0.5
+expect_code 64
+expect_err '--lr is below 0'
+run "$hotrow" train --shards tcp://127.0.0.1:1 --dump "$scratch/nothing/dump"
+expect_code 74
+expect_err "$scratch/nothing/dump"
 run "$hotrow" serve --bind nonsense
 expect_code 78
 run "$hotrow" serve words

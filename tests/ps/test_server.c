@@ -162,6 +162,13 @@ static void start_is_refused(void)
   options.shard_count = 4;
   options.load_path = "/nowhere/at/all";
   CHECK_FAILS(hotrow_server_start(&options, &server), HOTROW_ERR_NOT_FOUND, "/nowhere/at/all");
+  options.load_path = NULL;
+  options.save_dir = "/nowhere/at/all";
+  CHECK_FAILS(hotrow_server_start(&options, &server), HOTROW_ERR_STORAGE,
+              "save directory /nowhere/at/all: No such file");
+  options.save_dir = "/dev/null";
+  CHECK_FAILS(hotrow_server_start(&options, &server), HOTROW_ERR_STORAGE, "/dev/null: not a directory");
+  options.save_dir = NULL;
   options.struct_size = 0;
   CHECK_FAILS(hotrow_server_start(&options, &server), HOTROW_ERR_INVALID, "struct_size");
   hotrow_server_stop(NULL);

@@ -138,6 +138,7 @@ static void files_are_refused(void)
   REFUSED(write_config("- count\n"), HR_EXIT_CONFIG, "probe.yaml:1: ");
   REFUSED(write_config("count: 3\n---\ncount: 4\n"), HR_EXIT_CONFIG, "documents after first");
   REFUSED(write_config("count: \"3\n"), HR_EXIT_CONFIG, "probe.yaml:1: libyaml");
+  REFUSED(write_config("{{{{"), HR_EXIT_CONFIG, "probe.yaml:1: want lines");
   REFUSED(write_config("help: true\n"), HR_EXIT_CONFIG, "unknown key 'help'");
   REFUSED(write_config("config: x\n"), HR_EXIT_CONFIG, "unknown key 'config'");
   REFUSED(write_config("print_config: true\n"), HR_EXIT_CONFIG, "unknown key 'print_config'");

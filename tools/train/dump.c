@@ -73,6 +73,15 @@ static hotrow_status dump_rows(hr_trainer *trainer, const uint64_t *keys, size_t
   return HOTROW_OK;
 }
 
+hotrow_status hr_dump_check(const char *path)
+{
+  FILE *file = fopen(path, "ab");
+  if (file == NULL)
+    return hr_fail(HOTROW_ERR_STORAGE, "cannot write %s: %s", path, strerror(errno));
+  fclose(file);
+  return HOTROW_OK;
+}
+
 hotrow_status hr_dump(hr_trainer *trainer, const char *path)
 {
   uint64_t *keys;

@@ -82,6 +82,8 @@ hotrow_lookup_request hr_trainer_request(const hr_trainer *trainer, hotrow_table
 hotrow_status hr_evaluate(hr_trainer *trainer, hr_dataset *data, hr_score *score_p);
 
 /* Writes the dense parameters and the rows of all keys of the training split. */
+/* Can the file be written? Asked before hours of training; leaves an empty file where there was none. */
+hotrow_status hr_dump_check(const char *path);
 hotrow_status hr_dump(hr_trainer *trainer, const char *path);
 
 #endif

@@ -214,7 +214,9 @@ static hotrow_status run(hr_trainer *trainer)
 hotrow_status hr_train(const hr_train_options *options)
 {
   hr_trainer trainer = {.options = *options};
-  hotrow_status status = hr_trainer_open(&trainer);
+  hotrow_status status = options->dump != NULL && options->rank == 0 ? hr_dump_check(options->dump) : HOTROW_OK;
+  if (status == HOTROW_OK)
+    status = hr_trainer_open(&trainer);
   if (status == HOTROW_OK)
     status = run(&trainer);
   hr_trainer_close(&trainer);

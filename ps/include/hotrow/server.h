@@ -17,7 +17,7 @@ typedef struct hotrow_server_options {
   /* "tcp://127.0.0.1:7117": shard i of this server listens on port 7117+i; "tcp://127.0.0.1:*": on free ports;
    * "ipc:///dir/name": on name.0, name.1, ...   Only loopback addresses and ipc are accepted. */
   const char *bind;
-  const char *save_dir;   /* where saves go; NULL: saves are refused */
+  const char *save_dir;   /* where saves go, a directory that is there; NULL: saves are refused */
   const char *load_path;  /* a save to start from; NULL: start empty */
   uint32_t shards;        /* of this server; 0 means 1 */
   uint32_t shard_first;   /* index of its first shard in the cluster */
@@ -31,6 +31,7 @@ typedef struct hotrow_server_options {
  *   HOTROW_ERR_INVALID      a bad option; an address that is not loopback
  *   HOTROW_ERR_UNREACHABLE  an address in use or not there
  *   HOTROW_ERR_NOT_FOUND, HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE   of load_path
+ *   HOTROW_ERR_STORAGE      save_dir is not there, or not to be written to
  *   HOTROW_ERR_NO_MEMORY */
 HOTROW_API hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_server **server_p);
 
