@@ -50,6 +50,12 @@ expect_code 7
 expect_out 'ended by itself'
 expect_within 4
 
+check 'what a worker started ends with it'
+run launch --workers 2 -- sh -c 'sleep 1000 & sleep 0.1'
+expect_code 0
+expect_within 5
+expect_nothing_left
+
 check 'a worker that ignores TERM is killed'
 run launch --workers 2 --grace-ms 100 -- sh -c '[ "$HOTROW_RANK" = 1 ] && exit 3; trap "" TERM; sleep 1000'
 expect_code 3

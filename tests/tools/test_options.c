@@ -177,6 +177,8 @@ static void flags_are_taken(void)
   CHECK_EQ(o.got.color, 1);
   CHECK(o.got.rate == -0.25f);
   CHECK(o.got.fast);
+  CHECK_EQ(parse("--count 1").got.count, 1); /* the ends of a range belong to it */
+  CHECK(parse("--rate -1").got.rate == -1.0f && parse("--rate 1").got.rate == 1.0f);
   CHECK(!parse("--fast --fast=false").got.fast);
   CHECK_EQ(parse("--count 4 --count 5").got.count, 5);
 
