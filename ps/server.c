@@ -264,7 +264,7 @@ static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_
 
 hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_server **server_p)
 {
-  hotrow_server_options o;
+  hotrow_server_options o = {0};
   HOTROW_TRY(resolve_options(options, &o));
   if (!server_p)
     return hr_fail(HOTROW_ERR_INVALID, "server_p is NULL");

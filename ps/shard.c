@@ -79,6 +79,7 @@ hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_
   own.id = (uint32_t)shard->table_count;
   own.row_count = 0;
   HOTROW_TRY(hr_table_create(&own, shard->options.row_count_max, &shard->tables[shard->table_count]));
+  hr_table_set_owner(shard->tables[shard->table_count], shard->options.shard_index, shard->options.shard_count);
   *table_p = shard->tables[shard->table_count++];
   return HOTROW_OK;
 }
@@ -151,8 +152,10 @@ void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header 
   address(shard, session);
   if (status == HOTROW_ERR_BUSY)
     shard->reply.header.retry_ms = HR_RETRY_MS;
-  if (status == HR_STATUS_GAP)
+  if (status == HR_STATUS_GAP) {
+    HOTROW_ASSERT(session);
     shard->reply.header.applied_seq = session->received_seq;
+  }
   hr_reply_send(shard);
 }
 
@@ -315,6 +318,7 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
     status = greet(shard, message);
   } else {
     status = admit(shard, header, &session);
+    HOTROW_ASSERT((status == HOTROW_OK) == (session != NULL));
     if (status == HOTROW_OK)
       status = check_role(session, header);
     if (status == HOTROW_OK)

@@ -131,7 +131,7 @@ static void drop_blob(hr_shard *shard, size_t index)
 {
   free(shard->blobs[index]);
   shard->blob_count--;
-  memmove(&shard->blobs[index], &shard->blobs[index + 1], (shard->blob_count - index) * sizeof *shard->blobs);
+  memmove(&shard->blobs[index], &shard->blobs[index + 1], (shard->blob_count - index) * sizeof(hr_blob *));
 }
 
 void hr_blobs_drop(hr_shard *shard, uint64_t job, const hr_session_id *owner)

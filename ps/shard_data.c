@@ -1,6 +1,5 @@
 #include "shard_data.h"
 
-#include <float.h>
 #include <string.h>
 
 #include <hr/assert.h>
@@ -10,33 +9,13 @@
 
 /* ---- push ---- */
 
-static hotrow_status check_section(const hr_shard *shard, const hr_section *section)
-{
-  hr_table *table;
-  HOTROW_TRY(hr_shard_find_table(shard, section->table, &table));
-  const hr_table_desc *desc = hr_table_get_desc(table);
-  if (section->dim != desc->dim)
-    return hr_fail(HOTROW_ERR_INVALID, "push of %u floats a row to table %s of dim %u", section->dim, desc->name,
-                   desc->dim);
-  bool has_steps = section->flags & HR_SECTION_STEPS;
-  uint32_t square_dim = has_steps ? hr_optimizer_square_dim(desc->optimizer.kind, desc->dim) : 0;
-  if (section->extra_dim != square_dim)
-    return hr_fail(HOTROW_ERR_INVALID, "push of %u squares a row to table %s, which takes %u", section->extra_dim,
-                   desc->name, square_dim);
-  size_t bad = shard->options.kernels->find_nonfinite(section->grads, section->key_count, section->dim, NULL);
-  for (size_t i = 0; i < (size_t)section->key_count * square_dim && bad == section->key_count; i++)
-    if (!(section->squares[i] >= 0.0f && section->squares[i] <= FLT_MAX))
-      bad = i / square_dim;
-  if (bad < section->key_count)
-    return hr_fail(HOTROW_ERR_INVALID, "push to table %s, key %llu: its gradient or sum of squares is not finite",
-                   desc->name, (unsigned long long)section->keys[bad]);
-  return HOTROW_OK;
-}
-
 hotrow_status hr_data_check_push(const hr_shard *shard, const hr_section *sections, size_t section_count)
 {
-  for (size_t i = 0; i < section_count; i++)
-    HOTROW_TRY(check_section(shard, &sections[i]));
+  for (size_t i = 0; i < section_count; i++) {
+    hr_table *table;
+    HOTROW_TRY(hr_shard_find_table(shard, sections[i].table, &table));
+    HOTROW_TRY(hr_table_check_push(table, &sections[i]));
+  }
   return HOTROW_OK;
 }
 
@@ -110,8 +89,7 @@ static bool take_new_push(hr_shard *shard, hr_session *session, hr_message *mess
     }
   } else {
     hr_session_take_push(session, header);
-    if (count > 1) /* a single section is all or nothing by itself */
-      status = hr_data_check_push(shard, message->sections, count);
+    status = hr_data_check_push(shard, message->sections, count);
     if (status == HOTROW_OK)
       status = hr_data_apply_push(shard, message->sections, count);
     hr_session_finish_push(shard, session, header->push_seq, status);

@@ -274,7 +274,7 @@ static hotrow_status hold_push(hr_shard *shard, hr_job *job, const hr_header *he
   if (header->step > job->step_next)
     budget_bytes /= 2;
   if (!job->held)
-    job->held = calloc((size_t)HR_PUSH_WINDOW * job->world_size, sizeof *job->held);
+    job->held = calloc((size_t)HR_PUSH_WINDOW * job->world_size, sizeof(hr_held *));
   if (!job->held)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for the steps of %u workers", job->world_size);
   return hold(shard, header, sections, section_count, budget_bytes, held_p);

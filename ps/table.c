@@ -8,6 +8,7 @@
 #include <hr/memory.h>
 #include <hr/optimizer.h>
 #include <hr/random.h>
+#include <hr/route.h>
 
 #include "table_index.h"
 
@@ -19,7 +20,8 @@
 
 /* A record of the row array: value[dim], state[state_dim], the row's key, padding to ROW_ALIGNMENT_FLOATS. */
 struct hr_table {
-  hr_table_desc desc; /* row_count is the number of rows there are */
+  uint32_t shard_index, shard_count; /* of the owner; shard_count 0: any key may be created */
+  hr_table_desc desc;                /* row_count is the number of rows there are */
   hr_index index;
   float *rows; /* owned: address space for row_count_max records */
   size_t rows_size;
@@ -179,6 +181,9 @@ static hotrow_status add_row(hr_table *table, uint64_t hash, uint64_t key, hr_en
   if (table->desc.row_count == table->row_count_max)
     return hr_fail(HOTROW_ERR_LIMIT, "table %s is full: row_count_max is %llu", table->desc.name,
                    (unsigned long long)table->row_count_max);
+  if (table->shard_count && hr_shard_of(hash, table->shard_count) != table->shard_index)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: key %llu belongs to shard %u, not to shard %u", table->desc.name,
+                   (unsigned long long)key, hr_shard_of(hash, table->shard_count), table->shard_index);
   HOTROW_TRY(hr_index_insert(&table->index, hash, key, (uint32_t)table->desc.row_count, entry_p));
   float *record = row_at(table, table->desc.row_count++);
   memcpy(record + table->desc.dim + table->state_dim, &key, sizeof key);
@@ -212,8 +217,11 @@ hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, siz
   return HOTROW_OK;
 }
 
-static hotrow_status check_push(const hr_table *table, const hr_section *push)
+hotrow_status hr_table_check_push(const hr_table *table, const hr_section *push)
 {
+  HOTROW_ASSERT(push->kind == HR_SECTION_PUSH);
+  uint32_t steps_max = hr_optimizer_steps_max(table->desc.optimizer.kind);
+  steps_max = steps_max < HR_WIRE_STEPS_MAX ? steps_max : HR_WIRE_STEPS_MAX;
   const char *name = table->desc.name;
   bool has_steps = push->flags & HR_SECTION_STEPS;
   uint32_t square_dim = has_steps ? table->square_dim : 0;
@@ -224,9 +232,10 @@ static hotrow_status check_push(const hr_table *table, const hr_section *push)
     return hr_fail(HOTROW_ERR_INVALID, "push to table %s has square_dim %u, its optimizer needs %u", name,
                    push->extra_dim, square_dim);
   for (size_t i = 0; has_steps && i < push->key_count; i++)
-    if (push->steps[i] == 0 || push->steps[i] > HR_WIRE_STEPS_MAX)
-      return hr_fail(HOTROW_ERR_INVALID, "push to table %s, key %llu: %u steps are not in 1 .. %u", name,
-                     (unsigned long long)push->keys[i], push->steps[i], HR_WIRE_STEPS_MAX);
+    if (push->steps[i] == 0 || push->steps[i] > steps_max)
+      return hr_fail(push->steps[i] ? HOTROW_ERR_LIMIT : HOTROW_ERR_INVALID,
+                     "push to table %s, key %llu: %u steps are not in 1 .. %u", name, (unsigned long long)push->keys[i],
+                     push->steps[i], steps_max);
   size_t bad = table->kernels->find_nonfinite(push->grads, push->key_count, push->dim, NULL);
   if (bad < push->key_count)
     return hr_fail(HOTROW_ERR_INVALID, "push to table %s, key %llu: its gradient is not finite", name,
@@ -277,8 +286,7 @@ static hotrow_status find_for_push(hr_table *table, const uint64_t *keys, size_t
 
 hotrow_status hr_table_push(hr_table *table, const hr_section *push)
 {
-  HOTROW_ASSERT(push->kind == HR_SECTION_PUSH);
-  HOTROW_TRY(check_push(table, push));
+  HOTROW_ASSERT(push->kind == HR_SECTION_PUSH && push->dim == table->desc.dim);
   HOTROW_TRY(reserve_push(table, push->key_count));
   HOTROW_TRY(find_for_push(table, push->keys, push->key_count));
   const uint32_t *steps = push->flags & HR_SECTION_STEPS ? push->steps : NULL;
@@ -292,6 +300,13 @@ hotrow_status hr_table_push(hr_table *table, const hr_section *push)
       table->push_entries[i]->clock += steps ? steps[i] : 1;
   }
   return HOTROW_OK;
+}
+
+void hr_table_set_owner(hr_table *table, uint32_t shard_index, uint32_t shard_count)
+{
+  HOTROW_ASSERT(shard_index < shard_count);
+  table->shard_index = shard_index;
+  table->shard_count = shard_count;
 }
 
 void hr_table_default_row(const hr_table *table, uint64_t key, float *value)

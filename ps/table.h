@@ -15,6 +15,9 @@ typedef struct hr_table hr_table;
 hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max, hr_table **table_p);
 void hr_table_destroy(hr_table *table);
 
+/* From now on keys of other shards are refused when they would be created. */
+void hr_table_set_owner(hr_table *table, uint32_t shard_index, uint32_t shard_count);
+
 /* Do they describe one table: all but id and row_count alike? */
 bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b);
 
@@ -29,13 +32,19 @@ float *hr_table_rows(const hr_table *table, size_t *row_stride_p);
 void hr_table_find(const hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p, uint32_t *clocks_p);
 
 /* The same; missing keys are created with init(seed, table, key), clock 0.
- *   HOTROW_ERR_LIMIT (row_count_max), HOTROW_ERR_NO_MEMORY: some keys may have been created, which is harmless */
+ *   HOTROW_ERR_LIMIT (row_count_max), HOTROW_ERR_NO_MEMORY, HOTROW_ERR_INVALID (a key of another shard): some keys may
+ *   have been created, which is harmless */
 hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p,
                                       uint32_t *clocks_p);
 
-/* Applies one push section (kind HR_SECTION_PUSH, decoded): creates missing rows, runs the optimizer, adds k to each
- * clock. All or nothing: gradients are checked for NaN and infinity first.
- *   HOTROW_ERR_INVALID (not finite: the key is named; dim, square_dim or k wrong), HOTROW_ERR_LIMIT, _NO_MEMORY */
+/* May this push section (kind HR_SECTION_PUSH, decoded) be applied to this table?
+ *   HOTROW_ERR_INVALID  a gradient or square that is not finite (the key is named); dim, square_dim or k wrong
+ *   HOTROW_ERR_LIMIT    k over hr_optimizer_steps_max() */
+hotrow_status hr_table_check_push(const hr_table *table, const hr_section *push);
+
+/* Applies a push section that has passed hr_table_check_push: creates missing rows, runs the optimizer, adds k to each
+ * clock. On failure no row has changed.
+ *   HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY, HOTROW_ERR_INVALID (a key of another shard) */
 hotrow_status hr_table_push(hr_table *table, const hr_section *push);
 
 /* The default row, for keys a reader asks for that are not there: the initial value of that key. */

@@ -29,7 +29,7 @@ cmake --build build/release --target hotrow_program >build/release.log 2>&1 || {
 hotrow=build/release/bin/hotrow
 
 train() { # OPTIONS...: prints the JSON object of the run
-  "$hotrow" launch --quiet --shards 2 --workers 2 -- train "${data[@]}" "${settings[@]}" "$@" --json
+  "$hotrow" launch --shards 2 --workers 2 -- train "${data[@]}" "${settings[@]}" "$@" --json
 }
 field() { # JSON NAME
   sed -n "s/.*\"$2\": *\"\{0,1\}\([^,\"}]*\).*/\1/p" <<<"$1"

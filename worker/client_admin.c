@@ -31,6 +31,15 @@ static hotrow_status check_table_options(const hotrow_client *client, const hotr
   return HOTROW_OK;
 }
 
+static hotrow_status check_push_bound(const hotrow_table_options *o, hotrow_optimizer_kind kind)
+{
+  uint32_t steps_max = hr_optimizer_steps_max(kind);
+  if (o->push_bound >= steps_max)
+    return hr_fail(HOTROW_ERR_LIMIT, "table %s: push_bound %u, with its optimizer at most %u", o->name, o->push_bound,
+                   steps_max - 1);
+  return HOTROW_OK;
+}
+
 /* The first thing in which a table that is there differs from what was asked for; NULL if nothing does. */
 static const char *first_difference(const hr_table_desc *a, const hr_table_desc *b)
 {
@@ -63,6 +72,7 @@ static hotrow_status join_table(hotrow_client *client, hr_op op, const void *bod
     if (difference)
       return hr_fail(HOTROW_ERR_EXISTS, "table %s: shards 0 and %u differ in its %s", options->name, shard, difference);
   }
+  HOTROW_TRY(check_push_bound(options, desc.optimizer.kind));
   return hr_core_add_table(client->core, &desc, ids, options, table_p);
 }
 

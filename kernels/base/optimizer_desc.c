@@ -70,6 +70,11 @@ uint32_t hr_optimizer_square_dim(hotrow_optimizer_kind kind, uint32_t dim)
   return kind == HOTROW_ROWWISE_ADAGRAD ? 1 : 0;
 }
 
+uint32_t hr_optimizer_steps_max(hotrow_optimizer_kind kind)
+{
+  return kind == HOTROW_MOMENTUM || kind == HOTROW_ADAM ? HR_OPTIMIZER_REPEATED_STEPS_MAX : UINT32_MAX;
+}
+
 void hr_optimizer_init_state(const hotrow_optimizer *optimizer, uint32_t dim, float *state)
 {
   bool is_adagrad = optimizer->kind == HOTROW_ADAGRAD || optimizer->kind == HOTROW_ROWWISE_ADAGRAD;

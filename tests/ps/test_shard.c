@@ -49,7 +49,7 @@ static void session_and_epoch_are_checked(void)
   test_begin(&c, HR_OP_STATS);
   CHECK_FAILS(test_ask(t, &c), HOTROW_ERR_FENCED, "unknown session 0000000000000001");
   test_greet(t, &c);
-  for (uint8_t op = HR_OP_TABLE_LIST; op < HR_OP_BARRIER; op++) {
+  for (int op = HR_OP_TABLE_LIST; op < HR_OP_BARRIER; op++) {
     c.epoch = 0xabd;
     test_begin(&c, (hr_op)op);
     CHECK_FAILS(test_ask(t, &c), HOTROW_ERR_RESET, "its epoch is 0000000000000abc, the request names 0000000000000abd");
@@ -445,13 +445,9 @@ static void full_table_is_said(void)
 static hr_message *blob(test_client *c, hr_op op, const char *name, const char *bytes)
 {
   char body[128];
-  size_t name_size = strlen(name), size = 0;
-  if (op == HR_OP_BLOB_PUT)
-    body[size++] = (char)name_size;
-  memcpy(body + size, name, name_size);
-  size += name_size;
-  memcpy(body + size, bytes, strlen(bytes));
-  return test_body(c, op, body, size + strlen(bytes));
+  int size = op == HR_OP_BLOB_PUT ? snprintf(body, sizeof body, "%c%s%s", (int)strlen(name), name, bytes)
+                                  : snprintf(body, sizeof body, "%s", name);
+  return test_body(c, op, body, (size_t)size);
 }
 
 static void blobs_are_kept_per_job(void)

@@ -22,6 +22,13 @@ static hr_table_desc describe(hotrow_optimizer_kind kind)
   return desc;
 }
 
+/* As a shard does it: nothing is applied that has not been checked. */
+static hotrow_status checked_push(hr_table *table, const hr_section *push)
+{
+  HOTROW_TRY(hr_table_check_push(table, push));
+  return hr_table_push(table, push);
+}
+
 static hr_table *make(hotrow_optimizer_kind kind, uint64_t row_count_max)
 {
   hr_table_desc desc = describe(kind);
@@ -292,7 +299,7 @@ static void pushes_are_refused_whole(void)
   memcpy(before, all, 3 * stride * sizeof(float));
 #define REFUSED(status, words)                                                                                         \
   do {                                                                                                                 \
-    CHECK_FAILS(hr_table_push(table, &push), status, words);                                                           \
+    CHECK_FAILS(checked_push(table, &push), status, words);                                                            \
     CHECK(memcmp(before, all, 3 * stride * sizeof(float)) == 0);                                                       \
     CHECK(clock_of(table, 10) == 2 && clock_of(table, UINT64_MAX) == 1 && clock_of(table, 0) == 2);                    \
   } while (0)
@@ -309,7 +316,7 @@ static void pushes_are_refused_whole(void)
   steps[1] = 0;
   REFUSED(HOTROW_ERR_INVALID, "key 18446744073709551615: 0 steps");
   steps[1] = HR_WIRE_STEPS_MAX + 1;
-  REFUSED(HOTROW_ERR_INVALID, "1000000002 steps");
+  REFUSED(HOTROW_ERR_LIMIT, "1000000002 steps");
   steps[1] = 1;
   const float bad[3] = {NAN, INFINITY, -INFINITY};
   for (int i = 0; i < 3; i++) {
@@ -326,6 +333,46 @@ static void pushes_are_refused_whole(void)
   push = (hr_section){.kind = HR_SECTION_PUSH, .key_count = 5, .dim = DIM, .keys = more, .grads = grads};
   REFUSED(HOTROW_ERR_LIMIT, "row_count_max is 4");
 #undef REFUSED
+  hr_table_destroy(table);
+}
+
+static void steps_that_would_hold_the_shard_up_are_refused(void)
+{
+  const hotrow_optimizer_kind kinds[] = {HOTROW_MOMENTUM, HOTROW_ADAM};
+  for (int i = 0; i < 2; i++) {
+    hr_table *table = make(kinds[i], 0);
+    uint64_t key = 1;
+    float grads[DIM] = {1};
+    uint32_t steps = HR_OPTIMIZER_REPEATED_STEPS_MAX + 1;
+    hr_section push = {.kind = HR_SECTION_PUSH,
+                       .flags = HR_SECTION_STEPS,
+                       .key_count = 1,
+                       .dim = DIM,
+                       .keys = &key,
+                       .grads = grads,
+                       .steps = &steps};
+    CHECK_FAILS(checked_push(table, &push), HOTROW_ERR_LIMIT, "4097 steps");
+    steps--;
+    CHECK_OK(checked_push(table, &push));
+    hr_table_destroy(table);
+  }
+}
+
+static void keys_of_other_shards_are_not_created(void)
+{
+  hr_table *table = make(HOTROW_SGD, 0);
+  hr_table_set_owner(table, 1, 2);
+  uint32_t row, clock, own_count = 0;
+  for (uint64_t key = 0; key < 100; key++) {
+    bool is_own = hr_shard_of(hr_key_hash(key, hr_table_get_seed(table)), 2) == 1;
+    if (is_own)
+      CHECK_OK(hr_table_find_or_create(table, &key, 1, &row, &clock));
+    else
+      CHECK_FAILS(hr_table_find_or_create(table, &key, 1, &row, &clock), HOTROW_ERR_INVALID, "belongs to shard 0");
+    own_count += is_own;
+  }
+  CHECK(own_count > 20 && own_count < 80);
+  CHECK_EQ(row_count(table), own_count);
   hr_table_destroy(table);
 }
 
@@ -423,6 +470,8 @@ int main(void)
 {
   RUN(bad_descriptions_are_refused);
   RUN(pushes_are_refused_whole);
+  RUN(steps_that_would_hold_the_shard_up_are_refused);
+  RUN(keys_of_other_shards_are_not_created);
   RUN(a_full_table_says_so_and_serves_what_it_has);
   RUN(keys_that_collide_on_purpose_meet_a_limit);
   RUN(the_keys_of_one_shard_spread_over_the_index);

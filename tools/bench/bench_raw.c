@@ -15,8 +15,8 @@
 
 #define SOCKET_BUFFER_BYTES (4 << 20)
 #define PREFETCH_ROWS 32u
-#define SLICE_BYTES ((size_t)256 << 10) /* gathered, then written: the kernel sends while the next slice is gathered   \
-                                         */
+/* Gathered, then written: the kernel sends a slice while the next one is gathered. */
+#define SLICE_BYTES ((size_t)256 << 10)
 #define RAW_LR 0.01f
 
 typedef struct raw_header {

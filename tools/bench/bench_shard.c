@@ -252,13 +252,13 @@ static void print_result(const bench_state *b, bool is_push, double *ours, doubl
 static bool run_op(bench_state *b, bool is_push)
 {
   const bench_shard_options *o = b->options;
-  double ours[REPEATS_MAX], raw[REPEATS_MAX], ratios[REPEATS_MAX], unused;
+  double ours[REPEATS_MAX] = {0}, raw[REPEATS_MAX] = {0}, ratios[REPEATS_MAX] = {0}, unused;
   double *latency = calloc((size_t)o->repeats * o->batches, sizeof *latency);
   bool ok = latency && measure(b, false, is_push, &unused, NULL) && measure(b, true, is_push, &unused, NULL);
   for (uint32_t r = 0; ok && r < o->repeats; r++) {
     ok = measure(b, false, is_push, &ours[r], latency + (size_t)r * o->batches) &&
          measure(b, true, is_push, &raw[r], NULL);
-    ratios[r] = ours[r] / raw[r];
+    ratios[r] = ok ? ours[r] / raw[r] : 0;
   }
   if (ok)
     print_result(b, is_push, ours, raw, ratios, latency, (size_t)o->repeats * o->batches);

@@ -14,7 +14,8 @@ static void get_counters(const hr_train_rank *rank, uint64_t counters[COUNTER_CO
   hotrow_client_stats stats;
   hotrow_client_get_stats(rank->client, &stats);
   counters[BYTES] = stats.bytes_sent + stats.bytes_received;
-  counters[HITS] = stats.hits;
+  /* A row fetched early is a row fetched. */
+  counters[HITS] = stats.hits > stats.prefetched ? stats.hits - stats.prefetched : 0;
   counters[DISTINCT] = stats.hits + stats.stale + stats.misses;
   counters[UNSEEN_MAX] = stats.unseen_max;
   counters[PENDING_MAX] = stats.pending_max;

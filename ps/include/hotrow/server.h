@@ -17,12 +17,12 @@ typedef struct hotrow_server_options {
   /* "tcp://127.0.0.1:7117": shard i of this server listens on port 7117+i; "tcp://127.0.0.1:*": on free ports;
    * "ipc:///dir/name": on name.0, name.1, ...   Only loopback addresses and ipc are accepted. */
   const char *bind;
-  const char *save_dir;  /* where saves go; NULL: saves are refused */
-  const char *load_path; /* a save to start from; NULL: start empty */
-  uint32_t shards;       /* of this server; 0 means 1 */
-  uint32_t shard_first;  /* index of its first shard in the cluster */
-  uint32_t shard_count;  /* of the cluster; 0 means `shards` */
-  uint32_t io_threads;   /* ZeroMQ's; 0 means 1 */
+  const char *save_dir;   /* where saves go; NULL: saves are refused */
+  const char *load_path;  /* a save to start from; NULL: start empty */
+  uint32_t shards;        /* of this server; 0 means 1 */
+  uint32_t shard_first;   /* index of its first shard in the cluster */
+  uint32_t shard_count;   /* of the cluster; 0 means `shards` */
+  uint32_t io_threads;    /* ZeroMQ's; 0 means 1 */
   uint64_t row_count_max; /* per table and shard; 0: no limit of its own */
 } hotrow_server_options;
 #define HOTROW_SERVER_OPTIONS_INIT HOTROW_INIT(hotrow_server_options)

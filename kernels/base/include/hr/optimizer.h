@@ -15,6 +15,11 @@ uint32_t hr_optimizer_state_dim(hotrow_optimizer_kind kind, uint32_t dim);
 /* Floats of summed squares that a push of k > 1 steps carries per row: Adagrad dim, row-wise 1, others 0. */
 uint32_t hr_optimizer_square_dim(hotrow_optimizer_kind kind, uint32_t dim);
 
+/* The most steps that one push may carry for a row. Momentum and Adam run each of the k steps, so there k is bounded to
+ * keep one message from holding a shard up; the others take any k at once. */
+#define HR_OPTIMIZER_REPEATED_STEPS_MAX 4096u
+uint32_t hr_optimizer_steps_max(hotrow_optimizer_kind kind);
+
 /* The state of a new row (Adagrad's initial_state, else zeroes). */
 void hr_optimizer_init_state(const hotrow_optimizer *optimizer, uint32_t dim, float *state);
 
