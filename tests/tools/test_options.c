@@ -274,8 +274,8 @@ static void help_is_printed(void)
 static void every_status_has_an_exit_code(void)
 {
 #define CHECK_CODE(name, value, text)                                                                                  \
-  CHECK((name == HOTROW_OK) == (hr_exit_code(name) == 0));                                                             \
-  CHECK(name == HOTROW_OK || (hr_exit_code(name) >= HR_EXIT_USAGE && hr_exit_code(name) <= HR_EXIT_CONFIG));
+  CHECK(((name) == HOTROW_OK) == (hr_exit_code(name) == 0));                                                           \
+  CHECK((name) == HOTROW_OK || (hr_exit_code(name) >= HR_EXIT_USAGE && hr_exit_code(name) <= HR_EXIT_CONFIG));
   HOTROW_STATUS_LIST(CHECK_CODE)
   CHECK_EQ(hr_exit_code(HOTROW_ERR_INVALID), HR_EXIT_CONFIG);
   CHECK_EQ(hr_exit_code(HOTROW_ERR_TIMED_OUT), HR_EXIT_UNAVAILABLE);
