@@ -216,6 +216,7 @@ hotrow_status hotrow_push(hotrow_client *client, const hotrow_push_request *requ
 {
   if (!client || (request_count && !requests))
     return hr_fail(HOTROW_ERR_INVALID, "client or requests is NULL");
+  HOTROW_TRY(hr_core_status(client->core));
   return hr_core_push(client->core, requests, request_count);
 }
 
@@ -234,6 +235,7 @@ hotrow_status hotrow_step_lookup(hotrow_client *client, const hotrow_lookup_requ
   uint32_t timeout_ms = request_count ? requests[0].timeout_ms : 0;
   uint64_t deadline = hr_client_deadline(client, timeout_ms);
   HOTROW_TRY(prepare_lookup(client, deadline, timeout_ms));
+  HOTROW_TRY(hr_core_lookup_check(client->core, requests, request_count)); /* a refused call ends no step */
   HOTROW_TRY(hr_core_step(client->core, true, hr_now_ns()));
   return run_lookup(client, requests, request_count, deadline, timeout_ms);
 }
@@ -242,9 +244,9 @@ hotrow_status hotrow_prefetch(hotrow_client *client, const hotrow_lookup_request
 {
   HOTROW_TRY(check_lookup_call(client, requests, request_count));
   HOTROW_TRY(absorb(client));
+  HOTROW_TRY(hr_core_status(client->core));
   if (!hr_core_can_push(client->core))
     return HOTROW_OK;
-  HOTROW_TRY(hr_core_status(client->core));
   return hr_core_prefetch(client->core, requests, request_count, hr_now_ns());
 }
 

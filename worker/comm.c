@@ -4,6 +4,7 @@
 
 #include <hr/options.h>
 
+#include "client.h"
 #include "comm_ring.h"
 
 HR_NO_TAIL_PADDING(hotrow_comm_options, kind);
@@ -12,6 +13,7 @@ HR_NO_TAIL_PADDING(hotrow_comm_options, kind);
 
 struct hotrow_comm {
   hr_ring *ring; /* owned; NULL for a world of one rank */
+  uint32_t world_size;
 };
 
 static hotrow_status check_options(hotrow_comm_options *o)
@@ -25,8 +27,13 @@ static hotrow_status check_options(hotrow_comm_options *o)
                    o->world_size);
   if (o->kind != HOTROW_COMM_LOCAL && o->kind != HOTROW_COMM_RING)
     return hr_fail(HOTROW_ERR_INVALID, "communicator kind %d is not known", (int)o->kind);
-  if (o->kind == HOTROW_COMM_RING && !o->client)
+  if (o->world_size == 1)
+    return HOTROW_OK; /* nobody to talk to, whatever the kind */
+  if (!o->client)
     return hr_fail(HOTROW_ERR_INVALID, "a ring needs a client to find its neighbours");
+  if (o->rank != o->client->rank || o->world_size != o->client->world_size)
+    return hr_fail(HOTROW_ERR_INVALID, "rank %u of %u, and its client is rank %u of %u", o->rank, o->world_size,
+                   o->client->rank, o->client->world_size);
   if (!o->timeout_ms)
     o->timeout_ms = TIMEOUT_MS_DEFAULT;
   if (!o->name)
@@ -46,11 +53,12 @@ hotrow_status hotrow_comm_open(const hotrow_comm_options *options, hotrow_comm *
   hotrow_comm *comm = calloc(1, sizeof *comm);
   if (!comm)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a communicator");
-  hotrow_status status = o.kind == HOTROW_COMM_RING ? hr_ring_open(&o, &comm->ring) : HOTROW_OK;
+  hotrow_status status = o.world_size > 1 ? hr_ring_open(&o, &comm->ring) : HOTROW_OK;
   if (status != HOTROW_OK) {
     free(comm);
     return status;
   }
+  comm->world_size = o.world_size;
   *comm_p = comm;
   return HOTROW_OK;
 }
@@ -74,6 +82,8 @@ hotrow_status hotrow_comm_broadcast(hotrow_comm *comm, void *bytes, size_t size,
 {
   if (!comm || (size && !bytes))
     return hr_fail(HOTROW_ERR_INVALID, "comm or bytes is NULL");
+  if (root >= comm->world_size)
+    return hr_fail(HOTROW_ERR_INVALID, "root %u of a world of %u", root, comm->world_size);
   return comm->ring ? hr_ring_broadcast(comm->ring, bytes, size, root) : HOTROW_OK;
 }
 

@@ -206,11 +206,28 @@ hotrow_status hr_ring_broadcast(hr_ring *ring, void *bytes, size_t size, uint32_
 {
   if (ring->broken != HOTROW_OK)
     return hr_fail(ring->broken, "%s", ring->broken_text);
-  if (root >= ring->world_size)
-    return hr_fail(HOTROW_ERR_INVALID, "root %u of a world of %u", root, ring->world_size);
+  HOTROW_ASSERT(root < ring->world_size);
   ring->operation++;
   hotrow_status status = run_broadcast(ring, bytes, size, root);
   return status == HOTROW_OK ? HOTROW_OK : break_ring(ring, status);
+}
+
+static void address_name(const hotrow_comm_options *o, uint32_t rank, char name[64])
+{
+  snprintf(name, 64, "comm.%.24s.%u", o->name, rank);
+}
+
+static hotrow_status find_rank(const hotrow_comm_options *o, uint32_t rank, char endpoint[ENDPOINT_BYTES_MAX])
+{
+  char name[64];
+  size_t size;
+  address_name(o, rank, name);
+  hotrow_status status = hotrow_blob_get(o->client, name, endpoint, ENDPOINT_BYTES_MAX - 1, &size, o->timeout_ms);
+  if (status == HOTROW_ERR_TIMED_OUT)
+    return hr_fail(status, "rank %u did not come within %u ms", rank, o->timeout_ms);
+  HOTROW_TRY(status);
+  endpoint[size] = 0;
+  return HOTROW_OK;
 }
 
 /* Listens, tells the others where, and connects to the successor. */
@@ -225,15 +242,13 @@ static hotrow_status meet(hr_ring *ring, const hotrow_comm_options *o)
     return hr_fail(HOTROW_ERR_UNREACHABLE, "cannot listen on %s: %s", endpoint, zmq_strerror(errno));
   size_t size = sizeof endpoint;
   zmq_getsockopt(ring->from, ZMQ_LAST_ENDPOINT, endpoint, &size);
-  snprintf(name, sizeof name, "comm.%.24s.%u", o->name, ring->rank);
+  address_name(o, ring->rank, name);
   HOTROW_TRY(hotrow_blob_put(o->client, name, endpoint, strlen(endpoint), o->timeout_ms));
   uint32_t next = (ring->rank + 1) % ring->world_size;
-  snprintf(name, sizeof name, "comm.%.24s.%u", o->name, next);
-  hotrow_status status = hotrow_blob_get(o->client, name, endpoint, sizeof endpoint - 1, &size, o->timeout_ms);
-  if (status == HOTROW_ERR_TIMED_OUT)
-    return hr_fail(status, "rank %u did not come within %u ms", next, o->timeout_ms);
-  HOTROW_TRY(status);
-  endpoint[size] = 0;
+  HOTROW_TRY(find_rank(o, next, endpoint));
+  /* What was found may be left from an earlier ring of this name; once all have put theirs it is not. */
+  HOTROW_TRY(hotrow_barrier(o->client, o->timeout_ms));
+  HOTROW_TRY(find_rank(o, next, endpoint));
   if (zmq_connect(ring->to, endpoint) != 0)
     return hr_fail(HOTROW_ERR_UNREACHABLE, "cannot connect to rank %u at %s: %s", next, endpoint, zmq_strerror(errno));
   return hr_ring_allreduce(ring, NULL, 0);

@@ -12,6 +12,7 @@
 /* Staging is address space until it is touched; this bounds it for wide rows. */
 #define STAGING_BYTES_MAX ((size_t)8 << 30)
 #define STAGING_ROWS_MIN 65536u
+#define PENDING_BYTES_MAX ((size_t)1 << 30) /* a flush hands out all of a table's pending rows in one message */
 
 hotrow_status hr_core_create(const hr_core_options *options, hr_core **core_p)
 {
@@ -62,6 +63,8 @@ static void destroy_table(hotrow_table *table)
   free(table->step_hashes);
   free(table->step_grads);
   free(table->merged_grads);
+  free(table->bags);
+  free(table->factors);
   free(table->ids);
   free(table);
 }
@@ -70,9 +73,10 @@ void hr_core_destroy(hr_core *core)
 {
   if (!core)
     return;
-  hr_core_drop_drafts(core);
-  for (uint32_t i = 0; i < core->options.shard_count; i++)
+  for (uint32_t i = 0; i < core->options.shard_count; i++) {
+    hr_request_release(&core->pool, core->drafts[i]);
     hr_link_fini(&core->links[i], &core->pool);
+  }
   hr_request_pool_fini(&core->pool);
   for (uint32_t i = 0; i < core->table_count; i++)
     destroy_table(core->tables[i]);
@@ -166,7 +170,7 @@ static void on_data_reply(hr_core *core, uint32_t shard, hr_request *request, co
       fail_with_reply(core, shard, reply);
     return;
   }
-  if (!hr_core_check_pull_reply(core, request, reply))
+  if (!hr_core_check_pull_reply(core, shard, request, reply))
     return;
   if (request->kind == HR_REQUEST_PREFETCH)
     hr_core_on_prefetch_reply(core, request, reply);
@@ -316,6 +320,9 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
   cache_options.pull_bound = options->pull_bound;
   cache_options.push_bound = options->push_bound;
   cache_options.policy = options->policy;
+  size_t push_bytes = sizeof(uint64_t) + sizeof(uint32_t) + (table->desc.dim + table->square_dim) * sizeof(float);
+  size_t pending = PENDING_BYTES_MAX / push_bytes;
+  cache_options.pending_row_count = pending < HR_WIRE_KEYS_MAX ? pending : HR_WIRE_KEYS_MAX;
   return hotrow_cache_create(&cache_options, &table->cache);
 }
 

@@ -42,6 +42,10 @@ struct hotrow_table {
   float *step_grads, *merged_grads;  /* [step_capacity][dim] */
   size_t step_count, step_capacity;
   uint32_t step_parts;
+  /* Of a pooled push: the bag of each key and its factor. */
+  uint32_t *bags; /* [bag_capacity] */
+  float *factors; /* [bag_capacity] */
+  size_t bag_capacity;
 };
 
 typedef struct hr_failure {
@@ -119,7 +123,9 @@ bool hr_core_can_push(const hr_core *core);
 /* Has every push been answered? */
 bool hr_core_pushes_done(const hr_core *core);
 
-/* Needs hr_core_can_push and no prefetch open. */
+/* Would hr_core_lookup_begin take these requests? Changes nothing. */
+hotrow_status hr_core_lookup_check(hr_core *core, const hotrow_lookup_request *requests, size_t request_count);
+/* Needs hr_core_can_push and no prefetch open. If it fails, the pushes that were to travel with it stay drafted. */
 hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
                                    uint64_t now_ns);
 void hr_core_lookup_finish(hr_core *core);
@@ -142,8 +148,11 @@ hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *wo
                             size_t key_count);
 void hr_core_fail(hr_core *core, hotrow_status status, const char *text, size_t text_size);
 hotrow_status hr_core_draft(hr_core *core, uint32_t shard, hr_request **request_p);
-void hr_core_submit_drafts(hr_core *core, hr_op op, uint32_t flags, uint32_t step, bool is_waited_for, uint64_t now_ns);
-void hr_core_drop_drafts(hr_core *core);
+/* Sends every draft, or none: HOTROW_ERR_LIMIT if one, or the answer to it, is over the size of a message. */
+hotrow_status hr_core_submit_drafts(hr_core *core, hr_op op, uint32_t flags, uint32_t step, bool is_waited_for,
+                                    uint64_t now_ns);
+/* Takes the pulls of the call in hand back out of the drafts; pushes stay. */
+void hr_core_drop_pulls(hr_core *core);
 /* Moves what the caches have handed out for pushing into the drafts. */
 hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table);
 /* Sends evicted rows on their way before a pull may ask for them again; fused into the drafts unless steps are exact.
@@ -159,6 +168,6 @@ void hr_core_on_prefetch_reply(hr_core *core, hr_request *request, const hr_mess
 /* Keys that are updated while a prefetch is open: the row on its way may lack the update, so it will not be taken. */
 void hr_core_spoil_prefetch(hr_core *core, const hotrow_table *table, const uint64_t *hashes, size_t count);
 /* Does the reply answer the request's pull sections, section by section? Else the link is broken. */
-bool hr_core_check_pull_reply(hr_core *core, const hr_request *request, const hr_message *reply);
+bool hr_core_check_pull_reply(hr_core *core, uint32_t shard, const hr_request *request, const hr_message *reply);
 
 #endif

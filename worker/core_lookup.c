@@ -51,8 +51,9 @@ static hotrow_status check_request(const hr_core *core, const hotrow_lookup_requ
   return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: pooling %d is not known", name, (int)r->pooling);
 }
 
-static hotrow_status take_requests(hr_core *core, const hotrow_lookup_request *requests, size_t request_count)
+hotrow_status hr_core_lookup_check(hr_core *core, const hotrow_lookup_request *requests, size_t request_count)
 {
+  core->lookup_count = 0;
   if (request_count > HOTROW_REQUESTS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "%zu lookups in one call, at most %u", request_count, HOTROW_REQUESTS_MAX);
   for (size_t i = 0; i < request_count; i++) {
@@ -188,23 +189,21 @@ hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *r
 {
   core->call++;
   core->waited_count = 0;
-  core->lookup_count = 0;
-  HOTROW_TRY(take_requests(core, requests, request_count));
+  HOTROW_TRY(hr_core_lookup_check(core, requests, request_count));
   for (size_t i = 0; i < core->lookup_count; i++)
     HOTROW_TRY(probe_request(core, &core->lookups[i]));
+  uint32_t flags = (core->is_sync ? HR_FLAG_SYNC : 0) | (core->options.role == HR_ROLE_READER ? HR_FLAG_READ_ONLY : 0);
   hotrow_status status = hr_core_draft_evicted(core, now_ns);
   if (status == HOTROW_OK)
     status = draft_pulls(core);
-  if (status != HOTROW_OK) {
-    hr_core_drop_drafts(core);
-    return status;
-  }
-  uint32_t flags = (core->is_sync ? HR_FLAG_SYNC : 0) | (core->options.role == HR_ROLE_READER ? HR_FLAG_READ_ONLY : 0);
-  hr_core_submit_drafts(core, HR_OP_PULL, flags, core->step, true, now_ns);
-  return HOTROW_OK;
+  if (status == HOTROW_OK)
+    status = hr_core_submit_drafts(core, HR_OP_PULL, flags, core->step, true, now_ns);
+  if (status != HOTROW_OK)
+    hr_core_drop_pulls(core);
+  return status;
 }
 
-bool hr_core_check_pull_reply(hr_core *core, const hr_request *request, const hr_message *reply)
+bool hr_core_check_pull_reply(hr_core *core, uint32_t shard, const hr_request *request, const hr_message *reply)
 {
   bool is_sound = reply->section_count == request->pull_count;
   for (uint32_t i = 0; is_sound && i < request->pull_count; i++) {
@@ -217,10 +216,9 @@ bool hr_core_check_pull_reply(hr_core *core, const hr_request *request, const hr
                got->bound == asked->held_count && got->dim == asked->dim && got->extra_dim == state_dim &&
                (!wants_found || got->flags & HR_SECTION_FOUND);
   }
-  if (!is_sound) {
-    static const char text[] = "a shard's answer does not match what was asked";
-    hr_core_fail(core, HOTROW_ERR_PROTOCOL, text, sizeof text - 1);
-  }
+  if (!is_sound)
+    hr_link_break(&core->links[shard], HOTROW_ERR_PROTOCOL, "shard %u at %s answered something else than it was asked",
+                  shard, core->links[shard].endpoint);
   return is_sound;
 }
 

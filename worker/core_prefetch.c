@@ -1,7 +1,7 @@
 /* Rows of a coming batch, asked for early. One prefetch at a time; a lookup begins when it has been answered. */
 #include <string.h>
 
-#include <hr/assert.h>
+#include <hr/options.h>
 
 #include "core.h"
 
@@ -35,38 +35,60 @@ static hotrow_status draft_missing(hr_core *core, hotrow_table *table, const hot
   return HOTROW_OK;
 }
 
+static hotrow_status check_request(const hr_core *core, const hotrow_lookup_request *r, size_t i)
+{
+  if (!r->table || r->table->core != core)
+    return hr_fail(HOTROW_ERR_INVALID, "prefetch %zu: its table is not one of this client", i);
+  if (r->key_count > HOTROW_LOOKUP_KEYS_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "prefetch in %s: %zu keys, at most %u", r->table->desc.name, r->key_count,
+                   HOTROW_LOOKUP_KEYS_MAX);
+  if (r->key_count && !r->keys)
+    return hr_fail(HOTROW_ERR_INVALID, "prefetch in %s: keys is NULL", r->table->desc.name);
+  return HOTROW_OK;
+}
+
+static hotrow_status submit_prefetch(hr_core *core, uint64_t now_ns)
+{
+  uint32_t count = 0;
+  for (uint32_t shard = 0; shard < core->options.shard_count; shard++) {
+    if (!core->drafts[shard])
+      continue;
+    core->drafts[shard]->kind = HR_REQUEST_PREFETCH;
+    count++;
+  }
+  /* Among exact steps a row may come only once it has the steps before: own ones too are applied when all are there. */
+  uint32_t flags = core->is_sync ? HR_FLAG_SYNC : 0;
+  HOTROW_TRY(hr_core_submit_drafts(core, HR_OP_PULL, flags, core->step, false, now_ns));
+  core->prefetch_open += count;
+  return HOTROW_OK;
+}
+
 hotrow_status hr_core_prefetch(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
                                uint64_t now_ns)
 {
   if (request_count > HOTROW_REQUESTS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "%zu lookups in one prefetch, at most %u", request_count, HOTROW_REQUESTS_MAX);
+  hotrow_lookup_request copies[HOTROW_REQUESTS_MAX];
+  for (size_t i = 0; i < request_count; i++) {
+    const void *given = (const char *)requests + i * requests[0].struct_size;
+    HOTROW_TRY(hr_options_copy(&copies[i], sizeof copies[i], given, requests[0].struct_size, "hotrow_lookup_request"));
+    HOTROW_TRY(check_request(core, &copies[i], i));
+  }
   if (core->prefetch_open > 0)
     return HOTROW_OK;
   /* Evicted rows first, as pushes of their own: a row asked for must contain them. */
   for (uint32_t i = 0; i < core->table_count; i++)
     HOTROW_TRY(hr_core_draft_pushes(core, core->tables[i]));
-  hr_core_submit_drafts(core, HR_OP_PUSH, 0, core->step, false, now_ns);
-  for (size_t i = 0; i < request_count; i++) {
-    const hotrow_lookup_request *r =
-        (const hotrow_lookup_request *)(const void *)((const char *)requests + i * requests[0].struct_size);
-    if (!r->table || r->table->core != core || (r->key_count && !r->keys) || r->key_count > HOTROW_LOOKUP_KEYS_MAX) {
-      hr_core_drop_drafts(core);
-      return hr_fail(HOTROW_ERR_INVALID, "prefetch %zu: its table or keys are not usable", i);
-    }
-    hotrow_status status = r->table->has_cache ? draft_missing(core, r->table, r) : HOTROW_OK;
-    if (status != HOTROW_OK) {
-      hr_core_drop_drafts(core);
-      return status;
-    }
-  }
-  for (uint32_t shard = 0; shard < core->options.shard_count; shard++) {
-    if (!core->drafts[shard])
-      continue;
-    core->drafts[shard]->kind = HR_REQUEST_PREFETCH;
-    core->prefetch_open++;
-  }
-  hr_core_submit_drafts(core, HR_OP_PULL, 0, core->step, false, now_ns);
-  return HOTROW_OK;
+  HOTROW_TRY(hr_core_submit_drafts(core, HR_OP_PUSH, 0, core->step, false, now_ns));
+  hotrow_status status = HOTROW_OK;
+  for (size_t i = 0; status == HOTROW_OK && i < request_count; i++)
+    if (copies[i].table->has_cache)
+      status = draft_missing(core, copies[i].table, &copies[i]);
+  if (status == HOTROW_OK)
+    status = submit_prefetch(core, now_ns);
+  if (status != HOTROW_OK)
+    hr_core_drop_pulls(core);
+  return status;
 }
 
 /* Position of a hash among a note's ascending hashes, or key_count. */

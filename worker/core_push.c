@@ -19,16 +19,28 @@ hotrow_status hr_core_draft(hr_core *core, uint32_t shard, hr_request **request_
   return HOTROW_OK;
 }
 
-void hr_core_drop_drafts(hr_core *core)
+void hr_core_drop_pulls(hr_core *core)
 {
   for (uint32_t shard = 0; shard < core->options.shard_count; shard++) {
-    hr_request_release(&core->pool, core->drafts[shard]);
+    hr_request *request = core->drafts[shard];
+    if (!request)
+      continue;
+    request->message.section_count = (uint16_t)(request->message.section_count - request->pull_count);
+    request->pull_count = 0;
+    request->kind = HR_REQUEST_DATA;
+    if (request->message.section_count > 0)
+      continue;
+    hr_request_release(&core->pool, request);
     core->drafts[shard] = NULL;
   }
 }
 
-void hr_core_submit_drafts(hr_core *core, hr_op op, uint32_t flags, uint32_t step, bool is_waited_for, uint64_t now_ns)
+hotrow_status hr_core_submit_drafts(hr_core *core, hr_op op, uint32_t flags, uint32_t step, bool is_waited_for,
+                                    uint64_t now_ns)
 {
+  for (uint32_t shard = 0; shard < core->options.shard_count; shard++)
+    if (core->drafts[shard])
+      HOTROW_TRY(hr_wire_check_size(&core->drafts[shard]->message));
   for (uint32_t shard = 0; shard < core->options.shard_count; shard++) {
     hr_request *request = core->drafts[shard];
     if (!request)
@@ -44,6 +56,7 @@ void hr_core_submit_drafts(hr_core *core, hr_op op, uint32_t flags, uint32_t ste
     core->waited_count += is_waited_for;
     hr_link_submit(&core->links[shard], request, now_ns);
   }
+  return HOTROW_OK;
 }
 
 bool hr_core_can_push(const hr_core *core)
@@ -70,6 +83,17 @@ typedef struct shard_share {
   uint32_t *steps;
 } shard_share;
 
+static hotrow_status take_share(hr_request *request, shard_share *share, uint32_t dim, uint32_t square_dim)
+{
+  HOTROW_TRY(hr_request_take(request, share->count * sizeof(uint64_t), (void **)&share->keys));
+  HOTROW_TRY(hr_request_take(request, share->count * sizeof(float) * dim, (void **)&share->grads));
+  if (share->has_steps)
+    HOTROW_TRY(hr_request_take(request, share->count * sizeof(uint32_t), (void **)&share->steps));
+  if (square_dim)
+    HOTROW_TRY(hr_request_take(request, share->count * sizeof(float) * square_dim, (void **)&share->squares));
+  return HOTROW_OK;
+}
+
 static hotrow_status begin_push_section(hr_core *core, hotrow_table *table, uint32_t shard, shard_share *share)
 {
   hr_request *request;
@@ -77,12 +101,11 @@ static hotrow_status begin_push_section(hr_core *core, hotrow_table *table, uint
   uint32_t dim = table->desc.dim, square_dim = share->has_steps ? table->square_dim : 0;
   HOTROW_TRY(hr_core_draft(core, shard, &request));
   HOTROW_TRY(hr_request_add_section(request, HR_SECTION_PUSH, &section));
-  HOTROW_TRY(hr_request_take(request, share->count * sizeof(uint64_t), (void **)&share->keys));
-  HOTROW_TRY(hr_request_take(request, share->count * sizeof(float) * dim, (void **)&share->grads));
-  if (share->has_steps)
-    HOTROW_TRY(hr_request_take(request, share->count * sizeof(uint32_t), (void **)&share->steps));
-  if (square_dim)
-    HOTROW_TRY(hr_request_take(request, share->count * sizeof(float) * square_dim, (void **)&share->squares));
+  hotrow_status status = take_share(request, share, dim, square_dim);
+  if (status != HOTROW_OK) {
+    request->message.section_count--;
+    return status;
+  }
   section->flags = share->has_steps ? HR_SECTION_STEPS : 0;
   section->table = table->ids[shard];
   section->key_count = share->count;
@@ -138,9 +161,7 @@ hotrow_status hr_core_draft_evicted(hr_core *core, uint64_t now_ns)
   for (uint32_t i = 0; i < core->table_count; i++)
     HOTROW_TRY(hr_core_draft_pushes(core, core->tables[i]));
   /* In an exact step the flag SYNC would make the evicted rows the step's push: they travel alone. */
-  if (core->is_sync)
-    hr_core_submit_drafts(core, HR_OP_PUSH, 0, core->step, false, now_ns);
-  return HOTROW_OK;
+  return core->is_sync ? hr_core_submit_drafts(core, HR_OP_PUSH, 0, core->step, false, now_ns) : HOTROW_OK;
 }
 
 static hotrow_status check_push(const hr_core *core, const hotrow_push_request *r, size_t i)
@@ -170,7 +191,8 @@ static hotrow_status check_push(const hr_core *core, const hotrow_push_request *
              : hr_fail(HOTROW_ERR_INVALID, "push to %s: offsets must rise from 0 to key_count %zu", name, r->key_count);
 }
 
-static hotrow_status grow_step(hotrow_table *table, size_t count)
+/* Makes room for `count` rows; the first `kept` stay. */
+static hotrow_status grow_step(hotrow_table *table, size_t kept, size_t count)
 {
   if (count <= table->step_capacity)
     return HOTROW_OK;
@@ -190,10 +212,10 @@ static hotrow_status grow_step(hotrow_table *table, size_t count)
     free(grads);
     return status;
   }
-  if (table->step_count) {
-    memcpy(keys, table->step_keys, table->step_count * sizeof *keys);
-    memcpy(hashes, table->step_hashes, table->step_count * sizeof *hashes);
-    memcpy(grads, table->step_grads, table->step_count * dim * sizeof(float));
+  if (kept) {
+    memcpy(keys, table->step_keys, kept * sizeof *keys);
+    memcpy(hashes, table->step_hashes, kept * sizeof *hashes);
+    memcpy(grads, table->step_grads, kept * dim * sizeof(float));
   }
   free(table->step_keys);
   free(table->step_hashes);
@@ -220,6 +242,22 @@ static bool are_keys_of_lookup(const hotrow_table *table, const uint64_t *keys, 
   return true;
 }
 
+static hotrow_status grow_bags(hotrow_table *table, size_t key_count)
+{
+  if (key_count <= table->bag_capacity)
+    return HOTROW_OK;
+  size_t capacity = key_count + key_count / 4 + 64;
+  free(table->bags);
+  free(table->factors);
+  table->bags = NULL;
+  table->factors = NULL;
+  table->bag_capacity = 0;
+  HOTROW_TRY(hr_alloc(capacity, sizeof *table->bags, "bags", (void **)&table->bags));
+  HOTROW_TRY(hr_alloc(capacity, sizeof *table->factors, "bags", (void **)&table->factors));
+  table->bag_capacity = capacity;
+  return HOTROW_OK;
+}
+
 /* Sums the gradients of one request per distinct key, behind what the step has so far. Counts are not moved yet. */
 static hotrow_status stage_push(hr_core *core, const hotrow_push_request *r, size_t step_count, uint32_t *added_p)
 {
@@ -232,24 +270,20 @@ static hotrow_status stage_push(hr_core *core, const hotrow_push_request *r, siz
     HOTROW_TRY(hr_core_dedup(core, table, &table->push, r->keys, r->key_count));
     dedup = &table->push.dedup;
   }
-  HOTROW_TRY(grow_step(table, step_count + dedup->unique_count));
+  if (step_count + dedup->unique_count > HOTROW_LOOKUP_KEYS_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "push to %s: more than %u rows in one step", table->desc.name,
+                   HOTROW_LOOKUP_KEYS_MAX);
+  HOTROW_TRY(grow_step(table, step_count, step_count + dedup->unique_count));
   size_t dim = table->desc.dim, stride = r->grad_stride ? r->grad_stride : dim;
   float *sums = table->step_grads + step_count * dim;
-  uint32_t *source = NULL;
-  float *coefficients = NULL;
-  if (r->pooling != HOTROW_POOL_NONE) {
-    HOTROW_TRY(hr_alloc(r->key_count, sizeof *source, "bags", (void **)&source));
-    hotrow_status status = hr_alloc(r->key_count, sizeof *coefficients, "bags", (void **)&coefficients);
-    if (status != HOTROW_OK) {
-      free(source);
-      return status;
-    }
-    kernels->pool_backward(r->offsets, r->weights, r->bag_count, r->pooling, NULL, source, coefficients);
+  bool is_pooled = r->pooling != HOTROW_POOL_NONE;
+  if (is_pooled) {
+    HOTROW_TRY(grow_bags(table, r->key_count));
+    kernels->pool_backward(r->offsets, r->weights, r->bag_count, r->pooling, NULL, table->bags, table->factors);
   }
-  kernels->segment_sum(r->grads, stride, (uint32_t)dim, source, coefficients, dedup->positions, dedup->offsets,
-                       dedup->unique_count, NULL, sums);
-  free(source);
-  free(coefficients);
+  kernels->segment_sum(r->grads, stride, (uint32_t)dim, is_pooled ? table->bags : NULL,
+                       is_pooled ? table->factors : NULL, dedup->positions, dedup->offsets, dedup->unique_count, NULL,
+                       sums);
   size_t bad = kernels->find_nonfinite(sums, dedup->unique_count, (uint32_t)dim, NULL);
   if (bad < dedup->unique_count)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: the gradient of key %llu is not finite", table->desc.name,
@@ -319,7 +353,7 @@ hotrow_status hr_core_step(hr_core *core, bool is_fused, uint64_t now_ns)
   for (uint32_t shard = 0; core->is_sync && shard < core->options.shard_count; shard++)
     HOTROW_TRY(hr_core_draft(core, shard, &tick)); /* an exact step is told to every shard, with or without rows */
   if (!is_fused || core->is_sync)
-    hr_core_submit_drafts(core, HR_OP_PUSH, core->is_sync ? HR_FLAG_SYNC : 0, core->step, false, now_ns);
+    HOTROW_TRY(hr_core_submit_drafts(core, HR_OP_PUSH, core->is_sync ? HR_FLAG_SYNC : 0, core->step, false, now_ns));
   core->step++;
   return HOTROW_OK;
 }
@@ -328,12 +362,14 @@ hotrow_status hr_core_flush_begin(hr_core *core, uint64_t now_ns)
 {
   core->call++;
   core->waited_count = 0;
-  for (uint32_t i = 0; i < core->table_count; i++) {
+  for (uint32_t i = 0; i < core->table_count; i++)
     if (core->tables[i]->step_count)
       return hr_fail(HOTROW_ERR_INVALID, "flush in the middle of a step: call hotrow_step first");
+  for (uint32_t i = 0; i < core->table_count; i++) {
     hotrow_cache_flush(core->tables[i]->cache);
     HOTROW_TRY(hr_core_draft_pushes(core, core->tables[i]));
+    if (hr_core_can_push(core)) /* a message for each table, as each may fill one */
+      HOTROW_TRY(hr_core_submit_drafts(core, HR_OP_PUSH, 0, core->step, false, now_ns));
   }
-  hr_core_submit_drafts(core, HR_OP_PUSH, 0, core->step, false, now_ns);
-  return HOTROW_OK;
+  return hr_core_submit_drafts(core, HR_OP_PUSH, 0, core->step, false, now_ns);
 }

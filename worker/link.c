@@ -28,10 +28,7 @@ void hr_link_fini(hr_link *link, hr_request_pool *pool)
   link->newest = NULL;
 }
 
-static void break_link(hr_link *link, hotrow_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void break_link(hr_link *link, hotrow_status status, const char *format, ...)
+void hr_link_break(hr_link *link, hotrow_status status, const char *format, ...)
 {
   if (link->broken != HOTROW_OK)
     return;
@@ -135,19 +132,20 @@ static bool accept_header(hr_link *link, const hr_message *reply, uint64_t now_n
 {
   const hr_header *header = &reply->header;
   if (!(header->flags & HR_FLAG_REPLY)) {
-    break_link(link, HOTROW_ERR_PROTOCOL, "shard %u at %s sent a request", link->shard, link->endpoint);
+    hr_link_break(link, HOTROW_ERR_PROTOCOL, "shard %u at %s sent a request", link->shard, link->endpoint);
     return false;
   }
   if (header->session.high != link->session.high || header->session.low != link->session.low)
     return false; /* meant for someone who had this connection before */
   if (ends_the_stream(header->status)) {
-    break_link(link, (hotrow_status)header->status, "shard %u at %s: %.*s", link->shard, link->endpoint,
-               (int)reply->body_size, reply->body_size ? (const char *)reply->body : "");
+    hr_link_break(link, (hotrow_status)header->status, "shard %u at %s: %.*s", link->shard, link->endpoint,
+                  (int)reply->body_size, reply->body_size ? (const char *)reply->body : "");
     return false;
   }
   if (link->epoch && header->epoch != link->epoch) {
-    break_link(link, HOTROW_ERR_RESET, "shard %u at %s lost its rows: its epoch is no longer the one that was greeted",
-               link->shard, link->endpoint);
+    hr_link_break(link, HOTROW_ERR_RESET,
+                  "shard %u at %s lost its rows: its epoch is no longer the one that was greeted", link->shard,
+                  link->endpoint);
     return false;
   }
   if (header->applied_seq > link->applied_seq)
@@ -172,7 +170,8 @@ void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, 
     link->bytes_received += frames[i].size;
   hotrow_status status = hr_wire_decode(frames, frame_count, reply_p);
   if (status != HOTROW_OK) {
-    break_link(link, status, "shard %u at %s sent a bad message: %s", link->shard, link->endpoint, hotrow_last_error());
+    hr_link_break(link, status, "shard %u at %s sent a bad message: %s", link->shard, link->endpoint,
+                  hotrow_last_error());
     return;
   }
   if (!accept_header(link, reply_p, now_ns))
@@ -181,8 +180,8 @@ void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, 
   if (!request)
     return;
   if (request->message.header.op != reply_p->header.op) {
-    break_link(link, HOTROW_ERR_PROTOCOL, "shard %u at %s answered op %u with op %u", link->shard, link->endpoint,
-               request->message.header.op, reply_p->header.op);
+    hr_link_break(link, HOTROW_ERR_PROTOCOL, "shard %u at %s answered op %u with op %u", link->shard, link->endpoint,
+                  request->message.header.op, reply_p->header.op);
     request->next = link->oldest; /* back in the queue: fini releases it */
     link->oldest = request;
     if (!link->newest)

@@ -60,6 +60,9 @@ void hr_link_tick(hr_link *link, uint64_t now_ns);
 /* The time at which hr_link_tick has something to do; UINT64_MAX if never. */
 uint64_t hr_link_due_ns(const hr_link *link);
 
+/* Ends the stream for this reason, unless it has ended already. */
+void hr_link_break(hr_link *link, hotrow_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 /* The status of a broken link with its sentence recorded for this thread; HOTROW_OK if it works. */
 hotrow_status hr_link_status(const hr_link *link);
 

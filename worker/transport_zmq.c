@@ -21,7 +21,10 @@ struct hr_transport {
   zmq_pollitem_t *polled; /* [shard_count] */
   uint32_t shard_count;
   zmq_msg_t parts[HR_WIRE_FRAMES_MAX];
-  void *aligned[HR_WIRE_FRAMES_MAX]; /* owned copies of parts that were not aligned; NULL otherwise */
+  struct aligned_copy {
+    void *bytes; /* owned, grows: ZeroMQ leaves only small parts unaligned */
+    size_t capacity;
+  } copies[HR_WIRE_FRAMES_MAX];
 };
 
 static void set_int(void *socket, int option, int value)
@@ -85,6 +88,8 @@ void hr_transport_close(hr_transport *transport, int linger_ms)
   }
   if (transport->context)
     zmq_ctx_term(transport->context);
+  for (size_t i = 0; i < HR_WIRE_FRAMES_MAX; i++)
+    free(transport->copies[i].bytes);
   free(transport->sockets);
   free(transport->polled);
   free(transport);
@@ -123,15 +128,22 @@ static int receive_parts(hr_transport *transport, void *socket)
 }
 
 /* The frame of a part; small messages may lie anywhere in ZeroMQ's buffer and are copied to aligned memory. */
-static hr_frame frame_of(hr_transport *transport, size_t i)
+static hotrow_status frame_of(hr_transport *transport, size_t i, hr_frame *frame_p)
 {
+  struct aligned_copy *copy = &transport->copies[i];
   hr_frame frame = {zmq_msg_data(&transport->parts[i]), zmq_msg_size(&transport->parts[i])};
-  if ((uintptr_t)frame.data % 8 != 0 && frame.size &&
-      hr_alloc(frame.size, 1, "frame", &transport->aligned[i]) == HOTROW_OK) {
-    memcpy(transport->aligned[i], frame.data, frame.size);
-    frame.data = transport->aligned[i];
+  if ((uintptr_t)frame.data % 8 != 0 && frame.size) {
+    if (frame.size > copy->capacity) {
+      free(copy->bytes);
+      *copy = (struct aligned_copy){0};
+      HOTROW_TRY(hr_alloc(frame.size * 2, 1, "frame", &copy->bytes));
+      copy->capacity = frame.size * 2;
+    }
+    memcpy(copy->bytes, frame.data, frame.size);
+    frame.data = copy->bytes;
   }
-  return frame;
+  *frame_p = frame;
+  return HOTROW_OK;
 }
 
 static hotrow_status drain_socket(hr_transport *transport, uint32_t shard, hr_transport_receive_fn receive,
@@ -145,14 +157,14 @@ static hotrow_status drain_socket(hr_transport *transport, uint32_t shard, hr_tr
     if (count < 0)
       return hr_fail(HOTROW_ERR_INTERNAL, "receiving from shard %u: %s", shard, zmq_strerror(errno));
     size_t kept = count < (int)HR_WIRE_FRAMES_MAX ? (size_t)count : HR_WIRE_FRAMES_MAX;
+    hotrow_status status = HOTROW_OK;
+    for (size_t i = 0; status == HOTROW_OK && i < kept; i++)
+      status = frame_of(transport, i, &frames[i]);
+    if (status == HOTROW_OK)
+      receive(context, shard, frames, kept);
     for (size_t i = 0; i < kept; i++)
-      frames[i] = frame_of(transport, i);
-    receive(context, shard, frames, kept);
-    for (size_t i = 0; i < kept; i++) {
       zmq_msg_close(&transport->parts[i]);
-      free(transport->aligned[i]);
-      transport->aligned[i] = NULL;
-    }
+    HOTROW_TRY(status); /* the shard is asked again for what was not taken in */
   }
   return HOTROW_OK;
 }
