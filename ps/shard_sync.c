@@ -167,11 +167,20 @@ static void start_over(hr_shard *shard, hr_job *job)
     job->members[rank] = (hr_member){.started_ns = job->members[rank].started_ns};
 }
 
+/* Also when one rank alone has: it waits for a push that the successor of another does not have. */
+static bool has_begun_steps(const hr_job *job)
+{
+  for (uint32_t rank = 0; rank < job->world_size; rank++)
+    if (job->members[rank].step_next > 0)
+      return true;
+  return false;
+}
+
 void hr_job_join(hr_shard *shard, hr_job *job, hr_session *session)
 {
   hr_member *member = &job->members[session->rank];
   HOTROW_ASSERT(session->rank < job->world_size && session->hello.started_ns > member->started_ns);
-  if (member->step_next > 0) { /* so it is for all ranks once a step is applied */
+  if (member->has_joined && has_begun_steps(job)) {
     start_over(shard, job);
   } else if (member->session) {
     hr_blobs_drop(shard, job->id, &member->session->id);
@@ -181,7 +190,7 @@ void hr_job_join(hr_shard *shard, hr_job *job, hr_session *session)
    * the dead it forgets what they asked for in the job's earlier life. */
   for (uint32_t rank = 0; rank < job->world_size; rank++)
     job->members[rank].barrier = 0;
-  *member = (hr_member){.session = session, .started_ns = session->hello.started_ns};
+  *member = (hr_member){.session = session, .started_ns = session->hello.started_ns, .has_joined = true};
   session->job = job;
 }
 
@@ -280,20 +289,30 @@ static hotrow_status hold_push(hr_shard *shard, hr_job *job, const hr_header *he
   return hold(shard, header, sections, section_count, budget_bytes, held_p);
 }
 
+/* Is this the step that the rank's next push ends, and is there room for it? Waiting pushes alone do not bound the
+ * steps: a push that was refused does not wait. */
+static hotrow_status check_step(const hr_job *job, uint32_t rank, uint32_t step)
+{
+  if (step != job->members[rank].step_next)
+    return hr_fail(HOTROW_ERR_PROTOCOL, "rank %u pushes step %u, and its next is step %llu", rank, step,
+                   (unsigned long long)job->members[rank].step_next);
+  if (step - job->step_next >= HR_PUSH_WINDOW)
+    return hr_fail(HOTROW_ERR_PROTOCOL, "rank %u pushes step %u, and step %llu has not come yet: at most %u ahead",
+                   rank, step, (unsigned long long)job->step_next, HR_PUSH_WINDOW - 1u);
+  return HOTROW_OK;
+}
+
 hotrow_status hr_job_push(hr_shard *shard, hr_session *session, const hr_header *header, hr_section *sections,
                           size_t section_count)
 {
   hr_job *job = session->job;
   hr_member *member = &job->members[session->rank];
-  if (header->step != member->step_next) {
+  hotrow_status step_status = check_step(job, session->rank, header->step);
+  if (step_status != HOTROW_OK) {
     hr_session_take_push(session, header);
-    hotrow_status status = hr_fail(HOTROW_ERR_PROTOCOL, "rank %u pushes step %u, and its next is step %llu",
-                                   session->rank, header->step, (unsigned long long)member->step_next);
-    hr_session_finish_push(shard, session, header->push_seq, status);
+    hr_session_finish_push(shard, session, header->push_seq, step_status);
     return HOTROW_OK;
   }
-  /* Each waiting step has a waiting push, and of those a session has no more than the window. */
-  HOTROW_ASSERT(header->step - job->step_next < HR_PUSH_WINDOW);
   uint32_t *arrived = arrived_at(job, header->step);
   bool is_last = *arrived + 1 == job->world_size;
   hotrow_status verdict = hr_data_check_push(shard, sections, section_count);

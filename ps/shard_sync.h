@@ -17,6 +17,7 @@ typedef struct hr_member {
   uint64_t started_ns; /* of the newest session of this rank */
   uint64_t barrier;    /* the latest it asked for */
   uint64_t step_next;  /* the step that its next exact push ends */
+  bool has_joined;     /* since the steps last began at 0 */
   bool said_bye;
 } hr_member;
 

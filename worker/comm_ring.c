@@ -3,6 +3,7 @@
  * Chunks follow one another, so all links are busy at once. Each rank sends twice the array at most. */
 #include "comm_ring.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -230,11 +231,18 @@ static hotrow_status find_rank(const hotrow_comm_options *o, uint32_t rank, char
   return HOTROW_OK;
 }
 
+static bool is_loopback(const char *host)
+{
+  struct in_addr address;
+  return strcmp(host, "localhost") == 0 ||
+         (inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == IN_LOOPBACKNET);
+}
+
 /* Listens, tells the others where, and connects to the successor. */
 static hotrow_status meet(hr_ring *ring, const hotrow_comm_options *o)
 {
   char endpoint[ENDPOINT_BYTES_MAX], name[64];
-  if (strcmp(o->host, "localhost") != 0 && strncmp(o->host, "127.", 4) != 0)
+  if (!is_loopback(o->host))
     return hr_fail(HOTROW_ERR_INVALID, "host %s is not a loopback address: without keys a ring stays on loopback",
                    o->host);
   snprintf(endpoint, sizeof endpoint, "tcp://%s:*", o->host);

@@ -248,7 +248,7 @@ hotrow_status hr_core_timed_out(hr_core *core, const char *what, uint32_t timeou
   return hr_fail(HOTROW_ERR_TIMED_OUT, "%s did not end within %u ms", what, timeout_ms);
 }
 
-static void begin_call(hr_core *core)
+void hr_core_begin_call(hr_core *core)
 {
   core->call++;
   core->waited_count = 0;
@@ -280,7 +280,7 @@ static hotrow_status submit_admin(hr_core *core, uint32_t shard, hr_op op, const
 
 hotrow_status hr_core_hello_begin(hr_core *core, uint64_t now_ns)
 {
-  begin_call(core);
+  hr_core_begin_call(core);
   const hr_core_options *o = &core->options;
   for (uint32_t i = 0; i < o->shard_count; i++) {
     hr_hello hello = {.job = o->job,
@@ -299,7 +299,7 @@ hotrow_status hr_core_hello_begin(hr_core *core, uint64_t now_ns)
 hotrow_status hr_core_ask_begin(hr_core *core, uint32_t shard, hr_op op, const void *body, size_t body_size,
                                 uint64_t now_ns)
 {
-  begin_call(core);
+  hr_core_begin_call(core);
   core->answer_status = HOTROW_ERR_INTERNAL;
   core->answer_size = 0;
   return submit_admin(core, shard, op, body, body_size, now_ns);

@@ -144,6 +144,8 @@ hotrow_status hr_core_prefetch(hr_core *core, const hotrow_lookup_request *reque
 void hr_core_get_stats(const hr_core *core, hotrow_client_stats *stats_p);
 
 /* Between the core's files. */
+/* From here on answers to the call before change nothing: it is over, or was given up. */
+void hr_core_begin_call(hr_core *core);
 hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
                             size_t key_count);
 void hr_core_fail(hr_core *core, hotrow_status status, const char *text, size_t text_size);

@@ -187,8 +187,7 @@ static hotrow_status draft_pulls(hr_core *core)
 hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
                                    uint64_t now_ns)
 {
-  core->call++;
-  core->waited_count = 0;
+  hr_core_begin_call(core);
   HOTROW_TRY(hr_core_lookup_check(core, requests, request_count));
   for (size_t i = 0; i < core->lookup_count; i++)
     HOTROW_TRY(probe_request(core, &core->lookups[i]));

@@ -361,6 +361,7 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
 
 hotrow_status hr_core_step(hr_core *core, bool is_fused, uint64_t now_ns)
 {
+  hr_core_begin_call(core); /* the rows that a lookup was given up for lack this step */
   for (uint32_t i = 0; i < core->table_count; i++)
     HOTROW_TRY(end_table_step(core, core->tables[i]));
   hr_request *tick;
@@ -374,8 +375,7 @@ hotrow_status hr_core_step(hr_core *core, bool is_fused, uint64_t now_ns)
 
 hotrow_status hr_core_flush_begin(hr_core *core, uint64_t now_ns)
 {
-  core->call++;
-  core->waited_count = 0;
+  hr_core_begin_call(core);
   for (uint32_t i = 0; i < core->table_count; i++)
     if (core->tables[i]->step_count)
       return hr_fail(HOTROW_ERR_INVALID, "flush in the middle of a step: call hotrow_step first");

@@ -205,6 +205,26 @@ static void refused_pushes_let_the_step_go_on(void)
   test_shard_close(j.t);
 }
 
+/* Refused pushes are not kept, so it is not the window of waiting pushes that stops a rank which runs ahead with them.
+ */
+static void refused_pushes_do_not_run_ahead(void)
+{
+  job j = open_job(NULL, 1, 100);
+  for (uint32_t step = 0; step < HR_PUSH_WINDOW; step++) {
+    step_push(&j, 0, step, 5, NAN);
+    CHECK_FAILS(test_ask(j.t, &j.ranks[0]), HOTROW_ERR_INVALID, "key 5");
+  }
+  for (int again = 0; again < 2; again++) {
+    step_push(&j, 0, HR_PUSH_WINDOW, 5, 1.0f);
+    CHECK_FAILS(test_ask(j.t, &j.ranks[0]), HOTROW_ERR_PROTOCOL, "step 64, and step 0 has not come yet");
+  }
+  for (uint32_t rank = 1; rank < RANKS; rank++)
+    send_step_push(&j, rank, 0, 5, 1.0f);
+  send_step_push(&j, 0, HR_PUSH_WINDOW, 5, 1.0f); /* now there is room for it */
+  CHECK(test_pull_value(j.t, &j.ranks[1], j.table, 5) == -2.0f);
+  test_shard_close(j.t);
+}
+
 static void table_full_when_the_step_is_applied(void)
 {
   job j = open_job(&(hr_shard_options){.row_count_max = 1}, 1, 100);
@@ -321,6 +341,25 @@ static void job_starts_over_once_steps_have_begun(void)
   test_shard_close(j.t);
 }
 
+/* The job died when one rank had pushed its first step and the others had not: whoever comes back first, none of the
+ * new sessions fences another. */
+static void job_that_died_in_its_first_step_comes_back(void)
+{
+  for (uint32_t first = 0; first < RANKS; first++) {
+    job j = open_job(NULL, 1, 100);
+    send_step_push(&j, 0, 0, 5, 100.0f);
+    for (uint32_t i = 0; i < RANKS; i++) {
+      uint32_t rank = (first + i) % RANKS;
+      j.ranks[rank] = test_worker(10 + rank, 7, rank, RANKS, 200);
+      test_greet(j.t, &j.ranks[rank]);
+      send_step_push(&j, rank, 0, 5, 1.0f);
+    }
+    CHECK_EQ(test_counter(j.t->shard, "\"sessions\""), RANKS);
+    CHECK(test_pull_value(j.t, &j.ranks[first], j.table, 5) == -3.0f);
+    test_shard_close(j.t);
+  }
+}
+
 static void job_ends_when_all_have_said_bye(void)
 {
   job j = open_job(NULL, 1, 100);
@@ -424,11 +463,13 @@ int main(void)
   RUN(plain_push_does_not_wait_for_the_step);
   RUN(rank_may_be_a_window_ahead);
   RUN(refused_pushes_let_the_step_go_on);
+  RUN(refused_pushes_do_not_run_ahead);
   RUN(table_full_when_the_step_is_applied);
   RUN(push_pull_has_one_reply);
   RUN(newer_pull_replaces_the_one_that_waits);
   RUN(one_worker_waits_for_nobody);
   RUN(job_starts_over_once_steps_have_begun);
+  RUN(job_that_died_in_its_first_step_comes_back);
   RUN(job_ends_when_all_have_said_bye);
   RUN(what_waits_is_bounded);
   RUN(barrier_opens_when_all_are_here);

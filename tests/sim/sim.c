@@ -31,12 +31,15 @@ void sim_fail(const cluster *sim, const char *format, ...)
   fflush(stdout);
   fprintf(stderr, "seed %llu at %.3f ms: ", (unsigned long long)c->seed, (double)sim->now_ns / 1e6);
   vfprintf(stderr, format, args);
-  fprintf(stderr,
-          "\n  %u workers, %u shards, %u tables of %u keys, batch %u, bounds %u/%u, cache %llu rows, policy %d%s%s%s\n"
-          "  replay: HOTROW_TEST_SEED=%llu test_sim_protocol 1\n",
-          c->workers, c->shards, c->tables, c->keys, c->batch, c->pull_bound, c->push_bound,
-          (unsigned long long)c->cache_rows, (int)c->policy, c->use_prefetch ? ", prefetch" : "",
-          c->use_fused ? ", fused" : "", c->use_flush ? ", flush" : "", (unsigned long long)c->seed);
+  fprintf(
+      stderr,
+      "\n  %u workers, %u shards, %u tables of %u keys, batch %u, bounds %u/%u and %u/%u, cache %llu rows, policy %d,\n"
+      "  bursts of %u, %u of 1000 waits given up%s%s%s\n"
+      "  replay: HOTROW_TEST_SEED=%llu test_sim_protocol 1\n",
+      c->workers, c->shards, c->tables, c->keys, c->batch, c->pull_bound[0], c->push_bound[0], c->pull_bound[1],
+      c->push_bound[1], (unsigned long long)c->cache_rows, (int)c->policy, c->burst_max, c->give_up_permille,
+      c->use_prefetch ? ", prefetch" : "", c->use_fused ? ", fused" : "", c->use_flush ? ", flush" : "",
+      (unsigned long long)c->seed);
   va_end(args);
   exit(1);
 }
@@ -54,14 +57,20 @@ static void choose_config(cluster *sim, uint64_t seed)
   c->steps = 4 + (uint32_t)hr_rng_below(rng, 20);
   c->keys = 2 + (uint32_t)hr_rng_below(rng, SIM_KEYS_MAX - 1);
   c->batch = 1 + (uint32_t)hr_rng_below(rng, SIM_BATCH_MAX);
-  size_t pair = hr_rng_below(rng, sizeof bounds / sizeof bounds[0]);
-  c->pull_bound = bounds[pair][0];
-  c->push_bound = bounds[pair][1];
+  size_t pair = 0, pair_count = sizeof bounds / sizeof bounds[0];
+  bool is_mixed = hr_rng_below(rng, 4) == 0; /* exact and bounded tables in one job */
+  for (uint32_t t = 0; t < SIM_TABLES_MAX; t++) {
+    pair = t == 0 || is_mixed ? hr_rng_below(rng, pair_count) : pair;
+    c->pull_bound[t] = bounds[pair][0];
+    c->push_bound[t] = bounds[pair][1];
+  }
   c->cache_rows = 16 * hr_rng_below(rng, 3); /* none, one set, two sets: rows are evicted all the time */
   c->policy = (hotrow_cache_policy)hr_rng_below(rng, 2);
   c->use_prefetch = hr_rng_below(rng, 2);
   c->use_fused = hr_rng_below(rng, 2);
   c->use_flush = hr_rng_below(rng, 2);
+  c->give_up_permille = hr_rng_below(rng, 3) == 0 ? (uint32_t)hr_rng_below(rng, 200) : 0;
+  c->burst_max = hr_rng_below(rng, 3) == 0 ? (uint32_t)hr_rng_below(rng, 100) : 0;
   bool is_faulty = hr_rng_below(rng, 8) > 0;
   c->drop_permille = is_faulty ? (uint32_t)hr_rng_below(rng, 60) : 0;
   c->repeat_permille = is_faulty ? (uint32_t)hr_rng_below(rng, 60) : 0;
@@ -190,6 +199,7 @@ static void add_totals(cluster *sim, sim_totals *totals)
   totals->dropped += sim->dropped;
   totals->repeated += sim->repeated;
   totals->cut += sim->cut;
+  totals->given_up += sim->given_up;
   for (uint32_t w = 0; w < sim->config.workers; w++) {
     hotrow_client_stats stats;
     hr_core_get_stats(sim->workers[w].core, &stats);

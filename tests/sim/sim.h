@@ -23,10 +23,12 @@ typedef struct sim_config {
   uint32_t workers, shards, tables, steps;
   uint32_t keys;  /* the key space of each table */
   uint32_t batch; /* keys of a lookup, duplicates included */
-  uint32_t pull_bound, push_bound;
+  uint32_t pull_bound[SIM_TABLES_MAX], push_bound[SIM_TABLES_MAX];
   uint64_t cache_rows;
   hotrow_cache_policy policy;
   bool use_prefetch, use_fused, use_flush;
+  uint32_t give_up_permille; /* of the moments of a wait: the lookup is given up, as when its deadline has passed */
+  uint32_t burst_max;        /* steps without a lookup before them, one after the other */
   uint32_t drop_permille, repeat_permille, cut_permille;
   uint64_t delay_max_ns;
   bool trace;
@@ -74,7 +76,7 @@ typedef struct cluster {
   hr_core *tool; /* creates the tables, over a perfect network */
   uint32_t shard_in_hand;
   bool faults_end; /* from here on the network behaves, so that everything must come to an end */
-  uint64_t reads_checked, messages, dropped, repeated, cut, stale_reads;
+  uint64_t reads_checked, messages, dropped, repeated, cut, stale_reads, given_up;
 } cluster;
 
 uint64_t sim_key(uint32_t table, uint32_t index); /* includes 0 and 2^64-1 */
@@ -96,7 +98,7 @@ void sim_worker_take(sim_worker *worker, sim_message *message);
 
 /* Runs one cluster from its seed to its end; every check is inside. */
 typedef struct sim_totals {
-  uint64_t reads, stale_reads, messages, dropped, repeated, cut, resends, hits, prefetched;
+  uint64_t reads, stale_reads, messages, dropped, repeated, cut, resends, hits, prefetched, given_up;
 } sim_totals;
 void sim_run(uint64_t seed, sim_totals *totals);
 

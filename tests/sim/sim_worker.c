@@ -49,8 +49,8 @@ static void add_tables(sim_worker *worker)
     hotrow_table_options options = HOTROW_TABLE_OPTIONS_INIT;
     options.cache_row_count = c->cache_rows;
     options.policy = c->policy;
-    options.pull_bound = c->pull_bound;
-    options.push_bound = c->push_bound;
+    options.pull_bound = c->pull_bound[t];
+    options.push_bound = c->push_bound[t];
     CHECK_OK(hr_core_add_table(worker->core, desc, ids, &options, &worker->tables[t]));
   }
 }
@@ -95,7 +95,7 @@ static void check_row(const sim_worker *worker, uint32_t t, uint32_t i)
   uint32_t k = index_of_key(sim, t, key), shard = hr_shard_of(hr_key_hash(key, seed), c->shards);
   const float *read = worker->rows[t][i];
   const float *truth = worker->truth[shard] + (t * SIM_KEYS_MAX + k) * SIM_WORKERS_MAX;
-  bool is_exact = c->pull_bound == 0 && c->push_bound == 0;
+  bool is_exact = c->pull_bound[t] == 0 && c->push_bound[t] == 0;
   float unseen = 0;
   for (uint32_t j = 0; j < c->workers; j++) {
     if (j == worker->index) {
@@ -109,9 +109,9 @@ static void check_row(const sim_worker *worker, uint32_t t, uint32_t i)
                worker->step, t, k, (double)read[j], j, (double)truth[j]);
     unseen += truth[j] - read[j];
   }
-  if (unseen > (float)c->pull_bound)
+  if (unseen > (float)c->pull_bound[t])
     sim_fail(sim, "worker %u step %u table %u key %u: lacks %g steps of others, pull bound %u", worker->index,
-             worker->step, t, k, (double)unseen, c->pull_bound);
+             worker->step, t, k, (double)unseen, c->pull_bound[t]);
   sim->stale_reads += unseen > 0;
   /* Exact steps: others' steps before this one are all there, none of this step is. */
   for (uint32_t j = 0; is_exact && j < c->workers; j++)
@@ -189,8 +189,6 @@ static void begin_lookup(sim_worker *worker)
 static void end_step(sim_worker *worker)
 {
   cluster *sim = worker->sim;
-  hr_core_lookup_finish(worker->core);
-  check_reads(worker);
   push_gradients(worker);
   bool is_last = worker->step + 1 == sim->config.steps;
   if (sim->config.use_prefetch && hr_core_can_push(worker->core) && sim_chance(sim, 500)) {
@@ -212,6 +210,29 @@ static void end_step(sim_worker *worker)
   worker->phase = PHASE_IDLE;
 }
 
+/* Steps that look nothing up: the window of unanswered pushes fills. */
+static void run_burst(sim_worker *worker)
+{
+  cluster *sim = worker->sim;
+  uint32_t count = (uint32_t)hr_rng_below(&sim->rng, sim->config.burst_max + 1u);
+  for (uint32_t i = 0; i < count && worker->step + 1 < sim->config.steps && hr_core_can_push(worker->core); i++) {
+    choose_keys(worker);
+    push_gradients(worker);
+    CHECK_OK(hr_core_step(worker->core, false, sim->now_ns));
+    count_step(worker);
+  }
+}
+
+/* The deadline has passed: another lookup takes its place, or the step goes on without having read. */
+static void give_up(sim_worker *worker)
+{
+  worker->sim->given_up++;
+  if (sim_chance(worker->sim, 500))
+    begin_lookup(worker);
+  else
+    end_step(worker);
+}
+
 static void leave_idle(sim_worker *worker)
 {
   cluster *sim = worker->sim;
@@ -226,6 +247,20 @@ static void leave_idle(sim_worker *worker)
   }
 }
 
+static void leave_lookup(sim_worker *worker)
+{
+  cluster *sim = worker->sim;
+  if (!hr_core_is_waiting(worker->core)) {
+    hr_core_lookup_finish(worker->core);
+    check_reads(worker);
+    end_step(worker);
+    if (!worker->step_is_open)
+      run_burst(worker);
+  } else if (hr_core_can_push(worker->core) && !sim->faults_end && sim_chance(sim, sim->config.give_up_permille)) {
+    give_up(worker);
+  }
+}
+
 static void run_once(sim_worker *worker)
 {
   cluster *sim = worker->sim;
@@ -237,8 +272,8 @@ static void run_once(sim_worker *worker)
     add_tables(worker);
     worker->phase = PHASE_IDLE;
   }
-  if (worker->phase == PHASE_LOOKUP && !hr_core_is_waiting(core))
-    end_step(worker);
+  if (worker->phase == PHASE_LOOKUP)
+    leave_lookup(worker);
   if (worker->phase == PHASE_FLUSH && hr_core_pushes_done(core)) {
     worker->phase = worker->step == sim->config.steps && !worker->step_is_open ? PHASE_DONE : PHASE_IDLE;
     worker->idle_until_ns = sim->now_ns + 1;
@@ -247,10 +282,12 @@ static void run_once(sim_worker *worker)
     leave_idle(worker);
   hotrow_client_stats stats;
   hr_core_get_stats(core, &stats);
-  if (stats.pending_max > sim->config.push_bound || stats.unseen_max > sim->config.pull_bound)
+  const sim_config *c = &sim->config;
+  uint32_t pull_bound = c->pull_bound[0] > c->pull_bound[1] ? c->pull_bound[0] : c->pull_bound[1];
+  uint32_t push_bound = c->push_bound[0] > c->push_bound[1] ? c->push_bound[0] : c->push_bound[1];
+  if (stats.pending_max > push_bound || stats.unseen_max > pull_bound)
     sim_fail(sim, "worker %u: keeps back %llu steps, push bound %u; lacks %llu, pull bound %u", worker->index,
-             (unsigned long long)stats.pending_max, sim->config.push_bound, (unsigned long long)stats.unseen_max,
-             sim->config.pull_bound);
+             (unsigned long long)stats.pending_max, push_bound, (unsigned long long)stats.unseen_max, pull_bound);
 }
 
 void sim_worker_run(sim_worker *worker)

@@ -1,0 +1,119 @@
+/* The core without sockets, answered by a shard that lies. */
+#include "hr_test.h"
+
+#include "core.h"
+
+static hr_message sent; /* the last request; its pointers are into the core's own frames */
+
+static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+{
+  (void)context;
+  (void)shard;
+  CHECK_OK(hr_wire_decode(frames, frame_count, &sent));
+}
+
+static void answer(hr_core *core, hr_message *reply)
+{
+  static _Alignas(8) uint8_t header[HR_WIRE_HEADER_BYTES], sections[HR_WIRE_SECTIONS_MAX * HR_WIRE_SECTION_BYTES];
+  hr_frame frames[HR_WIRE_FRAMES_MAX];
+  size_t count;
+  reply->header.epoch = 5;
+  hr_wire_encode(reply, header, sections, frames, &count);
+  hr_core_receive(core, 0, frames, count, 1);
+}
+
+static hr_core *open_core(hotrow_table **table_p)
+{
+  static const char *const endpoint = "nowhere";
+  static hr_message reply;
+  hr_core_options options = {.session = {1, 2},
+                             .world_size = 1,
+                             .role = HR_ROLE_WORKER,
+                             .shard_count = 1,
+                             .endpoints = &endpoint,
+                             .staging_rows_max = 1000,
+                             .send = on_send};
+  hr_core *core;
+  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
+  CHECK_OK(hr_core_create(&options, &core));
+  CHECK_OK(hr_core_hello_begin(core, 0));
+  hr_hello_reply hello = {.epoch = 5, .shard_count = 1, .version = HR_WIRE_VERSION};
+  hr_wire_reply(&sent.header, &reply);
+  reply.body = &hello;
+  reply.body_size = sizeof hello;
+  answer(core, &reply);
+  CHECK(!hr_core_is_waiting(core));
+  hr_table_desc desc = {.dim = 2, .optimizer = {HOTROW_SGD, 1, 0.9f, 0.999f, 1e-8f, 0}, .name = "t"};
+  hotrow_table_options table_options = HOTROW_TABLE_OPTIONS_INIT;
+  uint32_t id = 3;
+  table_options.pull_bound = 1;
+  table_options.cache_row_count = 64;
+  CHECK_OK(hr_core_add_table(core, &desc, &id, &table_options, table_p));
+  return core;
+}
+
+typedef struct lie {
+  const char *what;
+  uint32_t table, key_count, dim, extra_dim, asked_held;
+  int sections;
+} lie;
+
+static void tell(hr_core *core, const lie *l)
+{
+  static hr_message reply;
+  static const float values[16];
+  static const uint32_t clocks[8];
+  hr_wire_reply(&sent.header, &reply);
+  for (int i = 0; i < l->sections; i++) {
+    hr_section *s = &reply.sections[reply.section_count++];
+    *s = (hr_section){.kind = HR_SECTION_PULL_REPLY,
+                      .table = l->table,
+                      .key_count = l->key_count,
+                      .row_count = l->key_count - l->asked_held,
+                      .dim = l->dim,
+                      .extra_dim = l->extra_dim,
+                      .bound = l->asked_held,
+                      .index = clocks,
+                      .clocks = clocks,
+                      .values = values,
+                      .states = l->extra_dim ? values : NULL};
+  }
+  answer(core, &reply);
+}
+
+/* Sound messages that do not answer what was asked: the stream to such a shard is over. */
+static void wrong_answers_break_the_link(void)
+{
+  static const lie lies[] = {
+      {"truth", 3, 2, 2, 0, 0, 1},      {"table", 4, 2, 2, 0, 0, 1}, {"key count", 3, 1, 2, 0, 0, 1},
+      {"dim", 3, 2, 1, 0, 0, 1},        {"state", 3, 2, 2, 1, 0, 1}, {"held", 3, 2, 2, 0, 1, 1},
+      {"no section", 3, 2, 2, 0, 0, 0}, {"twice", 3, 2, 2, 0, 0, 2},
+  };
+  for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+    hotrow_table *table;
+    hr_core *core = open_core(&table);
+    const uint64_t keys[2] = {1, 2};
+    float rows[4];
+    hotrow_lookup_request r = HOTROW_LOOKUP_REQUEST_INIT;
+    r.table = table;
+    r.keys = keys;
+    r.key_count = 2;
+    r.out = rows;
+    CHECK_OK(hr_core_lookup_begin(core, &r, 1, 0));
+    CHECK(hr_core_is_waiting(core));
+    tell(core, &lies[i]);
+    CHECK(!hr_core_is_waiting(core));
+    for (int again = 0; again < 2; again++)
+      if (i == 0)
+        CHECK_OK(hr_core_status(core));
+      else
+        CHECK_FAILS(hr_core_status(core), HOTROW_ERR_PROTOCOL, "answered something else");
+    hr_core_destroy(core);
+  }
+}
+
+int main(void)
+{
+  RUN(wrong_answers_break_the_link);
+  return 0;
+}
