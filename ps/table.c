@@ -14,17 +14,19 @@
 
 #define ROW_ALIGNMENT_FLOATS 4u
 #define ROWS_BYTES_MAX ((size_t)1 << 40)
-#define KEY_FLOATS (sizeof(uint64_t) / sizeof(float))
 #define FIND_AHEAD 32u /* buckets under way from memory while one is probed; a power of two */
 #define SCAN_CHUNK 256u
 
-/* A record of the row array: value[dim], state[state_dim], the row's key, padding to ROW_ALIGNMENT_FLOATS. */
+/* A record of the row array: value[dim], state[state_dim], padding to ROW_ALIGNMENT_FLOATS. Keys are an array of their
+ * own: only a scan reads them, and a record of whole cache lines stays one. */
 struct hr_table {
   uint32_t shard_index, shard_count; /* of the owner; shard_count 0: any key may be created */
   hr_table_desc desc;                /* row_count is the number of rows there are */
   hr_index index;
-  float *rows; /* owned: address space for row_count_max records */
+  float *rows;    /* owned: address space for row_count_max records */
+  uint64_t *keys; /* owned: likewise, of row_count_max keys */
   size_t rows_size;
+  size_t keys_size;
   size_t row_stride;
   uint64_t row_count_max;
   uint64_t seed; /* of key hashes */
@@ -72,23 +74,30 @@ hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max,
   table->seed = hr_table_seed(desc->name, strlen(desc->name));
   table->state_dim = hr_optimizer_state_dim(desc->optimizer.kind, desc->dim);
   table->square_dim = hr_optimizer_square_dim(desc->optimizer.kind, desc->dim);
-  size_t record = desc->dim + table->state_dim + KEY_FLOATS;
+  size_t record = desc->dim + table->state_dim;
   table->row_stride = (record + ROW_ALIGNMENT_FLOATS - 1) / ROW_ALIGNMENT_FLOATS * ROW_ALIGNMENT_FLOATS;
   table->row_count_max = row_count_max && row_count_max < HR_TABLE_ROWS_MAX ? row_count_max : HR_TABLE_ROWS_MAX;
   if (table->row_count_max > ROWS_BYTES_MAX / sizeof(float) / table->row_stride)
     table->row_count_max = ROWS_BYTES_MAX / sizeof(float) / table->row_stride;
   table->rows_size = table->row_count_max * table->row_stride * sizeof(float);
-  void *rows;
+  table->keys_size = table->row_count_max * sizeof *table->keys;
+  void *rows, *keys;
   hotrow_status status = hr_map(table->rows_size, "rows of a table", &rows);
   if (status != HOTROW_OK)
     goto free_table;
   table->rows = rows;
-  status = hr_index_init(&table->index, table->seed);
+  status = hr_map(table->keys_size, "keys of a table", &keys);
   if (status != HOTROW_OK)
     goto unmap_rows;
+  table->keys = keys;
+  status = hr_index_init(&table->index, table->seed);
+  if (status != HOTROW_OK)
+    goto unmap_keys;
   *table_p = table;
   return HOTROW_OK;
 
+unmap_keys:
+  hr_unmap(table->keys, table->keys_size);
 unmap_rows:
   hr_unmap(table->rows, table->rows_size);
 free_table:
@@ -101,6 +110,7 @@ void hr_table_destroy(hr_table *table)
   if (!table)
     return;
   hr_index_fini(&table->index);
+  hr_unmap(table->keys, table->keys_size);
   hr_unmap(table->rows, table->rows_size);
   free(table->push_rows);
   free(table);
@@ -118,7 +128,8 @@ uint64_t hr_table_get_seed(const hr_table *table)
 
 size_t hr_table_memory_bytes(const hr_table *table)
 {
-  return hr_index_memory_bytes(&table->index) + table->desc.row_count * table->row_stride * sizeof(float) +
+  return hr_index_memory_bytes(&table->index) +
+         table->desc.row_count * (table->row_stride * sizeof(float) + sizeof *table->keys) +
          table->push_count_max * sizeof *table->push_rows;
 }
 
@@ -173,7 +184,7 @@ void hr_table_find(const hr_table *table, const uint64_t *keys, size_t key_count
   }
 }
 
-/* Adds a key that is not there; its record holds the key and nothing else yet. */
+/* Adds a key that is not there; its record holds nothing yet. */
 static hotrow_status add_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
 {
   if (table->desc.row_count == table->row_count_max)
@@ -183,8 +194,7 @@ static hotrow_status add_row(hr_table *table, uint64_t hash, uint64_t key, hr_en
     return hr_fail(HOTROW_ERR_INVALID, "table %s: key %llu belongs to shard %u, not to shard %u", table->desc.name,
                    (unsigned long long)key, hr_shard_of(hash, table->shard_count), table->shard_index);
   HOTROW_TRY(hr_index_insert(&table->index, hash, key, (uint32_t)table->desc.row_count, entry_p));
-  float *record = row_at(table, table->desc.row_count++);
-  memcpy(record + table->desc.dim + table->state_dim, &key, sizeof key);
+  table->keys[table->desc.row_count++] = key;
   return HOTROW_OK;
 }
 
@@ -302,13 +312,11 @@ void hr_table_default_row(const hr_table *table, uint64_t key, float *value)
 
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
 {
-  uint64_t keys[SCAN_CHUNK];
   uint32_t rows[SCAN_CHUNK], clocks[SCAN_CHUNK];
   for (uint64_t first = 0; first < table->desc.row_count; first += SCAN_CHUNK) {
     uint64_t left = table->desc.row_count - first;
     size_t count = left < SCAN_CHUNK ? (size_t)left : SCAN_CHUNK;
-    for (size_t i = 0; i < count; i++)
-      memcpy(&keys[i], row_at(table, first + i) + table->desc.dim + table->state_dim, sizeof keys[i]);
+    const uint64_t *keys = table->keys + first;
     hr_table_find(table, keys, count, rows, clocks);
     for (size_t i = 0; i < count; i++) {
       HOTROW_ASSERT(rows[i] == first + i);
