@@ -212,7 +212,9 @@ void hotrow_cache_lookup(hotrow_cache *cache, const uint64_t *keys, const uint64
                          uint32_t *slots, uint32_t *seen)
 {
   size_t held_count = 0;
-  for (size_t first = 0; first < key_count; first += CHUNK_ROWS) {
+  if (cache->sets.set_count == 0)
+    probe(cache, keys, hashes, key_count, slots);
+  for (size_t first = 0; first < key_count && cache->sets.set_count > 0; first += CHUNK_ROWS) {
     size_t count = min_size(CHUNK_ROWS, key_count - first);
     uint32_t *chunk_slots = slots + first;
     probe(cache, keys + first, hashes + first, count, chunk_slots);
@@ -284,11 +286,9 @@ static size_t count_uncached(hotrow_cache *cache, const uint64_t *hashes, const 
   const hr_cache_sets *sets = &cache->sets;
   size_t uncached_count = 0;
   for (size_t i = 0; i < row_count; i++)
-    if (slots[i] == HOTROW_SLOT_NONE && sets->set_count > 0)
+    if (slots[i] == HOTROW_SLOT_NONE)
       cache->demand[hr_cache_sets_of(sets, hashes[i])]++;
-    else
-      uncached_count += slots[i] == HOTROW_SLOT_NONE;
-  for (size_t i = 0; i < row_count && sets->set_count > 0; i++) {
+  for (size_t i = 0; i < row_count; i++) {
     uint32_t set = hr_cache_sets_of(sets, hashes[i]);
     uint32_t demand = cache->demand[set], room = demand > 0 ? hr_cache_sets_room(sets, set, cache->batch) : 0;
     uncached_count += demand > room ? demand - room : 0;
@@ -352,8 +352,6 @@ static void insert_chunk(hotrow_cache *cache, const fresh_rows *fresh, size_t fi
   for (size_t i = first; i < first + count; i++) {
     if (slots[i] != HOTROW_SLOT_NONE) {
       insert_held(cache, slots[i], fresh, i);
-    } else if (sets->set_count == 0) {
-      slots[i] = stage(cache, fresh, i);
     } else {
       uint32_t set = hr_cache_sets_of(sets, fresh->hashes[i]);
       slots[i] = hr_cache_sets_take_free(sets, set);
@@ -378,10 +376,34 @@ static void insert_chunk(hotrow_cache *cache, const fresh_rows *fresh, size_t fi
   }
 }
 
+/* The rows of a cache that keeps none: all to staging, one behind the other. */
+static hotrow_status stage_all(hotrow_cache *cache, const fresh_rows *fresh, size_t row_count, uint32_t *slots_p)
+{
+  size_t dim = cache->dim, staging_free = cache->staging_count - cache->staging_used;
+  uint32_t first = cache->staging_used;
+  if (row_count > staging_free)
+    return hr_fail(HOTROW_ERR_LIMIT, "%zu rows find no way in the cache and %zu of %u staging rows are free", row_count,
+                   staging_free, cache->staging_count);
+  bool is_flat = cache->row_stride == dim && row_count > 0;
+  if (is_flat)
+    memcpy(cache->rows + first * dim, fresh->values, row_count * dim * sizeof(float));
+  for (size_t i = 0; i < row_count; i++) {
+    slots_p[i] = first + (uint32_t)i;
+    if (!is_flat)
+      copy_row(cache, slots_p[i], fresh->values + i * dim, state_at(cache, fresh->states, i));
+  }
+  cache->staging_used += (uint32_t)row_count;
+  cache->stats.uncached += row_count;
+  return HOTROW_OK;
+}
+
 hotrow_status hotrow_cache_insert(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
                                   const uint32_t *clocks, const float *values, const float *states, size_t row_count,
                                   uint32_t *slots_p)
 {
+  fresh_rows fresh = {keys, hashes, clocks, values, states};
+  if (cache->sets.set_count == 0)
+    return stage_all(cache, &fresh, row_count, slots_p);
   /* Rows that are here already are pinned before the first victim is chosen. */
   probe(cache, keys, hashes, row_count, slots_p);
   size_t missing_count = row_count - pin(cache, slots_p, row_count);
@@ -392,7 +414,6 @@ hotrow_status hotrow_cache_insert(hotrow_cache *cache, const uint64_t *keys, con
       return hr_fail(HOTROW_ERR_LIMIT, "%zu rows find no way in the cache and %zu of %u staging rows are free",
                      uncached_count, staging_free, cache->staging_count);
   }
-  fresh_rows fresh = {keys, hashes, clocks, values, states};
   for (size_t first = 0; first < row_count; first += CHUNK_ROWS)
     insert_chunk(cache, &fresh, first, min_size(CHUNK_ROWS, row_count - first), slots_p);
   return HOTROW_OK;
@@ -507,6 +528,10 @@ hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, con
   if (key_count > room && count_new(cache, keys, hashes, key_count) > room)
     return hr_fail(HOTROW_ERR_LIMIT, "%zu gradients and room for %zu in the push list of %zu: take the pushes first",
                    key_count, room, cache->pushes.capacity);
+  if (cache->sets.set_count == 0) {
+    hr_push_list_append_batch(&cache->pushes, keys, hashes, grads, key_count);
+    return HOTROW_OK;
+  }
   for (size_t first = 0; first < key_count; first += CHUNK_ROWS) {
     size_t count = min_size(CHUNK_ROWS, key_count - first);
     const float *chunk_grads = grads + first * cache->dim;

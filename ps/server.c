@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,11 +33,21 @@ HR_NO_TAIL_PADDING(hotrow_server_options, row_count_max);
 #define FRAME_ALIGNMENT 8u
 #define ALIGNED_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * FRAME_ALIGNMENT)
 
+#define LENT_COUNT 2u         /* replies of one shard that ZeroMQ may have in hand; any further one is copied */
+#define LENT_FRAME_MIN 65536u /* bytes; a smaller frame is copied */
+
+/* Memory that a reply is written to and sent from. */
+typedef struct lent_memory {
+  uint8_t *bytes;         /* owned: HR_REPLY_POOL_BYTES of address space, memory once touched */
+  atomic_uint open_count; /* its frames that ZeroMQ has not sent yet */
+} lent_memory;
+
 /* A shard, its socket and its thread. After start only the thread touches them. */
 typedef struct host {
   hr_shard *shard;  /* owned */
   void *socket;     /* owned */
   uint8_t *aligned; /* owned: copies of frames that ZeroMQ did not align */
+  lent_memory lent[LENT_COUNT];
   pthread_t thread;
   bool is_running;
   zmq_msg_t parts[HR_WIRE_FRAMES_MAX];
@@ -53,16 +64,57 @@ struct hotrow_server {
 
 /* ---- the shard's thread ---- */
 
+static void *lend_memory(void *context)
+{
+  host *h = context;
+  for (uint32_t i = 0; i < LENT_COUNT; i++)
+    if (atomic_load_explicit(&h->lent[i].open_count, memory_order_acquire) == 0)
+      return h->lent[i].bytes;
+  return NULL;
+}
+
+/* Runs on a thread of ZeroMQ. */
+static void take_back(void *data, void *context)
+{
+  (void)data;
+  lent_memory *lent = context;
+  atomic_fetch_sub_explicit(&lent->open_count, 1, memory_order_release);
+}
+
+static lent_memory *lender_of(host *h, const hr_frame *frame)
+{
+  const uint8_t *data = frame->data;
+  for (uint32_t i = 0; i < LENT_COUNT && frame->size >= LENT_FRAME_MIN; i++)
+    if (data >= h->lent[i].bytes && data < h->lent[i].bytes + HR_REPLY_POOL_BYTES)
+      return &h->lent[i];
+  return NULL;
+}
+
+static bool send_frame(host *h, const hr_frame *frame, int flags)
+{
+  lent_memory *lent = lender_of(h, frame);
+  if (!lent)
+    return zmq_send(h->socket, frame->data, frame->size, flags) >= 0;
+  zmq_msg_t part;
+  if (zmq_msg_init_data(&part, (void *)(uintptr_t)frame->data, frame->size, take_back, lent) != 0)
+    return false;
+  atomic_fetch_add_explicit(&lent->open_count, 1, memory_order_relaxed);
+  bool is_sent = zmq_msg_send(&part, h->socket, flags) >= 0;
+  if (!is_sent)
+    zmq_msg_close(&part);
+  return is_sent;
+}
+
 /* A peer that is gone, or reads too slowly, loses its reply and asks again. */
 static void send_reply(void *context, const hr_route_id *to, const hr_frame *frames, size_t frame_count)
 {
   host *h = context;
   if (zmq_send(h->socket, to->bytes, to->size, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
     return;
-  /* Once the peer is chosen ZeroMQ takes the whole message, or drops it whole if the peer goes. Copies: measured faster
-   * than handing over memory, over loopback, and the shard may use its pool again at once. */
+  /* Once the peer is chosen ZeroMQ takes the whole message, or drops it whole if the peer goes. Large frames are sent
+   * from where they are: a copy of 2.5 MB into fresh memory took a fifth of a pull's time. */
   for (size_t i = 0; i < frame_count; i++)
-    if (zmq_send(h->socket, frames[i].data, frames[i].size, (i + 1 < frame_count ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) < 0)
+    if (!send_frame(h, &frames[i], (i + 1 < frame_count ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT))
       return;
 }
 
@@ -213,7 +265,7 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
       .shard_count = o->shard_count,
       .row_count_max = o->row_count_max,
       .save_dir = server->save_dir,
-      .transport = {.send = send_reply, .context = h},
+      .transport = {.send = send_reply, .context = h, .lend = lend_memory},
   };
   char address[HR_ENDPOINT_BYTES];
   HOTROW_TRY(hr_address_of_shard(o->bind, i, address, sizeof address));
@@ -222,6 +274,11 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
   void *aligned;
   HOTROW_TRY(hr_map(ALIGNED_BYTES, "aligned frames", &aligned));
   h->aligned = aligned;
+  for (uint32_t k = 0; k < LENT_COUNT; k++) {
+    void *lent;
+    HOTROW_TRY(hr_map(HR_REPLY_POOL_BYTES, "replies", &lent));
+    h->lent[k].bytes = lent;
+  }
   HOTROW_TRY(hr_shard_create(&options, &h->shard));
   if (o->load_path)
     HOTROW_TRY(hr_shard_load(h->shard, o->load_path));
@@ -331,6 +388,8 @@ void hotrow_server_stop(hotrow_server *server)
   for (uint32_t i = 0; i < server->host_count; i++) {
     hr_shard_destroy(server->hosts[i].shard);
     hr_unmap(server->hosts[i].aligned, ALIGNED_BYTES);
+    for (uint32_t k = 0; k < LENT_COUNT; k++)
+      hr_unmap(server->hosts[i].lent[k].bytes, HR_REPLY_POOL_BYTES);
   }
   free(server->save_dir);
   free(server);

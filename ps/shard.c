@@ -11,9 +11,6 @@
 #include "shard_data.h"
 #include "shard_sync.h"
 
-/* Each array of a reply begins on a cache line, so a full reply needs a little more than its bytes. */
-#define ARRAY_ALIGNMENT 64u
-#define POOL_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * ARRAY_ALIGNMENT)
 #define SCRATCH_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint32_t))
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p)
@@ -26,7 +23,7 @@ hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_
   shard->options = *options;
   if (shard->options.held_bytes_max == 0)
     shard->options.held_bytes_max = HR_SHARD_HELD_BYTES_MAX;
-  hotrow_status status = hr_map(POOL_BYTES, "reply pool", &pool);
+  hotrow_status status = hr_map(HR_REPLY_POOL_BYTES, "reply pool", &pool);
   if (status == HOTROW_OK)
     status = hr_map(SCRATCH_BYTES, "row numbers of a pull", &rows);
   if (status == HOTROW_OK)
@@ -58,7 +55,7 @@ void hr_shard_destroy(hr_shard *shard)
   HOTROW_ASSERT(shard->held_bytes == 0);
   hr_unmap(shard->clocks, SCRATCH_BYTES);
   hr_unmap(shard->rows, SCRATCH_BYTES);
-  hr_unmap(shard->pool, POOL_BYTES);
+  hr_unmap(shard->pool, HR_REPLY_POOL_BYTES);
   free(shard);
 }
 
@@ -119,14 +116,18 @@ void hr_reply_begin(hr_shard *shard, const hr_session *session, const hr_header 
 {
   hr_wire_reply(request, &shard->reply);
   address(shard, session);
+  const hr_shard_transport *transport = &shard->options.transport;
+  shard->reply_memory = transport->lend ? transport->lend(transport->context) : NULL;
+  if (!shard->reply_memory)
+    shard->reply_memory = shard->pool;
   shard->pool_used = 0;
 }
 
 void *hr_reply_take(hr_shard *shard, size_t size_bytes)
 {
-  size_t rounded = (size_bytes + ARRAY_ALIGNMENT - 1) / ARRAY_ALIGNMENT * ARRAY_ALIGNMENT;
-  HOTROW_ASSERT(rounded <= POOL_BYTES - shard->pool_used);
-  void *memory = shard->pool + shard->pool_used;
+  size_t rounded = (size_bytes + HR_REPLY_ALIGNMENT - 1) / HR_REPLY_ALIGNMENT * HR_REPLY_ALIGNMENT;
+  HOTROW_ASSERT(rounded <= HR_REPLY_POOL_BYTES - shard->pool_used);
+  void *memory = shard->reply_memory + shard->pool_used;
   shard->pool_used += rounded;
   return memory;
 }

@@ -34,11 +34,17 @@ typedef struct hr_route_id {
 } hr_route_id;
 
 /* Transport seam. `send` is called from within hr_shard_receive and must copy or transmit the frames before it
- * returns. A reply that cannot be sent is dropped: the client asks again. */
+ * returns, but for those in memory that it lent. A reply that cannot be sent is dropped: the client asks again.
+ * `lend` (NULL: never) gives HR_REPLY_POOL_BYTES for the arrays of the next reply, or NULL: it has none free. */
 typedef struct hr_shard_transport {
   void (*send)(void *context, const hr_route_id *to, const hr_frame *frames, size_t frame_count);
   void *context;
+  void *(*lend)(void *context);
 } hr_shard_transport;
+
+/* Each array of a reply begins on a cache line, so a full reply needs a little more than its bytes. */
+#define HR_REPLY_ALIGNMENT 64u
+#define HR_REPLY_POOL_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * HR_REPLY_ALIGNMENT)
 
 typedef struct hr_shard_options {
   uint32_t shard_index;

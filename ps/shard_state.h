@@ -59,8 +59,10 @@ struct hr_shard {
   /* The reply in the making. */
   hr_message reply;
   hr_route_id reply_to;
+  uint8_t *reply_memory; /* pool, or lent by the transport */
   size_t pool_used;
-  uint8_t *pool;    /* owned: the arrays of a reply. Address space for the largest; memory once touched */
+  uint8_t *pool;    /* owned: HR_REPLY_POOL_BYTES, for replies when the transport lends nothing. Address space for the
+                       largest; memory once touched */
   uint32_t *rows;   /* owned [HR_WIRE_KEYS_MAX]: of one pull section */
   uint32_t *clocks; /* owned [HR_WIRE_KEYS_MAX] */
   uint8_t header_bytes[HR_WIRE_HEADER_BYTES];

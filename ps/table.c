@@ -14,25 +14,26 @@
 
 #define ROW_ALIGNMENT_FLOATS 4u
 #define ROWS_BYTES_MAX ((size_t)1 << 40)
-#define KEY_FLOATS (sizeof(uint64_t) / sizeof(float))
 #define FIND_AHEAD 32u /* buckets under way from memory while one is probed; a power of two */
-#define PUSH_CHUNK 256u
+#define SCAN_CHUNK 256u
 
-/* A record of the row array: value[dim], state[state_dim], the row's key, padding to ROW_ALIGNMENT_FLOATS. */
+/* A record of the row array: value[dim], state[state_dim], padding to ROW_ALIGNMENT_FLOATS. Keys are an array of their
+ * own: only a scan reads them, and a record of whole cache lines stays one. */
 struct hr_table {
   uint32_t shard_index, shard_count; /* of the owner; shard_count 0: any key may be created */
   hr_table_desc desc;                /* row_count is the number of rows there are */
   hr_index index;
-  float *rows; /* owned: address space for row_count_max records */
+  float *rows;    /* owned: address space for row_count_max records */
+  uint64_t *keys; /* owned: likewise, of row_count_max keys */
   size_t rows_size;
+  size_t keys_size;
   size_t row_stride;
   uint64_t row_count_max;
   uint64_t seed; /* of key hashes */
   uint32_t state_dim;
   uint32_t square_dim;
   const hotrow_kernels *kernels;
-  hr_entry **push_entries; /* owned, scratch of a push [push_count_max] */
-  uint32_t *push_rows;     /* owned, likewise */
+  uint32_t *push_rows; /* owned, scratch of a push [push_count_max] */
   size_t push_count_max;
 };
 
@@ -73,23 +74,30 @@ hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max,
   table->seed = hr_table_seed(desc->name, strlen(desc->name));
   table->state_dim = hr_optimizer_state_dim(desc->optimizer.kind, desc->dim);
   table->square_dim = hr_optimizer_square_dim(desc->optimizer.kind, desc->dim);
-  size_t record = desc->dim + table->state_dim + KEY_FLOATS;
+  size_t record = desc->dim + table->state_dim;
   table->row_stride = (record + ROW_ALIGNMENT_FLOATS - 1) / ROW_ALIGNMENT_FLOATS * ROW_ALIGNMENT_FLOATS;
   table->row_count_max = row_count_max && row_count_max < HR_TABLE_ROWS_MAX ? row_count_max : HR_TABLE_ROWS_MAX;
   if (table->row_count_max > ROWS_BYTES_MAX / sizeof(float) / table->row_stride)
     table->row_count_max = ROWS_BYTES_MAX / sizeof(float) / table->row_stride;
   table->rows_size = table->row_count_max * table->row_stride * sizeof(float);
-  void *rows;
+  table->keys_size = table->row_count_max * sizeof *table->keys;
+  void *rows, *keys;
   hotrow_status status = hr_map(table->rows_size, "rows of a table", &rows);
   if (status != HOTROW_OK)
     goto free_table;
   table->rows = rows;
-  status = hr_index_init(&table->index, table->seed);
+  status = hr_map(table->keys_size, "keys of a table", &keys);
   if (status != HOTROW_OK)
     goto unmap_rows;
+  table->keys = keys;
+  status = hr_index_init(&table->index, table->seed);
+  if (status != HOTROW_OK)
+    goto unmap_keys;
   *table_p = table;
   return HOTROW_OK;
 
+unmap_keys:
+  hr_unmap(table->keys, table->keys_size);
 unmap_rows:
   hr_unmap(table->rows, table->rows_size);
 free_table:
@@ -102,8 +110,8 @@ void hr_table_destroy(hr_table *table)
   if (!table)
     return;
   hr_index_fini(&table->index);
+  hr_unmap(table->keys, table->keys_size);
   hr_unmap(table->rows, table->rows_size);
-  free(table->push_entries);
   free(table->push_rows);
   free(table);
 }
@@ -120,8 +128,9 @@ uint64_t hr_table_get_seed(const hr_table *table)
 
 size_t hr_table_memory_bytes(const hr_table *table)
 {
-  return hr_index_memory_bytes(&table->index) + table->desc.row_count * table->row_stride * sizeof(float) +
-         table->push_count_max * (sizeof(void *) + sizeof(uint32_t));
+  return hr_index_memory_bytes(&table->index) +
+         table->desc.row_count * (table->row_stride * sizeof(float) + sizeof *table->keys) +
+         table->push_count_max * sizeof *table->push_rows;
 }
 
 float *hr_table_rows(const hr_table *table, size_t *row_stride_p)
@@ -175,7 +184,7 @@ void hr_table_find(const hr_table *table, const uint64_t *keys, size_t key_count
   }
 }
 
-/* Adds a key that is not there; its record holds the key and nothing else yet. */
+/* Adds a key that is not there; its record holds nothing yet. */
 static hotrow_status add_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
 {
   if (table->desc.row_count == table->row_count_max)
@@ -185,8 +194,7 @@ static hotrow_status add_row(hr_table *table, uint64_t hash, uint64_t key, hr_en
     return hr_fail(HOTROW_ERR_INVALID, "table %s: key %llu belongs to shard %u, not to shard %u", table->desc.name,
                    (unsigned long long)key, hr_shard_of(hash, table->shard_count), table->shard_index);
   HOTROW_TRY(hr_index_insert(&table->index, hash, key, (uint32_t)table->desc.row_count, entry_p));
-  float *record = row_at(table, table->desc.row_count++);
-  memcpy(record + table->desc.dim + table->state_dim, &key, sizeof key);
+  table->keys[table->desc.row_count++] = key;
   return HOTROW_OK;
 }
 
@@ -251,54 +259,42 @@ static hotrow_status reserve_push(hr_table *table, size_t count)
 {
   if (count <= table->push_count_max)
     return HOTROW_OK;
-  void *entries, *rows;
-  HOTROW_TRY(hr_alloc(count, sizeof(void *), "push", &entries));
-  hotrow_status status = hr_alloc(count, sizeof *table->push_rows, "push", &rows);
-  if (status != HOTROW_OK) {
-    free(entries);
-    return status;
-  }
-  free(table->push_entries);
+  void *rows;
+  HOTROW_TRY(hr_alloc(count, sizeof *table->push_rows, "push", &rows));
   free(table->push_rows);
-  table->push_entries = entries;
   table->push_rows = rows;
   table->push_count_max = count;
   return HOTROW_OK;
 }
 
-/* push_entries and push_rows of all keys. */
-static hotrow_status find_for_push(hr_table *table, const uint64_t *keys, size_t key_count)
+/* push_rows of all keys. Their clocks move while their buckets are at hand, and back if a key cannot be created. */
+static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const uint32_t *steps, size_t key_count)
 {
-  uint64_t split_count = table->index.split_count;
   hash_ring ring;
   ring_begin(&ring, table, keys, key_count);
   for (size_t i = 0; i < key_count; i++) {
-    hr_entry **entry_p = &table->push_entries[i];
-    HOTROW_TRY(find_or_create_one(table, ring_next(&ring, table, keys, key_count, i), keys[i], entry_p));
-    table->push_rows[i] = (*entry_p)->row;
+    hr_entry *entry;
+    uint64_t hash = ring_next(&ring, table, keys, key_count, i);
+    hotrow_status status = find_or_create_one(table, hash, keys[i], &entry);
+    if (status != HOTROW_OK) {
+      while (i-- > 0)
+        hr_index_find(&table->index, hr_key_hash(keys[i], table->seed), keys[i])->clock -= steps ? steps[i] : 1;
+      return status;
+    }
+    table->push_rows[i] = entry->row;
+    entry->clock += steps ? steps[i] : 1;
   }
-  if (table->index.split_count == split_count)
-    return HOTROW_OK;
-  for (size_t i = 0; i < key_count; i++) /* some entries have moved; all keys are there now */
-    table->push_entries[i] = hr_index_find(&table->index, hr_key_hash(keys[i], table->seed), keys[i]);
   return HOTROW_OK;
 }
 
 hotrow_status hr_table_push(hr_table *table, const hr_section *push)
 {
   HOTROW_ASSERT(push->kind == HR_SECTION_PUSH && push->dim == table->desc.dim);
-  HOTROW_TRY(reserve_push(table, push->key_count));
-  HOTROW_TRY(find_for_push(table, push->keys, push->key_count));
   const uint32_t *steps = push->flags & HR_SECTION_STEPS ? push->steps : NULL;
-  for (size_t first = 0; first < push->key_count; first += PUSH_CHUNK) {
-    size_t count = push->key_count - first < PUSH_CHUNK ? push->key_count - first : PUSH_CHUNK;
-    const float *squares = push->extra_dim ? push->squares + first * push->extra_dim : NULL;
-    table->kernels->optimizer_apply(&table->desc.optimizer, push->dim, table->rows, table->row_stride,
-                                    table->push_rows + first, push->grads + first * push->dim, squares,
-                                    steps ? steps + first : NULL, count, NULL);
-    for (size_t i = first; i < first + count; i++)
-      table->push_entries[i]->clock += steps ? steps[i] : 1;
-  }
+  HOTROW_TRY(reserve_push(table, push->key_count));
+  HOTROW_TRY(find_and_tick(table, push->keys, steps, push->key_count));
+  table->kernels->optimizer_apply(&table->desc.optimizer, push->dim, table->rows, table->row_stride, table->push_rows,
+                                  push->grads, push->extra_dim ? push->squares : NULL, steps, push->key_count, NULL);
   return HOTROW_OK;
 }
 
@@ -316,13 +312,11 @@ void hr_table_default_row(const hr_table *table, uint64_t key, float *value)
 
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
 {
-  uint64_t keys[PUSH_CHUNK];
-  uint32_t rows[PUSH_CHUNK], clocks[PUSH_CHUNK];
-  for (uint64_t first = 0; first < table->desc.row_count; first += PUSH_CHUNK) {
+  uint32_t rows[SCAN_CHUNK], clocks[SCAN_CHUNK];
+  for (uint64_t first = 0; first < table->desc.row_count; first += SCAN_CHUNK) {
     uint64_t left = table->desc.row_count - first;
-    size_t count = left < PUSH_CHUNK ? (size_t)left : PUSH_CHUNK;
-    for (size_t i = 0; i < count; i++)
-      memcpy(&keys[i], row_at(table, first + i) + table->desc.dim + table->state_dim, sizeof keys[i]);
+    size_t count = left < SCAN_CHUNK ? (size_t)left : SCAN_CHUNK;
+    const uint64_t *keys = table->keys + first;
     hr_table_find(table, keys, count, rows, clocks);
     for (size_t i = 0; i < count; i++) {
       HOTROW_ASSERT(rows[i] == first + i);

@@ -24,8 +24,8 @@ uncached=(--cache-rows 0 --pull-bound 100 --push-bound 10)
 tools/install.sh build
 echo "== building" >&2
 mkdir -p build
-cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release >build/release.log 2>&1 || { cat build/release.log; exit 1; }
-cmake --build build/release --target hotrow_program >build/release.log 2>&1 || { cat build/release.log; exit 1; }
+cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release >build/release.log 2>&1 || { tail -n 30 build/release.log; exit 1; }
+cmake --build build/release --target hotrow_program >build/release.log 2>&1 || { tail -n 30 build/release.log; exit 1; }
 hotrow=build/release/bin/hotrow
 
 train() { # OPTIONS...: prints the JSON object of the run

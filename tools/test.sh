@@ -59,8 +59,8 @@ if [ "$quick" -eq 0 ]; then
   # ZeroMQ as Debian builds it makes ThreadSanitizer report falsely: only what runs without sockets is run here.
   echo "== thread sanitizer: build"
   configure build/tsan -DCMAKE_BUILD_TYPE=Debug -DHOTROW_WITH_CUDA=OFF -DHOTROW_SANITIZE=thread -DCMAKE_C_COMPILER=clang
-  cmake --build build/tsan -j "$jobs" --target test_sim_protocol test_tools_reader test_ps_shard test_worker_link | tail -n 1
-  run "thread sanitizer" build/tsan -R '^(sim.protocol|tools.reader|ps.shard|worker.link)$'
+  cmake --build build/tsan -j "$jobs" --target test_sim_protocol test_tools_reader test_worker_link | tail -n 1
+  run "thread sanitizer" build/tsan -R '^(sim.protocol|tools.reader|worker.link)$'
 fi
 
 if [ "$slow" -eq 1 ]; then

@@ -70,8 +70,8 @@ static hotrow_status split_endpoints(hotrow_client *client, const char *shards)
   char *rest = client->shards;
   for (uint32_t i = 0; i < count; i++) {
     client->endpoints[i] = rest;
-    rest = strchr(rest, ',');
-    if (rest)
+    rest += strcspn(rest, ",");
+    if (*rest)
       *rest++ = 0;
     if (!client->endpoints[i][0])
       return hr_fail(HOTROW_ERR_INVALID, "endpoint %u of \"%s\" is empty", i, shards);

@@ -40,6 +40,12 @@ static hotrow_status check_push_bound(const hotrow_table_options *o, hotrow_opti
   return HOTROW_OK;
 }
 
+static bool optimizers_match(const hotrow_optimizer *a, const hotrow_optimizer *b)
+{
+  return a->kind == b->kind && a->lr == b->lr && a->beta1 == b->beta1 && a->beta2 == b->beta2 && a->eps == b->eps &&
+         a->initial_state == b->initial_state;
+}
+
 /* The first thing in which a table that is there differs from what was asked for; NULL if nothing does. */
 static const char *first_difference(const hr_table_desc *a, const hr_table_desc *b)
 {
@@ -47,9 +53,10 @@ static const char *first_difference(const hr_table_desc *a, const hr_table_desc 
     return "dim";
   if (a->seed != b->seed)
     return "seed";
-  if (memcmp(&a->optimizer, &b->optimizer, sizeof a->optimizer) != 0)
+  if (!optimizers_match(&a->optimizer, &b->optimizer))
     return "optimizer";
-  return memcmp(&a->initializer, &b->initializer, sizeof a->initializer) != 0 ? "initializer" : NULL;
+  bool is_alike = a->initializer.kind == b->initializer.kind && a->initializer.scale == b->initializer.scale;
+  return is_alike ? NULL : "initializer";
 }
 
 /* Asks every shard with the same body; the descriptions that come back must agree. */
@@ -159,14 +166,13 @@ hotrow_status hotrow_blob_put(hotrow_client *client, const char *name, const voi
 {
   if (!client || (size && !bytes))
     return hr_fail(HOTROW_ERR_INVALID, "client or bytes is NULL");
-  char full[HR_WIRE_NAME_BYTES_MAX + 1];
-  HOTROW_TRY(blob_name(client, name, full, sizeof full));
+  uint8_t body[1 + HR_WIRE_NAME_BYTES_MAX + HOTROW_BLOB_BYTES_MAX]; /* size of the name, name, bytes */
+  char *full = (char *)body + 1;
+  HOTROW_TRY(blob_name(client, name, full, HR_WIRE_NAME_BYTES_MAX + 1));
   if (size > HOTROW_BLOB_BYTES_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "blob %s of %zu bytes, at most %u", name, size, HOTROW_BLOB_BYTES_MAX);
-  uint8_t body[1 + HR_WIRE_NAME_BYTES_MAX + HOTROW_BLOB_BYTES_MAX];
   size_t name_size = strlen(full);
   body[0] = (uint8_t)name_size;
-  memcpy(body + 1, full, name_size);
   if (size)
     memcpy(body + 1 + name_size, bytes, size);
   return hr_client_ask(client, 0, HR_OP_BLOB_PUT, body, 1 + name_size + size, hr_client_deadline(client, timeout_ms),

@@ -314,6 +314,8 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
   staging = staging < STAGING_ROWS_MIN ? STAGING_ROWS_MIN : staging;
   cache_options.kernels = core->options.kernels;
   cache_options.optimizer = table->desc.optimizer;
+  if (!table->has_cache)
+    cache_options.optimizer = (hotrow_optimizer){.kind = HOTROW_SGD}; /* no row is stepped: none needs room for state */
   cache_options.row_count = options->cache_row_count;
   cache_options.staging_row_count = staging < staging_max ? staging : staging_max;
   cache_options.dim = table->desc.dim;

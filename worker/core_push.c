@@ -122,38 +122,50 @@ static hotrow_status begin_push_section(hr_core *core, hotrow_table *table, uint
   return HOTROW_OK;
 }
 
-static void write_push(const hotrow_table *table, const hotrow_cache_push_list *list, size_t i, shard_share *share)
+/* Copies entries [first, last) of the list, all of one shard. */
+static void write_pushes(const hotrow_table *table, const hotrow_cache_push_list *list, size_t first, size_t last,
+                         shard_share *share)
 {
-  size_t at = share->count++, dim = table->desc.dim;
-  share->keys[at] = list->keys[i];
-  memcpy(share->grads + at * dim, list->grads + i * dim, dim * sizeof(float));
+  size_t at = share->count, count = last - first, dim = table->desc.dim, square_dim = table->square_dim;
+  share->count += (uint32_t)count;
+  memcpy(share->keys + at, list->keys + first, count * sizeof *share->keys);
+  memcpy(share->grads + at * dim, list->grads + first * dim, count * dim * sizeof(float));
   if (share->steps)
-    share->steps[at] = list->steps[i];
+    memcpy(share->steps + at, list->steps + first, count * sizeof *share->steps);
   if (share->squares)
-    memcpy(share->squares + at * table->square_dim, list->squares + i * table->square_dim,
-           table->square_dim * sizeof(float));
+    memcpy(share->squares + at * square_dim, list->squares + first * square_dim, count * square_dim * sizeof(float));
+}
+
+/* steps NULL: one step each. */
+static hotrow_status draft_list(hr_core *core, hotrow_table *table, const hotrow_cache_push_list *list)
+{
+  uint32_t shard_count = core->options.shard_count;
+  shard_share shares[HR_SHARD_COUNT_MAX];
+  memset(shares, 0, shard_count * sizeof *shares);
+  for (size_t i = 0; i < list->count; i++) {
+    shard_share *share = &shares[hr_shard_of(list->hashes[i], shard_count)];
+    share->count++;
+    share->has_steps |= list->steps && list->steps[i] > 1;
+  }
+  for (uint32_t shard = 0; shard < shard_count; shard++)
+    if (shares[shard].count)
+      HOTROW_TRY(begin_push_section(core, table, shard, &shares[shard]));
+  for (size_t first = 0, last; first < list->count; first = last) { /* neighbours often go to one shard */
+    uint32_t shard = hr_shard_of(list->hashes[first], shard_count);
+    for (last = first + 1; last < list->count && hr_shard_of(list->hashes[last], shard_count) == shard;)
+      last++;
+    write_pushes(table, list, first, last, &shares[shard]);
+  }
+  return HOTROW_OK;
 }
 
 hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table)
 {
   if (hotrow_cache_push_count(table->cache) == 0)
     return HOTROW_OK;
-  uint32_t shard_count = core->options.shard_count;
-  shard_share shares[HR_SHARD_COUNT_MAX];
-  memset(shares, 0, shard_count * sizeof *shares);
   hotrow_cache_push_list list;
   hotrow_cache_take_pushes(table->cache, &list);
-  for (size_t i = 0; i < list.count; i++) {
-    shard_share *share = &shares[hr_shard_of(list.hashes[i], shard_count)];
-    share->count++;
-    share->has_steps |= list.steps[i] > 1;
-  }
-  for (uint32_t shard = 0; shard < shard_count; shard++)
-    if (shares[shard].count)
-      HOTROW_TRY(begin_push_section(core, table, shard, &shares[shard]));
-  for (size_t i = 0; i < list.count; i++)
-    write_push(table, &list, i, &shares[hr_shard_of(list.hashes[i], shard_count)]);
-  return HOTROW_OK;
+  return draft_list(core, table, &list);
 }
 
 hotrow_status hr_core_draft_evicted(hr_core *core, uint64_t now_ns)
@@ -336,7 +348,9 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
     count = dedup->unique_count;
   }
   HOTROW_TRY(hr_core_draft_pushes(core, table)); /* evicted rows go before this step's update of the same keys */
-  if (count)
+  if (!table->has_cache)                         /* nothing to update: straight to the shards */
+    HOTROW_TRY(draft_list(core, table, &(hotrow_cache_push_list){keys, hashes, NULL, grads, NULL, count}));
+  else if (count)
     HOTROW_TRY(hotrow_cache_update(table->cache, keys, hashes, grads, count));
   if (core->prefetch_open > 0)
     hr_core_spoil_prefetch(core, table, hashes, count);

@@ -66,22 +66,19 @@ void hr_request_pool_fini(hr_request_pool *pool)
   }
 }
 
-static hotrow_status add_block(hr_request *request, size_t size, hr_arena_block **block_p)
+/* NULL: no memory. */
+static hr_arena_block *add_block(hr_request *request, size_t size)
 {
   hr_arena_block *block = malloc(sizeof *block);
-  if (!block)
-    return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a request");
-  void *bytes;
+  void *bytes = NULL;
   size_t capacity = size > BLOCK_BYTES_MIN ? size + size / 4 : BLOCK_BYTES_MIN;
-  hotrow_status status = hr_alloc(capacity, 1, "request", &bytes);
-  if (status != HOTROW_OK) {
+  if (!block || hr_alloc(capacity, 1, "request", &bytes) != HOTROW_OK) {
     free(block);
-    return status;
+    return NULL;
   }
   *block = (hr_arena_block){request->blocks, capacity, 0, bytes};
   request->blocks = block;
-  *block_p = block;
-  return HOTROW_OK;
+  return block;
 }
 
 hotrow_status hr_request_take(hr_request *request, size_t size, void **memory_p)
@@ -94,7 +91,9 @@ hotrow_status hr_request_take(hr_request *request, size_t size, void **memory_p)
   while (block && block->capacity - block->used < rounded)
     block = block->next;
   if (!block)
-    HOTROW_TRY(add_block(request, rounded, &block));
+    block = add_block(request, rounded);
+  if (!block)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for %zu bytes of a request", size);
   *memory_p = block->bytes + block->used;
   block->used += rounded;
   return HOTROW_OK;

@@ -9,7 +9,7 @@
 
 static _Thread_local char last_error[HR_ERROR_TEXT_BYTES];
 
-hotrow_status hr_fail(hotrow_status status, const char *format, ...)
+hotrow_status(hr_fail)(hotrow_status status, const char *format, ...)
 {
   HOTROW_ASSERT(status != HOTROW_OK);
   /* An argument may point into the old sentence ("while loading: %s"), so the new one is built aside. */

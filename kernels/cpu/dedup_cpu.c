@@ -2,7 +2,8 @@
  *
  * What is sorted is one word per key: the top 33 bits of its hash, then its position (31 bits). Equal hashes thereby
  * stay in the order of their positions. Two different hashes that agree in 33 bits are rare (and an attacker's choice):
- * such a run is sorted once more by the lower 31 bits, in linear time too. */
+ * such a run is sorted once more by the lower 31 bits, in linear time too. A batch of few keys is told apart well
+ * enough by the top 22 bits: its third pass is left to short insertion sorts of the runs that agree in them. */
 #include <string.h>
 
 #include <hr/assert.h>
@@ -16,7 +17,8 @@
 #define DIGIT_BITS 11u
 #define DIGIT_COUNT ((64u - POSITION_BITS) / DIGIT_BITS)
 #define BUCKET_COUNT ((size_t)1 << DIGIT_BITS)
-#define INSERTION_MAX 96u /* below this, counting digits costs more than it saves */
+#define INSERTION_MAX 96u              /* below this, counting digits costs more than it saves */
+#define FEW_KEYS_MAX ((size_t)1 << 18) /* one key in 32 then shares its top 22 bits with another */
 
 _Static_assert(DIGIT_COUNT *DIGIT_BITS + POSITION_BITS == 64, "the digits cover the hash bits of a word");
 
@@ -57,20 +59,16 @@ static size_t digit_of(uint64_t word, unsigned digit)
   return (size_t)(word >> (POSITION_BITS + digit * DIGIT_BITS)) & (BUCKET_COUNT - 1);
 }
 
-/* Least significant digit first, so the order of equal digits is kept from pass to pass. */
-static void sort_words(uint64_t *words, uint64_t *spare, size_t count)
+/* By digits first_digit and up, least significant first, so the order of equal digits is kept from pass to pass. */
+static void sort_by_digits(uint64_t *words, uint64_t *spare, size_t count, unsigned first_digit)
 {
-  if (count <= INSERTION_MAX) {
-    insertion_sort(words, count);
-    return;
-  }
   uint32_t starts[DIGIT_COUNT][BUCKET_COUNT];
   memset(starts, 0, sizeof starts);
   for (size_t i = 0; i < count; i++)
-    for (unsigned digit = 0; digit < DIGIT_COUNT; digit++)
+    for (unsigned digit = first_digit; digit < DIGIT_COUNT; digit++)
       starts[digit][digit_of(words[i], digit)]++;
   uint64_t *from = words, *to = spare;
-  for (unsigned digit = 0; digit < DIGIT_COUNT; digit++) {
+  for (unsigned digit = first_digit; digit < DIGIT_COUNT; digit++) {
     if (starts[digit][digit_of(from[0], digit)] == count)
       continue; /* all words share this digit */
     uint32_t start = 0;
@@ -87,6 +85,25 @@ static void sort_words(uint64_t *words, uint64_t *spare, size_t count)
   }
   if (from != words)
     memcpy(words, from, count * sizeof *words);
+}
+
+static void sort_words(uint64_t *words, uint64_t *spare, size_t count)
+{
+  if (count <= INSERTION_MAX) {
+    insertion_sort(words, count);
+    return;
+  }
+  bool is_few = count <= FEW_KEYS_MAX;
+  sort_by_digits(words, spare, count, is_few ? 1 : 0);
+  for (size_t start = 0, end; is_few && start < count; start = end) {
+    uint64_t digits = words[start] >> (POSITION_BITS + DIGIT_BITS);
+    for (end = start + 1; end < count && words[end] >> (POSITION_BITS + DIGIT_BITS) == digits;)
+      end++;
+    if (end - start > INSERTION_MAX)
+      sort_by_digits(words + start, spare, end - start, 0);
+    else if (end - start > 1)
+      insertion_sort(words + start, end - start);
+  }
 }
 
 /* Sorts a run of words whose upper hash bits are equal by the lower ones. */

@@ -5,20 +5,6 @@
 #include <hr/assert.h>
 #include <hr/hash.h>
 
-uint64_t hr_wire_payload_hash(const hr_frame *frames, size_t frame_count)
-{
-  XXH3_state_t state;
-  uint64_t size = 0;
-  XXH3_64bits_reset(&state);
-  for (size_t i = 1; i < frame_count; i++) {
-    if (frames[i].size == 0)
-      continue;
-    XXH3_64bits_update(&state, frames[i].data, frames[i].size);
-    size += frames[i].size;
-  }
-  return size ? XXH3_64bits_digest(&state) : 0;
-}
-
 /* The header, into *header_p as soon as it could be answered. */
 static hotrow_status read_header(const hr_frame *frames, size_t frame_count, hr_header *header_p)
 {

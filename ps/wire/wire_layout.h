@@ -62,6 +62,8 @@ static inline bool hr_wire_has_sections(const hr_header *h)
 
 /* XXH3-64 of the frames after the header, one after the other; 0 if they have no bytes. */
 uint64_t hr_wire_payload_hash(const hr_frame *frames, size_t frame_count);
+/* XXH3_64bits_update for a processor with AVX2. */
+void hr_wire_hash_update_wide(void *xxh3_state, const void *bytes, size_t size);
 
 /* The fields from flags to section_count; op is known. */
 hotrow_status hr_wire_check_header(const hr_header *header);

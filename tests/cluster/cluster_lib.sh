@@ -1,6 +1,6 @@
 # Sourced by the tests here. Real processes of the real program; whatever a test starts carries a tag in its environment,
 # so that "nothing is left" can be checked and cleaned up for certain.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 set -uo pipefail
 
 hotrow=$1
@@ -8,20 +8,31 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/hotrow-cluster-XXXXXX")
 export HOTROW_TEST_TAG=$scratch
 unset HOTROW_SHARDS HOTROW_RANK HOTROW_WORKERS HOTROW_JOB
 
-# Every live process with this tag but the test itself and its subshells; more words narrow it to those whose environment
-# or command line has them.
+# Every live process with this tag; more words narrow it to those whose environment or command line has them. Without any
+# other program, as that would have the tag too.
+# shellcheck disable=SC2120
 tagged() { # [WORD...]
-  local environ pid word
-  for environ in $(grep -laz "^HOTROW_TEST_TAG=$HOTROW_TEST_TAG\$" /proc/[0-9]*/environ 2>/dev/null); do
-    pid=${environ#/proc/}
-    pid=${pid%/environ}
-    [[ $pid == "$$" || $pid == "$BASHPID" || $(ps -o comm= -p "$pid") == "${0##*/}" ]] && continue
+  local dir word words text
+  for dir in /proc/[0-9]*; do
+    { mapfile -d '' -t words <"$dir/environ"; } 2>/dev/null || continue
+    text=" ${words[*]} "
+    [[ $text == *" HOTROW_TEST_TAG=$HOTROW_TEST_TAG "* ]] || continue
+    { mapfile -d '' -t words <"$dir/cmdline"; } 2>/dev/null || continue
+    text+="${words[*]} "
     for word in "$@"; do
-      tr '\0' ' ' 2>/dev/null <"/proc/$pid/environ" | cat - <(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") |
-        grep -qF -- "$word" || continue 2
+      [[ $text == *"$word"* ]] || continue 2
     done
-    echo "$pid"
+    echo "${dir#/proc/}"
   done
+}
+
+# Sends a signal to the one process that has these words, and starts the clock of `finish` anew.
+strike() { # SIGNAL WORD...
+  local pid
+  pid=$(tagged "${@:2}")
+  [[ $pid =~ ^[0-9]+$ ]] || fail "not one process but '$pid' has: ${*:2}"
+  begin_time=$EPOCHREALTIME
+  kill "-$1" "$pid"
 }
 
 # shellcheck disable=SC2046
@@ -50,6 +61,9 @@ run() {
 # The same in the background: its pid is $running.
 begin() {
   begin_time=$EPOCHREALTIME
+  # Emptied now, not when the background gets to it: who awaits a word must not read an old one.
+  : >"$scratch/last.out"
+  : >"$scratch/last.err"
   "$@" >"$scratch/last.out" 2>"$scratch/last.err" </dev/null &
   running=$!
 }
@@ -65,9 +79,9 @@ expect_no_err() { ! grep -qE -- "$1" "$scratch/last.err" || fail "stderr says /$
 expect_out() { grep -qE -- "$1" "$scratch/last.out" || fail "stdout does not say /$1/"; }
 expect_within() { awk "BEGIN { exit !($took <= $1) }" || fail "took $took s, allowed $1 s"; }
 
-# Waits up to 20 s until a command succeeds.
+# Waits up to a minute until a command succeeds.
 await() {
-  local tries=400
+  local tries=1200
   until "$@" >/dev/null 2>&1; do
     ((tries-- > 0)) || fail "waited in vain for: $*"
     sleep 0.05

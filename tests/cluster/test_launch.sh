@@ -7,8 +7,6 @@ launch() { # OPTIONS... -- WORDS
   "$hotrow" launch --exec "$@"
 }
 workers_run() { (($(tagged "HOTROW_RANK=" sleep | wc -l) >= $1)); }
-worker() { tagged "HOTROW_RANK=$1 "; }
-shard() { tagged "--shard-first $1 "; }
 
 check usage
 run "$hotrow" launch --workers 2
@@ -52,6 +50,12 @@ expect_code 7
 expect_out 'ended by itself'
 expect_within 4
 
+check 'what a worker started ends with it'
+run launch --workers 2 -- sh -c 'sleep 1000 & sleep 0.1'
+expect_code 0
+expect_within 5
+expect_nothing_left
+
 check 'a worker that ignores TERM is killed'
 run launch --workers 2 --grace-ms 100 -- sh -c '[ "$HOTROW_RANK" = 1 ] && exit 3; trap "" TERM; sleep 1000'
 expect_code 3
@@ -62,7 +66,7 @@ expect_nothing_left
 check 'kill -9 of a worker'
 begin launch --shards 2 --workers 2 --grace-ms 300 -- sleep 1000
 await workers_run 2
-kill -9 "$(worker 1)"
+strike 9 "HOTROW_RANK=1 "
 finish
 expect_code 137
 expect_err 'worker 1 was killed by signal 9'
@@ -71,7 +75,7 @@ expect_nothing_left
 check 'kill -9 of a shard'
 begin launch --shards 2 --workers 2 --grace-ms 300 -- sleep 1000
 await workers_run 2
-kill -9 "$(shard 1)"
+strike 9 "--shard-first 1 "
 finish
 expect_code 69
 expect_err 'shard 1 was killed by signal 9'
@@ -83,8 +87,7 @@ for signal in TERM INT HUP; do
   begin launch --workers 2 -- sh -c "trap 'echo got $signal; exit 0' $signal; : ready; while sleep 0.05; do :; done"
   await workers_run 2
   sleep 0.2
-  # $running is a subshell of this script: the launcher is its child or itself
-  kill "-$signal" "$(tagged ' launch ' | head -n 1)"
+  strike "$signal" ' launch '
   finish
   expect_code 0
   expect_out "got $signal"
@@ -93,7 +96,7 @@ for signal in TERM INT HUP; do
 done
 begin launch --workers 2 --grace-ms 20000 -- sleep 1000
 await workers_run 2
-kill -TERM "$(tagged ' launch ' | head -n 1)"
+strike TERM ' launch '
 finish
 expect_code 143
 expect_within 8
@@ -102,10 +105,9 @@ expect_nothing_left
 check 'a second signal does not wait'
 begin launch --grace-ms 60000 -- sh -c 'trap "" INT; sleep 1000'
 await workers_run 1
-launcher=$(tagged ' launch ' | head -n 1)
-kill -INT "$launcher"
+strike INT ' launch '
 sleep 0.3
-kill -INT "$launcher"
+strike INT ' launch '
 finish
 expect_code 143
 expect_within 10
@@ -114,7 +116,7 @@ expect_nothing_left
 check 'kill -9 of the launcher leaves no orphan'
 begin launch --shards 2 --workers 2 -- sleep 1000
 await workers_run 2
-kill -9 "$(tagged ' launch ' | head -n 1)"
+strike 9 ' launch '
 finish
 expect_code 137
 expect_nothing_left

@@ -33,7 +33,7 @@ expect_code 75
 (($(tagged serve | wc -l) == 3)) || fail "the second start changed something"
 
 check 'a shard that died shows'
-kill -9 "$(tagged '--shard-first 1 ')"
+strike 9 '--shard-first 1 '
 await bash -c "! kill -0 $(cut -d' ' -f1 "$dir/shard-1.pid")"
 run "$shards" status --dir "$dir"
 expect_code 69

@@ -39,7 +39,7 @@ test_shard *test_shard_open(const hr_shard_options *options)
   hr_shard_options o = options ? *options : (hr_shard_options){0};
   o.shard_count = o.shard_count ? o.shard_count : 1;
   o.epoch = o.epoch ? o.epoch : 0x1234;
-  o.transport = (hr_shard_transport){keep_reply, t};
+  o.transport = (hr_shard_transport){.send = keep_reply, .context = t};
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &o.kernels));
   CHECK_OK(hr_shard_create(&o, &t->shard));
   return t;

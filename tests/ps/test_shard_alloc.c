@@ -58,7 +58,7 @@ static void warm_requests_allocate_nothing(void)
   for (uint64_t i = 0; i < KEYS; i++)
     keys[i] = i;
   uint32_t reply_count = 0;
-  hr_shard_options options = {.shard_count = 1, .epoch = 1, .transport = {drop_reply, &reply_count}};
+  hr_shard_options options = {.shard_count = 1, .epoch = 1, .transport = {.send = drop_reply, .context = &reply_count}};
   hr_shard *shard;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
   CHECK_OK(hr_shard_create(&options, &shard));

@@ -85,7 +85,7 @@ static void create_shards(cluster *sim)
     hr_shard_options options = {.shard_index = s,
                                 .shard_count = c->shards,
                                 .epoch = 1 + hr_rng_below(&sim->rng, 1000),
-                                .transport = {sim_send_to_worker, sim}};
+                                .transport = {.send = sim_send_to_worker, .context = sim}};
     CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
     CHECK_OK(hr_shard_create(&options, &sim->shards[s]));
   }

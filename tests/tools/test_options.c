@@ -178,6 +178,8 @@ static void flags_are_taken(void)
   CHECK_EQ(o.got.color, 1);
   CHECK(o.got.rate == -0.25f);
   CHECK(o.got.fast);
+  CHECK_EQ(parse("--count 1").got.count, 1); /* the ends of a range belong to it */
+  CHECK(parse("--rate -1").got.rate == -1.0f && parse("--rate 1").got.rate == 1.0f);
   CHECK(!parse("--fast --fast=false").got.fast);
   CHECK_EQ(parse("--count 4 --count 5").got.count, 5);
 
@@ -273,8 +275,8 @@ static void help_is_printed(void)
 static void every_status_has_an_exit_code(void)
 {
 #define CHECK_CODE(name, value, text)                                                                                  \
-  CHECK((name == HOTROW_OK) == (hr_exit_code(name) == 0));                                                             \
-  CHECK(name == HOTROW_OK || (hr_exit_code(name) >= HR_EXIT_USAGE && hr_exit_code(name) <= HR_EXIT_CONFIG));
+  CHECK(((name) == HOTROW_OK) == (hr_exit_code(name) == 0));                                                           \
+  CHECK((name) == HOTROW_OK || (hr_exit_code(name) >= HR_EXIT_USAGE && hr_exit_code(name) <= HR_EXIT_CONFIG));
   HOTROW_STATUS_LIST(CHECK_CODE)
   CHECK_EQ(hr_exit_code(HOTROW_ERR_INVALID), HR_EXIT_CONFIG);
   CHECK_EQ(hr_exit_code(HOTROW_ERR_TIMED_OUT), HR_EXIT_UNAVAILABLE);

@@ -25,6 +25,8 @@ typedef struct rank_thread {
   pthread_t thread;
 } rank_thread;
 
+static int openings = 1; /* how often each rank opens its communicator */
+
 static void *run_rank(void *context)
 {
   rank_thread *t = context;
@@ -35,9 +37,13 @@ static void *run_rank(void *context)
   options.rank = t->rank;
   options.world_size = t->world->size;
   options.timeout_ms = t->world->timeout_ms;
-  CHECK_OK(hotrow_comm_open(&options, &comm));
-  t->world->body(t->world, t->rank, comm);
-  hotrow_comm_close(comm);
+  for (int i = 0; i < openings; i++) {
+    if (i && t->rank == 0) /* late: the others would find its old address */
+      zmq_poll(NULL, 0, 100);
+    CHECK_OK(hotrow_comm_open(&options, &comm));
+    t->world->body(t->world, t->rank, comm);
+    hotrow_comm_close(comm);
+  }
   hotrow_client_close(client);
   return NULL;
 }
@@ -310,27 +316,17 @@ static void a_world_of_one_is_its_own_ring(void)
   }
 }
 
-/* The ranks meet again under the same name; the addresses of the first ring are still on the shard. */
-static void meets_again(world *w, uint32_t rank, hotrow_comm *comm)
+static void one_sum(world *w, uint32_t rank, hotrow_comm *comm)
 {
-  CHECK_OK(hotrow_comm_barrier(comm));
-  hotrow_client *client = test_open(w->servers.endpoints, rank, w->size);
-  if (rank == 0) /* the others would find this rank's old address */
-    zmq_poll(NULL, 0, 100);
-  hotrow_comm_options options = HOTROW_COMM_OPTIONS_INIT;
-  hotrow_comm *second;
-  options.client = client;
-  options.rank = rank;
-  options.world_size = w->size;
-  CHECK_OK(hotrow_comm_open(&options, &second));
-  check_sum(w, rank, second, 10, 1);
-  hotrow_comm_close(second);
-  hotrow_client_close(client);
+  check_sum(w, rank, comm, 10, 1);
 }
 
+/* The same clients meet again under the same name, while the addresses of the first ring are still on the shard. */
 static void a_ring_of_the_same_name_is_a_new_ring(void)
 {
-  run_world(3, 20000, meets_again);
+  openings = 3;
+  run_world(3, 5000, one_sum);
+  openings = 1;
 }
 
 int main(void)

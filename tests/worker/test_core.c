@@ -112,8 +112,47 @@ static void wrong_answers_break_the_link(void)
   }
 }
 
+/* A lookup that was given up is answered late: its rows are not those that the lookup in hand waits for. */
+static void a_late_answer_changes_nothing(void)
+{
+  static hr_message reply, late;
+  static const float first_values[2] = {7, 7}, second_values[2] = {8, 8};
+  static const uint32_t clocks[1] = {0};
+  hotrow_table *table;
+  hr_core *core = open_core(&table);
+  const uint64_t keys[2] = {1, 2};
+  float row[2] = {0, 0};
+  hotrow_lookup_request r = HOTROW_LOOKUP_REQUEST_INIT;
+  r.table = table;
+  r.key_count = 1;
+  r.out = row;
+  hr_section section = {.kind = HR_SECTION_PULL_REPLY, .table = 3, .key_count = 1, .row_count = 1, .dim = 2};
+  section.index = section.clocks = clocks;
+  r.keys = keys;
+  CHECK_OK(hr_core_lookup_begin(core, &r, 1, 0));
+  hr_wire_reply(&sent.header, &late);
+  late.sections[late.section_count++] = section;
+  late.sections[0].values = first_values;
+  r.keys = keys + 1;
+  CHECK_OK(hr_core_lookup_begin(core, &r, 1, 0));
+  hr_wire_reply(&sent.header, &reply);
+  reply.sections[reply.section_count++] = section;
+  reply.sections[0].values = second_values;
+  answer(core, &late);
+  CHECK(hr_core_is_waiting(core));
+  CHECK_EQ(core->stats.misses, 0);
+  answer(core, &reply);
+  CHECK(!hr_core_is_waiting(core));
+  CHECK_EQ(core->stats.misses, 1);
+  hr_core_lookup_finish(core);
+  CHECK_OK(hr_core_status(core));
+  CHECK(row[0] == 8 && row[1] == 8);
+  hr_core_destroy(core);
+}
+
 int main(void)
 {
+  RUN(a_late_answer_changes_nothing);
   RUN(wrong_answers_break_the_link);
   return 0;
 }

@@ -7,6 +7,7 @@
 
 #define TERMINAL_INTERVAL_NS 200000000u
 #define LOG_INTERVAL_NS 5000000000u
+#define BAR_CELLS 20
 
 void hr_progress_init(hr_progress *progress, const hr_trainer *trainer)
 {
@@ -21,6 +22,16 @@ static double ratio(uint64_t part, uint64_t whole)
   return whole > 0 ? (double)part / (double)whole : 0;
 }
 
+/* "[=======>            ]  37%" on a terminal; the number alone in a log. */
+static void print_share(bool is_terminal, double share)
+{
+  int filled = (int)(share * BAR_CELLS);
+  if (is_terminal)
+    fprintf(stderr, " [%.*s%s%*s]", filled, "====================", filled < BAR_CELLS ? ">" : "",
+            filled < BAR_CELLS ? BAR_CELLS - filled - 1 : 0, "");
+  fprintf(stderr, " %3.0f%%", 100 * share);
+}
+
 void hr_progress_step(hr_progress *progress, const hr_trainer *trainer, uint64_t done, uint64_t total)
 {
   const uint64_t now = hr_now_ns(), elapsed_ns = now - progress->shown_ns;
@@ -30,9 +41,10 @@ void hr_progress_step(hr_progress *progress, const hr_trainer *trainer, uint64_t
   const uint64_t samples = (trainer->step - progress->shown_step) * batch * trainer->options.workers;
   hotrow_client_stats stats; /* of rank 0: it stands for the others until the report adds up all */
   hotrow_client_get_stats(trainer->ranks[0].client, &stats);
-  fprintf(stderr, "%sepoch %u/%u %3.0f%%  %.0f samples/s  loss %.4f", progress->is_terminal ? "\r" : "",
-          trainer->epoch + 1, trainer->options.epochs, 100 * ratio(done, total),
-          (double)samples / ((double)elapsed_ns / 1e9), trainer->epoch_loss / (double)trainer->epoch_samples);
+  fprintf(stderr, "%sepoch %u/%u", progress->is_terminal ? "\r" : "", trainer->epoch + 1, trainer->options.epochs);
+  print_share(progress->is_terminal, ratio(done, total));
+  fprintf(stderr, "  %.0f samples/s  loss %.4f", (double)samples / ((double)elapsed_ns / 1e9),
+          trainer->epoch_loss / (double)trainer->epoch_samples);
   if (trainer->evaluation_count > 0)
     fprintf(stderr, "  valid auc %.4f", trainer->valid.auc);
   fprintf(stderr, "  hits %.1f%%  %.0f bytes/sample  unseen %llu%s",
@@ -46,10 +58,11 @@ void hr_progress_step(hr_progress *progress, const hr_trainer *trainer, uint64_t
   progress->shown_step = trainer->step;
 }
 
-static void close_line(hr_progress *progress)
+/* Takes the bar away: what is printed next stands above the next bar. */
+static void clear_line(hr_progress *progress)
 {
   if (progress->is_line_open)
-    fputc('\n', stderr);
+    fputs("\r\033[K", stderr);
   progress->is_line_open = false;
 }
 
@@ -58,7 +71,7 @@ void hr_progress_evaluation(hr_progress *progress, const hr_trainer *trainer, co
 {
   if (!progress->is_shown)
     return;
-  close_line(progress);
+  clear_line(progress);
   fprintf(stderr, "step %llu  valid auc %.4f logloss %.4f  test auc %.4f logloss %.4f%s\n",
           (unsigned long long)trainer->step, valid->auc, valid->logloss, test->auc, test->logloss,
           trainer->worse_count == 0 ? "  best" : "");
@@ -68,5 +81,5 @@ void hr_progress_evaluation(hr_progress *progress, const hr_trainer *trainer, co
 
 void hr_progress_end(hr_progress *progress)
 {
-  close_line(progress);
+  clear_line(progress);
 }

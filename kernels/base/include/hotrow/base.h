@@ -52,7 +52,7 @@ extern "C" {
   X(HOTROW_ERR_INTERNAL, -17, "internal error")            /* our bug: report it */
 
 typedef enum hotrow_status {
-#define HOTROW_STATUS_ENUM(name, value, text) name = value,
+#define HOTROW_STATUS_ENUM(name, value, text) name = (value),
   HOTROW_STATUS_LIST(HOTROW_STATUS_ENUM)
 #undef HOTROW_STATUS_ENUM
 } hotrow_status;

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Training jobs that lose a process: they end with a sentence that names it, by their deadline, and leave nothing behind.
+# shellcheck source=cluster_lib.sh disable=SC2154
+. "$(dirname "$0")/cluster_lib.sh"
+shards=$2
+timeout_ms=2000
+
+# A job far longer than this test, once it trains.
+begin_long_job() {
+  begin "$hotrow" launch --shards 2 --workers 2 --grace-ms 20000 -- train --samples 100000000 --evaluations 0 \
+    --timeout-ms $timeout_ms "$@"
+  await grep -q 'samples/s' "$scratch/last.err"
+}
+
+check 'a job runs to its end; stdout is the result alone'
+run "$hotrow" launch --shards 2 --workers 2 -- train --samples 20000 --steps 10 --json
+expect_code 0
+[[ $(wc -l <"$scratch/last.out") == 1 ]] || fail "stdout is not one line"
+expect_out '^\{.*"workers": 2, "shards": 2,.*"steps": 10,.*\}$'
+expect_nothing_left
+
+check 'the same job on shards that were started elsewhere'
+HOTROW_PROGRAM=$hotrow "$shards" start 2 --dir "$scratch/run" --bind-base 'tcp://127.0.0.1:*' >"$scratch/exported" ||
+  fail "shards.sh"
+run env "$(cat "$scratch/exported")" "$hotrow" train --samples 20000 --steps 10 --json
+expect_code 0
+expect_out '"shards": 2,.*"steps": 10,'
+HOTROW_PROGRAM=$hotrow "$shards" stop --dir "$scratch/run"
+expect_nothing_left
+
+for bounds in "" "--cache-rows 10000 --pull-bound 20 --push-bound 5"; do
+  check "kill -9 of a worker ${bounds:-(exact)}"
+  # shellcheck disable=SC2086
+  begin_long_job $bounds
+  strike 9 "HOTROW_RANK=1 "
+  finish
+  expect_code 137
+  expect_err 'hotrow launch: worker 1 was killed by signal 9'
+  expect_err '\[worker 0\] hotrow train: .*rank 1 has been silent'
+  expect_within 10
+  expect_nothing_left
+
+  check "kill -9 of a shard ${bounds:-(exact)}"
+  # shellcheck disable=SC2086
+  begin_long_job $bounds
+  strike 9 "--shard-first 1 "
+  finish
+  expect_code 69
+  expect_err 'hotrow launch: shard 1 was killed by signal 9'
+  for rank in 0 1; do
+    expect_err "\[worker $rank\] hotrow train: .*(shard 1 at tcp://127\.0\.0\.1:[0-9]+|rank [01] has been silent)"
+  done
+  expect_err '\[worker [01]\] hotrow train: .*shard 1 at tcp://127\.0\.0\.1:[0-9]+'
+  expect_no_err 'hotrow train: .*shard 0 at'
+  expect_within 10
+  expect_nothing_left
+done
+
+check 'SIGTERM ends the whole job'
+begin_long_job
+strike TERM ' launch '
+finish
+[[ $code == 143 || $code == 0 ]] || fail "exit code $code"
+expect_within 10
+expect_nothing_left
+
+check 'kill -9 of the launcher leaves no orphan'
+begin_long_job
+strike 9 ' launch '
+finish
+expect_nothing_left
+echo passed
