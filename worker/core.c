@@ -250,6 +250,8 @@ hotrow_status hr_core_timed_out(hr_core *core, const char *what, uint32_t timeou
 
 void hr_core_begin_call(hr_core *core)
 {
+  for (uint32_t i = 0; core->waited_count > 0 && i < core->options.shard_count; i++)
+    hr_link_abandon(&core->links[i], &core->pool); /* the call before was given up */
   core->call++;
   core->waited_count = 0;
 }
@@ -333,6 +335,10 @@ hotrow_status hr_core_add_table(hr_core *core, const hr_table_desc *desc, const 
 {
   if (core->table_count == HOTROW_REQUESTS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "table %s: a client has at most %u tables", desc->name, HOTROW_REQUESTS_MAX);
+  bool is_exact = core->options.role == HR_ROLE_WORKER && options->pull_bound == 0 && options->push_bound == 0;
+  if (is_exact && !core->is_sync && core->step > 0)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s has both bounds 0: the first such table comes before the first step",
+                   desc->name);
   hotrow_table *table = calloc(1, sizeof *table);
   if (!table)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for table %s", desc->name);
@@ -354,8 +360,7 @@ hotrow_status hr_core_add_table(hr_core *core, const hr_table_desc *desc, const 
   }
   memcpy(table->ids, ids, core->options.shard_count * sizeof *ids);
   core->tables[core->table_count++] = table;
-  if (core->options.role == HR_ROLE_WORKER && options->pull_bound == 0 && options->push_bound == 0)
-    core->is_sync = true;
+  core->is_sync |= is_exact;
   *table_p = table;
   return HOTROW_OK;
 }

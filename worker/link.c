@@ -193,6 +193,26 @@ void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, 
   *request_p = request;
 }
 
+void hr_link_abandon(hr_link *link, hr_request_pool *pool)
+{
+  hr_request *request = link->oldest;
+  link->oldest = link->newest = NULL;
+  while (request) {
+    hr_request *next = request->next;
+    request->next = NULL;
+    if (!request->is_push && request->kind != HR_REQUEST_PREFETCH) {
+      hr_request_release(pool, request);
+    } else {
+      if (link->newest)
+        link->newest->next = request;
+      else
+        link->oldest = request;
+      link->newest = request;
+    }
+    request = next;
+  }
+}
+
 uint64_t hr_link_due_ns(const hr_link *link)
 {
   return link->oldest && link->broken == HOTROW_OK ? link->sent_ns + link->retry_ns : UINT64_MAX;

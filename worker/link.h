@@ -54,6 +54,10 @@ bool hr_link_can_push(const hr_link *link);
 void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, uint64_t now_ns, hr_message *reply_p,
                      hr_request **request_p);
 
+/* Forgets what nobody waits for any more: every open request that is neither a push nor a prefetch. It will not be sent
+ * again, and its answer, should it come, is ignored. */
+void hr_link_abandon(hr_link *link, hr_request_pool *pool);
+
 /* Sends again what is due. */
 void hr_link_tick(hr_link *link, uint64_t now_ns);
 

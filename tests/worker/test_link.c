@@ -247,6 +247,24 @@ static void an_answer_for_another_session_is_ignored(void)
   end();
 }
 
+static void what_is_given_up_is_not_sent_again(void)
+{
+  begin();
+  submit(HR_OP_PULL, 0);
+  hr_request *push = submit(HR_OP_PUSH, 0);
+  submit(HR_OP_PULL, 0)->kind = HR_REQUEST_PREFETCH;
+  submit(HR_OP_PULL, 0);
+  hr_link_abandon(&link_in_test, &pool);
+  hr_link_tick(&link_in_test, HR_LINK_RETRY_MIN_NS);
+  CHECK_EQ(sent_count, 6);
+  CHECK(sent[4].request_id == 2 && sent[5].request_id == 3);
+  CHECK(receive((answer){.op = HR_OP_PULL, .request_id = 1}, 1) == NULL); /* late, and nobody waits */
+  CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 2, .applied_seq = 1}, 1) == push);
+  hr_request_release(&pool, push);
+  CHECK_OK(hr_link_status(&link_in_test));
+  end();
+}
+
 int main(void)
 {
   RUN(pushes_are_numbered_and_pulls_name_the_last_push);
@@ -259,6 +277,7 @@ int main(void)
   RUN(an_answer_of_another_epoch_is_a_reset);
   RUN(an_answer_with_the_wrong_op_or_bad_bytes_breaks_the_stream);
   RUN(an_answer_for_another_session_is_ignored);
+  RUN(what_is_given_up_is_not_sent_again);
   hr_request_pool_fini(&pool);
   return 0;
 }

@@ -130,6 +130,21 @@ static void a_table_that_differs_is_named(void)
   hotrow_client_close(second);
 }
 
+static void a_job_does_not_become_exact_on_its_way(void)
+{
+  hotrow_client *late = test_open(servers.endpoints, 0, 1); /* fences those before it */
+  hotrow_table_options bounded = test_table_options("bounded", DIM), exact = test_table_options("exact", DIM);
+  bounded.pull_bound = bounded.push_bound = 2;
+  exact.pull_bound = exact.push_bound = 0;
+  hotrow_table *one = NULL;
+  CHECK_OK(hotrow_table_create(late, &bounded, &one));
+  CHECK_OK(hotrow_step(late, 0));
+  one = NULL;
+  CHECK_FAILS(hotrow_table_create(late, &exact, &one), HOTROW_ERR_INVALID, "before the first step");
+  CHECK(!one);
+  hotrow_client_close(late);
+}
+
 static void lookups_are_checked(void)
 {
   hotrow_lookup_request good = test_lookup_of(table, keys, 4, rows), r[HOTROW_REQUESTS_MAX + 1];
@@ -335,6 +350,7 @@ int main(void)
   RUN(gradients_that_are_not_finite_are_refused_whole);
   RUN(small_calls_are_checked);
   RUN(a_table_that_differs_is_named);
+  RUN(a_job_does_not_become_exact_on_its_way);
   hotrow_client_close(client);
   hotrow_client_close(other);
   hotrow_client_close(reader);

@@ -76,6 +76,7 @@ typedef struct hotrow_table_options {
 #define HOTROW_TABLE_OPTIONS_INIT HOTROW_INIT(hotrow_table_options)
 
 /* Creates the table on all shards, or joins it if it is there with the same options. *table_p belongs to the client.
+ * A job is exact or not from its first step on: the first table with both bounds 0 comes before the first hotrow_step.
  *   HOTROW_ERR_INVALID, HOTROW_ERR_EXISTS (other options: the sentence names the first that differs), HOTROW_ERR_LIMIT
  */
 HOTROW_API hotrow_status hotrow_table_create(hotrow_client *client, const hotrow_table_options *options,
