@@ -5,14 +5,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/install.sh test
 
-mapfile -t sources < <(git ls-files '*.c' '*.h')
+folders=(kernels cache ps worker tools)
+mapfile -t sources < <(find "${folders[@]}" tests -name '*.[ch]')
 echo "== clang-format"
 clang-format --dry-run --Werror "${sources[@]}"
 
 echo "== clang-tidy"
 mkdir -p build
 cmake -S . -B build/tidy -G Ninja -DCMAKE_C_COMPILER=clang -DHOTROW_WITH_CUDA=OFF >/dev/null
-mapfile -t units < <(git ls-files 'kernels/*.c' 'cache/*.c' 'ps/*.c' 'worker/*.c' 'tools/*.c' ':!*_stub.c' ':!worker/examples')
+mapfile -t units < <(find "${folders[@]}" -name '*.c' ! -path '*/examples/*')
 printf '%s\n' "${units[@]}" | xargs -P "$(nproc)" -n 8 clang-tidy --quiet -p build/tidy 2>/dev/null
 
 [ "${1:-}" = --lint ] || exec tools/test.sh

@@ -126,6 +126,7 @@ static hotrow_status begin_push_section(hr_core *core, hotrow_table *table, uint
 static void write_pushes(const hotrow_table *table, const hotrow_cache_push_list *list, size_t first, size_t last,
                          shard_share *share)
 {
+  HOTROW_ASSERT(!share->steps || list->steps);
   size_t at = share->count, count = last - first, dim = table->desc.dim, square_dim = table->square_dim;
   share->count += (uint32_t)count;
   memcpy(share->keys + at, list->keys + first, count * sizeof *share->keys);
