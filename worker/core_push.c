@@ -126,12 +126,11 @@ static hotrow_status begin_push_section(hr_core *core, hotrow_table *table, uint
 static void write_pushes(const hotrow_table *table, const hotrow_cache_push_list *list, size_t first, size_t last,
                          shard_share *share)
 {
-  HOTROW_ASSERT(!share->steps || list->steps);
   size_t at = share->count, count = last - first, dim = table->desc.dim, square_dim = table->square_dim;
   share->count += (uint32_t)count;
   memcpy(share->keys + at, list->keys + first, count * sizeof *share->keys);
   memcpy(share->grads + at * dim, list->grads + first * dim, count * dim * sizeof(float));
-  if (share->steps)
+  if (share->steps && list->steps)
     memcpy(share->steps + at, list->steps + first, count * sizeof *share->steps);
   if (share->squares)
     memcpy(share->squares + at * square_dim, list->squares + first * square_dim, count * square_dim * sizeof(float));
