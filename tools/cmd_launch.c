@@ -4,7 +4,6 @@
  * shard has died or a signal came, they have the grace period. Stopping: shards. */
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -19,6 +18,7 @@
 #include "commands.h"
 #include "options.h"
 #include "process.h"
+#include "signals.h"
 
 #define KIND_MAX 128u /* shards, and workers, of one launch */
 #define ENDPOINT_BYTES 128u
@@ -76,28 +76,12 @@ typedef struct launch {
   int exit_code; /* of the first failure */
 } launch;
 
-static int signal_pipe[2] = {-1, -1};
+static int signal_fd = -1;
 
-static void note_signal(int signal_number)
-{
-  int saved_errno = errno;
-  unsigned char byte = (unsigned char)signal_number;
-  ssize_t written = write(signal_pipe[1], &byte, 1);
-  (void)written; /* a full pipe already has what wakes us */
-  errno = saved_errno;
-}
-
-/* Handlers, not a blocked mask and signalfd: a library may have started threads that do not block these signals. */
 static bool open_signals(void)
 {
-  if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
-    return false;
   static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD};
-  struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
-  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-    sigaction(numbers[i], &action, NULL);
-  signal(SIGPIPE, SIG_IGN);
-  return true;
+  return hr_signals_open(numbers, sizeof numbers / sizeof numbers[0], &signal_fd);
 }
 
 static uint64_t now_ns(void)
@@ -210,7 +194,7 @@ static void on_signal(launch *l, int signal_number)
 /* Waits for output, ends and signals until the deadline at most, and handles what came. */
 static void handle_events(launch *l, uint64_t deadline_ns)
 {
-  struct pollfd fds[1 + 4 * KIND_MAX] = {{.fd = signal_pipe[0], .events = POLLIN}};
+  struct pollfd fds[1 + 4 * KIND_MAX] = {{.fd = signal_fd, .events = POLLIN}};
   nfds_t count = 1;
   for (uint32_t i = 0; i < process_count(l); i++) {
     fds[count++] = (struct pollfd){.fd = l->processes[i].out.fd, .events = POLLIN}; /* poll skips fd -1 */
@@ -230,7 +214,7 @@ static void handle_events(launch *l, uint64_t deadline_ns)
       on_end(l, process);
   }
   unsigned char number;
-  while (read(signal_pipe[0], &number, 1) == 1)
+  while (read(signal_fd, &number, 1) == 1)
     on_signal(l, number);
 }
 

@@ -1,6 +1,6 @@
 /* hotrow serve: shards of the parameter server in this process, until SIGTERM or SIGINT. */
 #include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "options.h"
+#include "signals.h"
 
 typedef struct serve_values {
   const char *bind;
@@ -85,31 +86,13 @@ static int announce_ready(const hotrow_server *server, const serve_values *value
   return values->ready_file ? write_ready_file(server, values) : 0;
 }
 
-static int signal_pipe[2] = {-1, -1};
-
-static void note_signal(int signal_number)
-{
-  int saved_errno = errno;
-  unsigned char byte = (unsigned char)signal_number;
-  ssize_t written = write(signal_pipe[1], &byte, 1);
-  (void)written; /* a full pipe already has what wakes us */
-  errno = saved_errno;
-}
-
-/* Before this, while the server loads, the signals end the program as they end any: there is nothing to lose. Handlers,
- * not sigwait: a library may have started threads that do not block these signals. */
-static bool open_signals(void)
-{
-  struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
-  return pipe2(signal_pipe, O_CLOEXEC) == 0 && sigaction(SIGTERM, &action, NULL) == 0 &&
-         sigaction(SIGINT, &action, NULL) == 0;
-}
-
-static int wait_for_signal(void)
+/* The number of the next signal. */
+static int wait_for_signal(int fd)
 {
   unsigned char byte = 0;
-  while (read(signal_pipe[0], &byte, 1) < 0 && errno == EINTR)
-    ;
+  struct pollfd item = {.fd = fd, .events = POLLIN};
+  while (read(fd, &byte, 1) != 1)
+    poll(&item, 1, -1);
   return byte;
 }
 
@@ -138,9 +121,12 @@ int hr_cmd_serve(int argc, char **argv)
     fprintf(stderr, "hotrow serve: %s\n", hotrow_last_error());
     return hr_exit_code(status);
   }
-  code = open_signals() ? announce_ready(server, &values) : report("open", "a pipe");
+  /* Before this, while the server loads, the signals end the program as they end any: there is nothing to lose. */
+  static const int numbers[] = {SIGTERM, SIGINT};
+  int signal_fd;
+  code = hr_signals_open(numbers, 2, &signal_fd) ? announce_ready(server, &values) : report("open", "a pipe");
   if (code == 0) {
-    fprintf(stderr, "hotrow serve: %s, stopping\n", strsignal(wait_for_signal()));
+    fprintf(stderr, "hotrow serve: %s, stopping\n", strsignal(wait_for_signal(signal_fd)));
     if (values.ready_file)
       unlink(values.ready_file);
   }
