@@ -15,9 +15,11 @@ extern "C" {
 /* Starts an option struct: its size is set, every other field is zero, which means its default. */
 #ifdef __cplusplus
 #define HOTROW_INIT(type)                                                                                              \
-  {                                                                                                                    \
-    sizeof(type)                                                                                                       \
-  }
+  ([] {                                                                                                                \
+    type hotrow_options = type();                                                                                      \
+    hotrow_options.struct_size = sizeof(type);                                                                         \
+    return hotrow_options;                                                                                             \
+  }())
 #else
 #define HOTROW_INIT(type)                                                                                              \
   {                                                                                                                    \
