@@ -59,7 +59,7 @@ mkdir "$scratch/package"
 cp "$here/consumer.cmake" "$scratch/package/CMakeLists.txt"
 cp "$source/worker/examples/lookup_push.c" "$here/consumer.cpp" "$scratch/package"
 cmake -S "$scratch/package" -B "$scratch/package/build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" \
-  -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_C_FLAGS="${flags[*]}" -DCMAKE_CXX_FLAGS="${cxx_flags[*]}" \
+  -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_C_FLAGS="${flags[*]}" -DCMAKE_CXX_FLAGS="${flags[*]}" \
   >"$scratch/package.log" 2>&1 || fail "find_package: $(cat "$scratch/package.log")"
 cmake --build "$scratch/package/build" >"$scratch/package.log" 2>&1 || fail "find_package: $(cat "$scratch/package.log")"
 
