@@ -243,8 +243,9 @@ hotrow_status hr_core_timed_out(hr_core *core, const char *what, uint32_t timeou
 {
   for (uint32_t i = 0; i < core->options.shard_count; i++)
     if (core->links[i].oldest)
-      return hr_fail(HOTROW_ERR_TIMED_OUT, "shard %u at %s has not answered within the %u ms of %s", i,
-                     core->links[i].endpoint, timeout_ms, what);
+      return hr_fail(HOTROW_ERR_TIMED_OUT, "shard %u at %s has not answered within the %u ms of %s%s", i,
+                     core->links[i].endpoint, timeout_ms, what,
+                     core->is_sync && core->options.world_size > 1 ? " (exact steps wait for every worker)" : "");
   return hr_fail(HOTROW_ERR_TIMED_OUT, "%s did not end within %u ms", what, timeout_ms);
 }
 
