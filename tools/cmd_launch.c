@@ -206,6 +206,11 @@ static void handle_events(launch *l, uint64_t deadline_ns)
     timeout_ms = deadline_ns > now ? (int)((deadline_ns - now) / MS_NS + 1) : 0;
   poll(fds, count, timeout_ms);
 
+  /* Signals first: a SIGCHLD that is read here is of a process that the loop below finds ended. Read after it, the one
+   * of a process that ended in between would be lost, and nothing would wake us until the deadline. */
+  unsigned char number;
+  while (read(signal_fd, &number, 1) == 1)
+    on_signal(l, number);
   for (uint32_t i = 0; i < process_count(l); i++) {
     hr_process *process = &l->processes[i];
     hr_process_read(process, &process->out, on_line, l);
@@ -213,9 +218,6 @@ static void handle_events(launch *l, uint64_t deadline_ns)
     if (process->pid > 0 && hr_process_reap(process))
       on_end(l, process);
   }
-  unsigned char number;
-  while (read(signal_fd, &number, 1) == 1)
-    on_signal(l, number);
 }
 
 static int start(launch *l, hr_process *process, const hr_process_spec *spec)

@@ -113,6 +113,15 @@ expect_code 143
 expect_within 10
 expect_nothing_left
 
+check 'workers that end silently at nearly the same moment are all noticed at once'
+for _ in 1 2 3 4 5; do
+  # shellcheck disable=SC2016
+  run launch --shards 1 --workers 12 --grace-ms 30000 -- sh -c 'exec >&- 2>&-; sleep "0.0$((HOTROW_RANK % 4))"; exit 3'
+  expect_code 3
+  expect_within 10
+done
+expect_nothing_left
+
 check 'kill -9 of the launcher leaves no orphan'
 begin launch --shards 2 --workers 2 -- sleep 1000
 await workers_run 2
