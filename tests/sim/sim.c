@@ -77,8 +77,8 @@ void sim_fail(const cluster *sim, const char *format, ...)
 
 static void choose_tables(cluster *sim)
 {
-  static const uint32_t bounds[][2] = {{0, 0},     {0, 2},  {3, 0}, {5, 5}, {100, 100},
-                                       {30, 3},    {1, 1},  {8, 2}, {8, 1}, {12, 0}};
+  static const uint32_t bounds[][2] = {{0, 0},  {0, 2}, {3, 0}, {5, 5}, {100, 100},
+                                       {30, 3}, {1, 1}, {8, 2}, {8, 1}, {12, 0}};
   sim_config *c = &sim->config;
   c->tables = 1 + (uint32_t)sim_below(sim, SIM_TABLES_MAX);
   c->is_exact = sim_below(sim, 5) == 0;

@@ -4,8 +4,8 @@
  *
  * How a check can be exact: every table has SGD with learning rate 1 and rows that start at 0. Each session (a worker
  * process) has a column of its own, and its gradient is -1 there. So a column of any copy of a row counts the steps of
- * that session that the copy contains; a lost push is one too few, a doubled one one too many, in the shard's rows after
- * every message (sim_ledger.c) and in every read (sim_reads.c). */
+ * that session that the copy contains; a lost push is one too few, a doubled one one too many, in the shard's rows
+ * after every message (sim_ledger.c) and in every read (sim_reads.c). */
 #ifndef HR_SIM_H
 #define HR_SIM_H
 
@@ -36,14 +36,14 @@ typedef struct sim_config {
   hotrow_cache_policy policy;
   uint32_t window; /* batches of look-ahead; 0: none */
   bool use_fused, use_flush;
-  bool is_exact; /* all tables: a session that dies would end the job */
+  bool is_exact;             /* all tables: a session that dies would end the job */
   uint32_t give_up_permille; /* of the moments of a wait: the lookup is given up, as when its deadline has passed */
   uint32_t burst_max;        /* steps without a lookup before them, one after the other */
   uint32_t drop_permille, repeat_permille, cut_permille;
   uint64_t delay_max_ns;
-  uint32_t slow_worker;        /* its messages take 50 times as long; none: workers */
-  uint32_t announce_log_count; /* small: it wraps */
-  bool is_durable;             /* shards have storage, and may die */
+  uint32_t slow_worker;                           /* its messages take 50 times as long; none: workers */
+  uint32_t announce_log_count;                    /* small: it wraps */
+  bool is_durable;                                /* shards have storage, and may die */
   uint32_t shard_deaths, worker_deaths, partings; /* that will come */
 } sim_config;
 

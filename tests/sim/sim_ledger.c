@@ -1,6 +1,6 @@
-/* Every push as it was sent, by session and shard. After every message the shard's rows must hold, of every session, the
- * pushes up to its watermark and nothing else: exactly once, no phantom, nothing lost. The watermark itself only rises
- * while a shard lives, and never falls below what the session was told to be durable. */
+/* Every push as it was sent, by session and shard. After every message the shard's rows must hold, of every session,
+ * the pushes up to its watermark and nothing else: exactly once, no phantom, nothing lost. The watermark itself only
+ * rises while a shard lives, and never falls below what the session was told to be durable. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,8 +113,8 @@ void sim_ledger_check(cluster *sim, uint32_t shard)
     for (uint32_t k = 0; k < sim->config.keys; k++)
       for (uint32_t j = 0; j < sim->session_count; j++)
         if (held.steps[t][k][j] != expected.steps[t][k][j])
-          sim_fail(sim, "shard %u table %u key %u holds %g steps of session %u, its watermark %llu says %g", shard, t, k,
-                   (double)held.steps[t][k][j], j, (unsigned long long)sim->sessions[j].streams[shard].applied,
+          sim_fail(sim, "shard %u table %u key %u holds %g steps of session %u, its watermark %llu says %g", shard, t,
+                   k, (double)held.steps[t][k][j], j, (unsigned long long)sim->sessions[j].streams[shard].applied,
                    (double)expected.steps[t][k][j]);
 }
 

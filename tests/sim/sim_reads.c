@@ -52,8 +52,8 @@ static void check_exact(const sim_worker *worker, uint32_t t, uint32_t k, const 
   }
 }
 
-/* A table whose pushes are rounded keeps a row's last step back when it sends the sum: what is there of a session may be
- * one step ahead of the clock. */
+/* A table whose pushes are rounded keeps a row's last step back when it sends the sum: what is there of a session may
+ * be one step ahead of the clock. */
 static uint32_t allowance(const sim_config *c, uint32_t t)
 {
   return c->dtype[t] != HOTROW_F32 && c->push_bound[t] > 0 ? c->sessions - 1 : 0;

@@ -8,7 +8,7 @@
 #include "hr_test.h"
 #include "sim.h"
 
-#define IDLE_NS_MAX 2000000u      /* a worker's own pace between steps */
+#define IDLE_NS_MAX 2000000u       /* a worker's own pace between steps */
 #define KEPT_BYTES_MAX (64u << 10) /* of pushes that are not durable: small, so that it fills */
 
 static const char *const endpoints[SIM_SHARDS_MAX] = {"sim-0", "sim-1", "sim-2", "sim-3"};

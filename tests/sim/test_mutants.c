@@ -13,10 +13,9 @@
 #define SEEDS_MAX 200u
 #define SECONDS_MAX 100u /* a bug that never ends is found too */
 
-static const char *const texts[] = {
-    "none",
+static const char *const texts[] = {"none",
 #define TEXT(name, text) text,
-    HR_MUTANT_LIST(TEXT)
+                                    HR_MUTANT_LIST(TEXT)
 #undef TEXT
 };
 
@@ -50,7 +49,8 @@ int main(void)
     uint64_t found = hunt((hr_mutant_kind)m, seed);
     bool is_right = (found > 0) == (m != HR_MUTANT_NONE);
     missed += !is_right;
-    printf("%-70s %s %llu\n", texts[m], found ? "found by seed" : "not found in", (unsigned long long)(found ? found : SEEDS_MAX));
+    printf("%-70s %s %llu\n", texts[m], found ? "found by seed" : "not found in",
+           (unsigned long long)(found ? found : SEEDS_MAX));
     fflush(stdout);
   }
   CHECK_EQ(missed, 0);

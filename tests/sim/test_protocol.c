@@ -20,8 +20,10 @@ static void run_share(uint64_t first, uint64_t count, uint32_t share, sim_totals
 static void print_totals(uint64_t count, const sim_totals *t)
 {
 #define N(x) (unsigned long long)(x)
-  printf("%llu clusters: %llu rows read (%llu lacked something), %llu cache hits, %llu fetched ahead, %llu announcements,\n"
-         "%llu resets, %llu messages: %llu dropped, %llu repeated, %llu resends, %llu connections cut, %llu lookups given\n"
+  printf("%llu clusters: %llu rows read (%llu lacked something), %llu cache hits, %llu fetched ahead, %llu "
+         "announcements,\n"
+         "%llu resets, %llu messages: %llu dropped, %llu repeated, %llu resends, %llu connections cut, %llu lookups "
+         "given\n"
          "up; %llu shards and %llu workers died, %llu durable cuts\n",
          N(count), N(t->reads), N(t->stale_reads), N(t->hits), N(t->fetched_ahead), N(t->announcements), N(t->resets),
          N(t->messages), N(t->dropped), N(t->repeated), N(t->resends), N(t->cut), N(t->given_up), N(t->shard_deaths),
@@ -32,7 +34,8 @@ static void print_totals(uint64_t count, const sim_totals *t)
 int main(int argc, char **argv)
 {
   uint64_t first = hr_test_seed(1), count = argc > 1 ? strtoull(argv[1], NULL, 0) : SEEDS_DEFAULT;
-  sim_totals *shares = mmap(NULL, PROCESSES * sizeof *shares, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  sim_totals *shares =
+      mmap(NULL, PROCESSES * sizeof *shares, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK(shares != MAP_FAILED);
   for (uint32_t share = 1; share < PROCESSES; share++)
     if (fork() == 0) {
