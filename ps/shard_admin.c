@@ -35,6 +35,8 @@ static const char *first_difference(const hr_table_desc *a, const hr_table_desc 
       FIELD(optimizer.beta2),
       FIELD(optimizer.eps),
       FIELD(optimizer.initial_state),
+      FIELD(optimizer.weight_decay),
+      FIELD(optimizer.l1),
       FIELD(initializer.kind),
       FIELD(initializer.scale),
 #undef FIELD

@@ -26,6 +26,10 @@ hotrow_status hr_optimizer_resolve(const hotrow_optimizer *given, hotrow_optimiz
     return hr_fail(HOTROW_ERR_INVALID, "beta1 %g, beta2 %g: must lie in [0, 1)", (double)o.beta1, (double)o.beta2);
   if (!isfinite(o.eps) || o.eps < 0.0f)
     return hr_fail(HOTROW_ERR_INVALID, "eps %g: must be finite and not negative", (double)o.eps);
+  if (!isfinite(o.weight_decay) || o.weight_decay < 0.0f)
+    return hr_fail(HOTROW_ERR_INVALID, "weight_decay %g: must be finite and not negative", (double)o.weight_decay);
+  if (!isfinite(o.l1) || o.l1 < 0.0f)
+    return hr_fail(HOTROW_ERR_INVALID, "l1 %g: must be finite and not negative", (double)o.l1);
   if (!isfinite(o.initial_state) || o.initial_state < 0.0f)
     return hr_fail(HOTROW_ERR_INVALID, "initial_state %g: must be finite and not negative", (double)o.initial_state);
   *resolved_p = o;
@@ -75,10 +79,50 @@ uint32_t hr_optimizer_steps_max(hotrow_optimizer_kind kind)
   return kind == HOTROW_MOMENTUM || kind == HOTROW_ADAM ? HR_OPTIMIZER_REPEATED_STEPS_MAX : UINT32_MAX;
 }
 
-void hr_optimizer_init_state(const hotrow_optimizer *optimizer, uint32_t dim, float *state)
+hotrow_status hr_row_layout_make(const hotrow_segment *segments, uint32_t segment_count, hotrow_row_layout *layout_p)
 {
-  bool is_adagrad = optimizer->kind == HOTROW_ADAGRAD || optimizer->kind == HOTROW_ROWWISE_ADAGRAD;
-  uint32_t state_dim = hr_optimizer_state_dim(optimizer->kind, dim);
-  for (uint32_t i = 0; i < state_dim; i++)
-    state[i] = is_adagrad ? optimizer->initial_state : 0.0f;
+  if (segment_count == 0 || segment_count > HOTROW_SEGMENTS_MAX)
+    return hr_fail(HOTROW_ERR_INVALID, "a row of %u segments: must be 1 to %u", segment_count, HOTROW_SEGMENTS_MAX);
+  hotrow_row_layout layout = {.segment_count = segment_count};
+  for (uint32_t i = 0; i < segment_count; i++) {
+    hotrow_segment_layout *s = &layout.segments[i];
+    s->dim = segments[i].dim;
+    if (s->dim == 0 || s->dim > HOTROW_DIM_MAX - layout.dim)
+      return hr_fail(HOTROW_ERR_INVALID, "segment %u: dim %u behind %u columns, a row has 1 to %u in all", i, s->dim,
+                     layout.dim, HOTROW_DIM_MAX);
+    HOTROW_TRY(hr_optimizer_resolve(&segments[i].optimizer, &s->optimizer));
+    s->state_dim = hr_optimizer_state_dim(s->optimizer.kind, s->dim);
+    s->square_dim = hr_optimizer_square_dim(s->optimizer.kind, s->dim);
+    s->value_offset = layout.dim;
+    s->state_offset = layout.state_dim;
+    s->square_offset = layout.square_dim;
+    layout.dim += s->dim;
+    layout.state_dim += s->state_dim;
+    layout.square_dim += s->square_dim;
+  }
+  for (uint32_t i = 0; i < segment_count; i++)
+    layout.segments[i].state_offset += layout.dim;
+  *layout_p = layout;
+  return HOTROW_OK;
+}
+
+uint32_t hr_row_layout_steps_max(const hotrow_row_layout *layout)
+{
+  uint32_t steps_max = UINT32_MAX;
+  for (uint32_t i = 0; i < layout->segment_count; i++) {
+    uint32_t segment_max = hr_optimizer_steps_max(layout->segments[i].optimizer.kind);
+    steps_max = segment_max < steps_max ? segment_max : steps_max;
+  }
+  return steps_max;
+}
+
+void hr_row_layout_init_state(const hotrow_row_layout *layout, const float *values, float *states)
+{
+  HOTROW_ASSERT(values || layout->dim == 0);
+  for (uint32_t i = 0; i < layout->segment_count; i++) {
+    const hotrow_segment_layout *s = &layout->segments[i];
+    bool is_adagrad = s->optimizer.kind == HOTROW_ADAGRAD || s->optimizer.kind == HOTROW_ROWWISE_ADAGRAD;
+    for (uint32_t c = 0; c < s->state_dim; c++)
+      states[s->state_offset - layout->dim + c] = is_adagrad ? s->optimizer.initial_state : 0.0f;
+  }
 }

@@ -17,12 +17,15 @@ static float normal(uint64_t stream, uint32_t column)
   return (float)(radius * cos(6.283185307179586 * (double)unit(stream, 2 * column + 1)));
 }
 
-void hr_init_row(const hotrow_initializer *initializer, uint64_t seed, uint64_t table_seed, uint64_t key, uint32_t dim,
-                 float *row)
+static uint64_t stream_of(uint64_t seed, uint64_t table_seed, uint64_t key)
+{
+  return hr_mix64(hr_mix64(seed ^ 0x6a09e667f3bcc909u) ^ hr_mix64(table_seed + 0xbb67ae8584caa73bu) ^
+                  hr_mix64(key + 0x3c6ef372fe94f82bu));
+}
+
+static void fill(const hotrow_initializer *initializer, uint64_t stream, uint32_t dim, float *row)
 {
   HOTROW_ASSERT(initializer->kind != HOTROW_INIT_DEFAULT);
-  uint64_t stream = hr_mix64(hr_mix64(seed ^ 0x6a09e667f3bcc909u) ^ hr_mix64(table_seed + 0xbb67ae8584caa73bu) ^
-                             hr_mix64(key + 0x3c6ef372fe94f82bu));
   float scale = initializer->scale;
   for (uint32_t column = 0; column < dim; column++) {
     switch (initializer->kind) {
@@ -39,4 +42,18 @@ void hr_init_row(const hotrow_initializer *initializer, uint64_t seed, uint64_t 
       row[column] = 0.0f;
     }
   }
+}
+
+void hr_init_row(const hotrow_initializer *initializer, uint64_t seed, uint64_t table_seed, uint64_t key, uint32_t dim,
+                 float *row)
+{
+  fill(initializer, stream_of(seed, table_seed, key), dim, row);
+}
+
+void hr_init_segments(const hotrow_segment *segments, uint32_t segment_count, uint64_t seed, uint64_t table_seed,
+                      uint64_t key, float *row)
+{
+  uint64_t stream = stream_of(seed, table_seed, key);
+  for (uint32_t i = 0; i < segment_count; row += segments[i++].dim, stream = hr_mix64(stream + 0xa54ff53a5f1d36f1u))
+    fill(&segments[i].initializer, stream, segments[i].dim, row);
 }

@@ -222,18 +222,15 @@ static hotrow_status check_resolved(const uint8_t *body, uint32_t dim)
 
 static hotrow_status check_table(const hr_header *h, const uint8_t *body)
 {
-  uint32_t dim, id, reserved[2];
+  uint32_t dim, id;
   uint64_t row_count;
   memcpy(&dim, body + offsetof(hr_table_desc, dim), sizeof dim);
   memcpy(&id, body + offsetof(hr_table_desc, id), sizeof id);
   memcpy(&row_count, body + offsetof(hr_table_desc, row_count), sizeof row_count);
-  memcpy(reserved, body + offsetof(hr_table_desc, reserved), sizeof reserved);
   if (dim < 1 || dim > HOTROW_DIM_MAX)
     OVER_LIMIT("table: dim %u, not 1 to HOTROW_DIM_MAX %u", dim, HOTROW_DIM_MAX);
   if (!is_reply(h) && (id != 0 || row_count != 0))
     REFUSE("table: id %u, row_count %llu in a request", id, (unsigned long long)row_count);
-  if (reserved[0] != 0 || reserved[1] != 0)
-    REFUSE("table: reserved fields are 0x%x 0x%x, not 0", reserved[0], reserved[1]);
   HOTROW_TRY(check_name_field("table", (const char *)body + offsetof(hr_table_desc, name)));
   return check_resolved(body, dim);
 }

@@ -41,6 +41,19 @@ static void a_row_depends_on_seed_table_and_key_alone(void)
   CHECK(memcmp(row, again, 8 * sizeof(float)) == 0);
 }
 
+static void segments_have_numbers_of_their_own(void)
+{
+  hotrow_segment segments[3] = {{.dim = 5, .initializer = {HOTROW_INIT_UNIFORM, 1.0f}},
+                                {.dim = 1, .initializer = {HOTROW_INIT_CONSTANT, 3.0f}},
+                                {.dim = 5, .initializer = {HOTROW_INIT_UNIFORM, 1.0f}}};
+  hr_init_segments(segments, 3, 1, 2, 3, row);
+  hr_init_row(&segments[0].initializer, 1, 2, 3, 5, again);
+  CHECK(memcmp(row, again, 5 * sizeof(float)) == 0);
+  CHECK(row[5] == 3.0f);
+  for (int i = 0; i < 5; i++)
+    CHECK(row[6 + i] != row[i] && row[6 + i] >= -1.0f && row[6 + i] < 1.0f);
+}
+
 static void distributions_have_their_moments(void)
 {
   double mean, deviation;
@@ -113,6 +126,7 @@ static void the_hash_of_a_key_can_be_undone(void)
 int main(void)
 {
   RUN(a_row_depends_on_seed_table_and_key_alone);
+  RUN(segments_have_numbers_of_their_own);
   RUN(distributions_have_their_moments);
   RUN(the_hash_of_a_key_can_be_undone);
   return 0;

@@ -98,12 +98,22 @@ static void float_step(const hotrow_optimizer *o, uint32_t dim, float *x, const 
   }
 }
 
+static hotrow_row_layout one_segment(const hotrow_optimizer *o, uint32_t dim)
+{
+  hotrow_segment segment = {.dim = dim, .optimizer = *o};
+  hotrow_row_layout layout;
+  CHECK_OK(hr_row_layout_make(&segment, 1, &layout));
+  return layout;
+}
+
 /* Applies one batch on the device to `rows`. */
 static void apply(const hotrow_optimizer *o, uint32_t dim, float *rows, size_t row_stride, const uint32_t *slots,
                   const float *grads, const float *squares, const uint32_t *steps, size_t count)
 {
   float *device_rows = TO_DEVICE(rows, ROW_COUNT * row_stride);
-  kernels->optimizer_apply(o, dim, device_rows, row_stride, TO_DEVICE(slots, count), TO_DEVICE(grads, count * dim),
+  hotrow_row_layout layout = one_segment(o, dim);
+  kernels->optimizer_apply(&layout, 1.0f, device_rows, row_stride, TO_DEVICE(slots, count),
+                           TO_DEVICE(grads, count * dim),
                            squares ? TO_DEVICE(squares, count * hr_optimizer_square_dim(o->kind, dim)) : NULL,
                            steps ? TO_DEVICE(steps, count) : NULL, count, NULL);
   from_device(rows, device_rows, ROW_COUNT * row_stride * sizeof *rows);
@@ -112,11 +122,12 @@ static void apply(const hotrow_optimizer *o, uint32_t dim, float *rows, size_t r
 static void check_bits(hr_rng *rng, hotrow_optimizer_kind kind, uint32_t dim, bool has_steps, size_t count)
 {
   hotrow_optimizer o = resolved(kind);
+  hotrow_row_layout layout = one_segment(&o, dim);
   uint32_t square_dim = hr_optimizer_square_dim(kind, dim);
   size_t stride = dim + hr_optimizer_state_dim(kind, dim) + (size_t)hr_rng_below(rng, 3);
   float *rows = random_floats(rng, ROW_COUNT * stride), *expected = random_floats(rng, ROW_COUNT * stride);
   for (size_t r = 0; r < ROW_COUNT; r++) {
-    hr_optimizer_init_state(&o, dim, rows + r * stride + dim);
+    hr_row_layout_init_state(&layout, rows + r * stride, rows + r * stride + dim);
     if (kind == HOTROW_ADAM && r % 2 == 0)
       rows[r * stride + 3 * dim] = (float)hr_rng_below(rng, 100000); /* the step count */
   }
@@ -193,7 +204,8 @@ static void follow_textbook(hotrow_optimizer_kind kind, uint32_t dim, int pushes
   float *rows = random_floats(&rng, ROW_COUNT * stride);
   textbook_row *book = calloc(dim, sizeof *book);
   CHECK(book);
-  hr_optimizer_init_state(&o, dim, rows + dim);
+  hotrow_row_layout layout = one_segment(&o, dim);
+  hr_row_layout_init_state(&layout, rows, rows + dim);
   for (uint32_t c = 0; c < dim; c++) {
     book[c].x = (double)rows[c];
     book[c].state = kind == HOTROW_ADAGRAD || kind == HOTROW_ROWWISE_ADAGRAD ? (double)o.initial_state : 0.0;

@@ -21,8 +21,17 @@ static void oracle_add(hotrow_optimizer_kind kind, uint32_t dim, float *pending,
     pending[dim] = is_first ? mean : pending[dim] + mean;
 }
 
+static hotrow_row_layout one_segment(hotrow_optimizer_kind kind, uint32_t dim)
+{
+  hotrow_segment segment = {.dim = dim, .optimizer.kind = kind};
+  hotrow_row_layout layout;
+  CHECK_OK(hr_row_layout_make(&segment, 1, &layout));
+  return layout;
+}
+
 static void check_add(hr_rng *rng, hotrow_optimizer_kind kind, uint32_t dim, size_t count)
 {
+  hotrow_row_layout layout = one_segment(kind, dim);
   size_t stride = dim + hr_optimizer_square_dim(kind, dim) + (size_t)hr_rng_below(rng, 3);
   float *pending = random_floats(rng, PENDING_COUNT * stride), *expected = random_floats(rng, PENDING_COUNT * stride);
   for (size_t i = 0; i < PENDING_COUNT * stride; i++)
@@ -38,7 +47,7 @@ static void check_add(hr_rng *rng, hotrow_optimizer_kind kind, uint32_t dim, siz
       used[slots[i]] = 1;
       oracle_add(kind, dim, expected + slots[i] * stride, is_first[i], grads + i * dim);
     }
-    kernels->pending_add(kind, dim, device_pending, stride, TO_DEVICE(slots, count), TO_DEVICE(is_first, count),
+    kernels->pending_add(&layout, device_pending, stride, TO_DEVICE(slots, count), TO_DEVICE(is_first, count),
                          TO_DEVICE(grads, count * dim), count, NULL);
     from_device(pending, device_pending, PENDING_COUNT * stride * sizeof *pending);
     size_t at = first_difference(pending, expected, PENDING_COUNT * stride);
@@ -65,8 +74,7 @@ static void adagrad_state_is_exact_under_accumulation(void)
   const hotrow_optimizer_kind kinds[] = {HOTROW_ADAGRAD, HOTROW_ROWWISE_ADAGRAD};
   hr_rng rng = {hr_test_seed(13)};
   for (int i = 0; i < 2; i++) {
-    hotrow_optimizer o, given = {.kind = kinds[i]};
-    CHECK_OK(hr_optimizer_resolve(&given, &o));
+    hotrow_row_layout layout = one_segment(kinds[i], DIM);
     uint32_t square_dim = hr_optimizer_square_dim(kinds[i], DIM), slot = 0, k = STEPS;
     float single[2 * DIM] = {0}, pushed[2 * DIM] = {0}, pending[2 * DIM] = {0};
     float *device_single = TO_DEVICE(single, 2 * DIM), *device_pushed = TO_DEVICE(pushed, 2 * DIM);
@@ -75,10 +83,10 @@ static void adagrad_state_is_exact_under_accumulation(void)
     for (int step = 0; step < STEPS; step++) {
       float *g = TO_DEVICE(random_floats(&rng, DIM), DIM);
       uint8_t is_first = step == 0;
-      kernels->optimizer_apply(&o, DIM, device_single, 2 * DIM, device_slot, g, NULL, NULL, 1, NULL);
-      kernels->pending_add(kinds[i], DIM, device_pending, 2 * DIM, device_slot, TO_DEVICE(&is_first, 1), g, 1, NULL);
+      kernels->optimizer_apply(&layout, 1.0f, device_single, 2 * DIM, device_slot, g, NULL, NULL, 1, NULL);
+      kernels->pending_add(&layout, device_pending, 2 * DIM, device_slot, TO_DEVICE(&is_first, 1), g, 1, NULL);
     }
-    kernels->optimizer_apply(&o, DIM, device_pushed, 2 * DIM, device_slot, device_pending, device_pending + DIM,
+    kernels->optimizer_apply(&layout, 1.0f, device_pushed, 2 * DIM, device_slot, device_pending, device_pending + DIM,
                              TO_DEVICE(&k, 1), 1, NULL);
     from_device(single, device_single, sizeof single);
     from_device(pushed, device_pushed, sizeof pushed);

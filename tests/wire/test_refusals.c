@@ -448,8 +448,8 @@ static void tables(void)
   BODY(hr_table_desc, dim, 4097, HOTROW_ERR_LIMIT, "dim 4097");
   BAD_BODY(hr_table_desc, id, 1, "id 1");
   BAD_BODY(hr_table_desc, row_count, 1, "row_count 1");
-  BAD_BODY(hr_table_desc, reserved[0], 1, "reserved");
-  BAD_BODY(hr_table_desc, reserved[1], 1, "reserved");
+  BAD_BODY(hr_table_desc, optimizer.weight_decay, float_bits(-1.0f), "weight_decay -1");
+  BAD_BODY(hr_table_desc, optimizer.l1, float_bits(INFINITY), "l1 inf");
   BAD_BODY(hr_table_desc, optimizer.kind, 0, "optimizer kind 0");
   BAD_BODY(hr_table_desc, optimizer.kind, HOTROW_ADAM + 1, "optimizer kind 6");
   BAD_BODY(hr_table_desc, optimizer.kind, -1, "optimizer kind -1");

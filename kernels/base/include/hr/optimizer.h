@@ -20,7 +20,15 @@ uint32_t hr_optimizer_square_dim(hotrow_optimizer_kind kind, uint32_t dim);
 #define HR_OPTIMIZER_REPEATED_STEPS_MAX 4096u
 uint32_t hr_optimizer_steps_max(hotrow_optimizer_kind kind);
 
-/* The state of a new row (Adagrad's initial_state, else zeroes). */
-void hr_optimizer_init_state(const hotrow_optimizer *optimizer, uint32_t dim, float *state);
+/* The layout of rows of these segments, with their optimizers resolved.
+ *   HOTROW_ERR_INVALID  no segments or more than HOTROW_SEGMENTS_MAX, one without columns, more than HOTROW_DIM_MAX
+ *                       columns in all, or what hr_optimizer_resolve() refuses */
+hotrow_status hr_row_layout_make(const hotrow_segment *segments, uint32_t segment_count, hotrow_row_layout *layout_p);
+
+/* The most steps that one push may carry for a row of all these segments. */
+uint32_t hr_row_layout_steps_max(const hotrow_row_layout *layout);
+
+/* states[layout->state_dim] of a new row with these values[layout->dim]. */
+void hr_row_layout_init_state(const hotrow_row_layout *layout, const float *values, float *states);
 
 #endif

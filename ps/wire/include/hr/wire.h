@@ -179,10 +179,9 @@ typedef struct hr_table_desc { /* 128 bytes: the name is 64 bytes, zero-filled *
   uint64_t seed;
   uint32_t id;
   uint32_t dim;
-  hotrow_optimizer optimizer;     /* 24 bytes, resolved */
+  hotrow_optimizer optimizer;     /* 32 bytes, resolved */
   hotrow_initializer initializer; /* 8 bytes, resolved */
   uint64_t row_count;             /* reply only */
-  uint32_t reserved[2];
   char name[HR_WIRE_NAME_BYTES_MAX + 1];
 } hr_table_desc;
 
@@ -201,7 +200,7 @@ _Static_assert(sizeof(hr_header) == HR_WIRE_HEADER_BYTES, "header");
 _Static_assert(sizeof(hr_hello) == 40 && sizeof(hr_hello_reply) == 24, "hello");
 _Static_assert(sizeof(hr_table_desc) == 128, "table description");
 _Static_assert(sizeof(hr_barrier) == 16 && sizeof(hr_save) == 72, "barrier and save");
-_Static_assert(sizeof(hotrow_optimizer) == 24 && sizeof(hotrow_initializer) == 8, "optimizer and initializer");
+_Static_assert(sizeof(hotrow_optimizer) == 32 && sizeof(hotrow_initializer) == 8, "optimizer and initializer");
 
 /* A table, blob or save name: 1 to 63 of [A-Za-z0-9_.-], not beginning with a dot. HOTROW_ERR_INVALID. */
 hotrow_status hr_wire_check_name(const char *name, size_t name_size);
