@@ -172,7 +172,7 @@ static void fill_default_rows(const hr_table *table, const hr_section *asked, co
     size_t row = reply->held_count + i;
     hr_table_default_row(table, asked->keys[asked->held_count + i], values + row * reply->dim);
     if (states)
-      hr_optimizer_init_state(&desc->optimizer, desc->dim, states + row * reply->extra_dim);
+      hr_optimizer_init_state(&desc->segments[0].optimizer, desc->dim, states + row * reply->extra_dim);
   }
 }
 
@@ -225,7 +225,7 @@ static hotrow_status answer_section(hr_shard *shard, const hr_section *asked, bo
       .table = asked->table,
       .key_count = asked->key_count,
       .dim = desc->dim,
-      .extra_dim = want_state ? hr_optimizer_state_dim(desc->optimizer.kind, desc->dim) : 0,
+      .extra_dim = want_state ? hr_optimizer_state_dim(desc->segments[0].optimizer.kind, desc->dim) : 0,
       .bound = asked->held_count,
   };
   uint32_t *index = hr_reply_take(shard, asked->held_count * sizeof *index);

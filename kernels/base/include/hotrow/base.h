@@ -101,7 +101,11 @@ typedef enum hotrow_optimizer_kind {
   HOTROW_MOMENTUM = 2,
   HOTROW_ADAGRAD = 3,
   HOTROW_ROWWISE_ADAGRAD = 4,
-  HOTROW_ADAM = 5
+  HOTROW_ADAM = 5,
+  HOTROW_ADAMW = 6,
+  HOTROW_ROWWISE_ADAM = 7,
+  HOTROW_FTRL = 8,
+  HOTROW_LAMB = 9
 } hotrow_optimizer_kind;
 
 /* A zero field means its default. All are plain floats so that both ends of a wire agree on every bit. */
@@ -110,8 +114,10 @@ typedef struct hotrow_optimizer {
   float lr;            /* default 0.01 */
   float beta1;         /* momentum, or Adam's beta1; default 0.9 */
   float beta2;         /* Adam; default 0.999 */
-  float eps;           /* default 1e-8 (Adam), 1e-10 (Adagrad) */
-  float initial_state; /* the Adagrad accumulator of a new row; default 0 */
+  float eps;           /* default 1e-8 (Adam and its kin), 1e-10 (Adagrad), 1 (FTRL's beta) */
+  float initial_state; /* of a new row: the accumulator of Adagrad, n of FTRL; default 0 */
+  float weight_decay;  /* AdamW, LAMB; FTRL's l2; default 0 */
+  float l1;            /* FTRL; default 0 */
 } hotrow_optimizer;
 
 /* What a new row holds. The value is a pure function of (seed, table name, key, column): it does not depend on shard
@@ -121,13 +127,56 @@ typedef enum hotrow_initializer_kind {
   HOTROW_INIT_ZERO = 1,
   HOTROW_INIT_CONSTANT = 2, /* scale */
   HOTROW_INIT_UNIFORM = 3,  /* [-scale, scale) */
-  HOTROW_INIT_NORMAL = 4    /* mean 0, standard deviation scale */
+  HOTROW_INIT_NORMAL = 4,   /* mean 0, standard deviation scale */
+  HOTROW_INIT_TRUNCATED_NORMAL = 5
 } hotrow_initializer_kind;
 
 typedef struct hotrow_initializer {
   hotrow_initializer_kind kind;
   float scale;
 } hotrow_initializer;
+
+/* A run of a row's columns with its own optimizer and initializer: one lookup of a key may bring a 1-float weight under
+ * FTRL and a 16-float vector under Adagrad. */
+typedef struct hotrow_segment {
+  uint32_t dim;
+  hotrow_optimizer optimizer;
+  hotrow_initializer initializer;
+} hotrow_segment;
+
+#define HOTROW_SEGMENTS_MAX 4u
+
+/* Where a segment lies in a row, which is: values of all segments | states of all segments. */
+typedef struct hotrow_segment_layout {
+  hotrow_optimizer optimizer; /* resolved: no zero defaults */
+  uint32_t dim;
+  uint32_t value_offset; /* floats from the start of the row */
+  uint32_t state_offset; /* floats from the start of the row */
+  uint32_t state_dim;
+  uint32_t square_offset; /* floats from the start of the row's squares */
+  uint32_t square_dim;
+} hotrow_segment_layout;
+
+typedef struct hotrow_row_layout {
+  uint32_t segment_count;
+  uint32_t dim; /* this and the following: sums over the segments */
+  uint32_t state_dim;
+  uint32_t square_dim;
+  hotrow_segment_layout segments[HOTROW_SEGMENTS_MAX];
+} hotrow_row_layout;
+
+/* How values and gradients travel. */
+typedef enum hotrow_dtype {
+  HOTROW_F32 = 0,
+  HOTROW_F16 = 1, /* IEEE half */
+  HOTROW_I8 = 2   /* bytes with one float of scale per row */
+} hotrow_dtype;
+
+/* Bytes that belong to somebody else. */
+typedef struct hotrow_frame {
+  const void *data;
+  size_t size;
+} hotrow_frame;
 
 #ifdef __cplusplus
 }
