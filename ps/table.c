@@ -30,7 +30,8 @@ struct hr_table {
   size_t row_stride;
   uint64_t row_count_max;
   uint64_t seed; /* of key hashes */
-  hotrow_row_layout layout;
+  uint32_t state_dim;
+  uint32_t square_dim;
   const hotrow_kernels *kernels;
   uint32_t *push_rows; /* owned, scratch of a push [push_count_max] */
   size_t push_count_max;
@@ -38,11 +39,9 @@ struct hr_table {
 
 bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b)
 {
-  const hotrow_optimizer *o = &a->optimizer, *p = &b->optimizer;
   return strncmp(a->name, b->name, sizeof a->name) == 0 && a->seed == b->seed && a->dim == b->dim &&
-         o->kind == p->kind && o->lr == p->lr && o->beta1 == p->beta1 && o->beta2 == p->beta2 && o->eps == p->eps &&
-         o->initial_state == p->initial_state && o->weight_decay == p->weight_decay && o->l1 == p->l1 &&
-         a->initializer.kind == b->initializer.kind && a->initializer.scale == b->initializer.scale;
+         a->segment_count == b->segment_count && a->announce_step == b->announce_step &&
+         memcmp(a->segments, b->segments, sizeof a->segments) == 0;
 }
 
 static hotrow_status check_desc(const hr_table_desc *desc)
@@ -50,22 +49,23 @@ static hotrow_status check_desc(const hr_table_desc *desc)
   HOTROW_TRY(hr_wire_check_name(desc->name, strnlen(desc->name, sizeof desc->name)));
   if (desc->dim == 0 || desc->dim > HOTROW_DIM_MAX)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: dim %u is not in 1 .. %u", desc->name, desc->dim, HOTROW_DIM_MAX);
+  if (desc->segment_count != 1 || desc->segments[0].dim != desc->dim)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: %u segments, must be 1 of dim %u", desc->name, desc->segment_count,
+                   desc->dim);
   hr_table_desc resolved = *desc;
-  HOTROW_TRY(hr_optimizer_resolve(&desc->optimizer, &resolved.optimizer));
-  HOTROW_TRY(hr_initializer_resolve(&desc->initializer, desc->dim, &resolved.initializer));
+  hotrow_segment *segment = &resolved.segments[0];
+  HOTROW_TRY(hr_optimizer_resolve(&desc->segments[0].optimizer, &segment->optimizer));
+  HOTROW_TRY(hr_initializer_resolve(&desc->segments[0].initializer, desc->dim, &segment->initializer));
   if (!hr_table_desc_matches(&resolved, desc))
     return hr_fail(HOTROW_ERR_INVALID,
                    "table %s: optimizer kind %d or initializer kind %d has defaults left to fill in", desc->name,
-                   (int)desc->optimizer.kind, (int)desc->initializer.kind);
+                   (int)desc->segments[0].optimizer.kind, (int)desc->segments[0].initializer.kind);
   return HOTROW_OK;
 }
 
 hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max, hr_table **table_p)
 {
   HOTROW_TRY(check_desc(desc));
-  hotrow_segment segment = {.dim = desc->dim, .optimizer = desc->optimizer};
-  hotrow_row_layout layout;
-  HOTROW_TRY(hr_row_layout_make(&segment, 1, &layout));
   const hotrow_kernels *kernels;
   HOTROW_TRY(hotrow_kernels_get(HOTROW_CPU, &kernels));
   void *memory;
@@ -74,8 +74,9 @@ hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max,
   *table = (hr_table){.desc = *desc, .kernels = kernels};
   table->desc.row_count = 0;
   table->seed = hr_table_seed(desc->name, strlen(desc->name));
-  table->layout = layout;
-  size_t record = layout.dim + layout.state_dim;
+  table->state_dim = hr_optimizer_state_dim(desc->segments[0].optimizer.kind, desc->dim);
+  table->square_dim = hr_optimizer_square_dim(desc->segments[0].optimizer.kind, desc->dim);
+  size_t record = desc->dim + table->state_dim;
   table->row_stride = (record + ROW_ALIGNMENT_FLOATS - 1) / ROW_ALIGNMENT_FLOATS * ROW_ALIGNMENT_FLOATS;
   table->row_count_max = row_count_max && row_count_max < HR_TABLE_ROWS_MAX ? row_count_max : HR_TABLE_ROWS_MAX;
   if (table->row_count_max > ROWS_BYTES_MAX / sizeof(float) / table->row_stride)
@@ -115,11 +116,6 @@ void hr_table_destroy(hr_table *table)
   hr_unmap(table->rows, table->rows_size);
   free(table->push_rows);
   free(table);
-}
-
-const hotrow_row_layout *hr_table_get_layout(const hr_table *table)
-{
-  return &table->layout;
 }
 
 const hr_table_desc *hr_table_get_desc(const hr_table *table)
@@ -213,7 +209,7 @@ static hotrow_status find_or_create_one(hr_table *table, uint64_t hash, uint64_t
   HOTROW_ASSERT(*entry_p);
   float *record = row_at(table, (*entry_p)->row);
   hr_table_default_row(table, key, record);
-  hr_row_layout_init_state(&table->layout, record, record + table->layout.dim);
+  hr_optimizer_init_state(&table->desc.segments[0].optimizer, table->desc.dim, record + table->desc.dim);
   return HOTROW_OK;
 }
 
@@ -234,11 +230,11 @@ hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, siz
 hotrow_status hr_table_check_push(const hr_table *table, const hr_section *push)
 {
   HOTROW_ASSERT(push->kind == HR_SECTION_PUSH);
-  uint32_t steps_max = hr_row_layout_steps_max(&table->layout);
+  uint32_t steps_max = hr_optimizer_steps_max(table->desc.segments[0].optimizer.kind);
   steps_max = steps_max < HR_WIRE_STEPS_MAX ? steps_max : HR_WIRE_STEPS_MAX;
   const char *name = table->desc.name;
   bool has_steps = push->flags & HR_SECTION_STEPS;
-  uint32_t square_dim = has_steps ? table->layout.square_dim : 0;
+  uint32_t square_dim = has_steps ? table->square_dim : 0;
   if (push->dim != table->desc.dim)
     return hr_fail(HOTROW_ERR_INVALID, "push to table %s has dim %u, the table has %u", name, push->dim,
                    table->desc.dim);
@@ -299,8 +295,9 @@ hotrow_status hr_table_push(hr_table *table, const hr_section *push)
   const uint32_t *steps = push->flags & HR_SECTION_STEPS ? push->steps : NULL;
   HOTROW_TRY(reserve_push(table, push->key_count));
   HOTROW_TRY(find_and_tick(table, push->keys, steps, push->key_count));
-  table->kernels->optimizer_apply(&table->layout, 1.0f, table->rows, table->row_stride, table->push_rows, push->grads,
-                                  push->extra_dim ? push->squares : NULL, steps, push->key_count, NULL);
+  table->kernels->optimizer_apply(&table->desc.segments[0].optimizer, push->dim, table->rows, table->row_stride,
+                                  table->push_rows, push->grads, push->extra_dim ? push->squares : NULL, steps,
+                                  push->key_count, NULL);
   return HOTROW_OK;
 }
 
@@ -313,7 +310,7 @@ void hr_table_set_owner(hr_table *table, uint32_t shard_index, uint32_t shard_co
 
 void hr_table_default_row(const hr_table *table, uint64_t key, float *value)
 {
-  hr_init_row(&table->desc.initializer, table->desc.seed, table->seed, key, table->desc.dim, value);
+  hr_init_row(&table->desc.segments[0].initializer, table->desc.seed, table->seed, key, table->desc.dim, value);
 }
 
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
@@ -340,6 +337,6 @@ hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock
   hr_entry *entry;
   HOTROW_TRY(add_row(table, hash, key, &entry));
   entry->clock = clock;
-  memcpy(row_at(table, entry->row), value_and_state, (table->layout.dim + table->layout.state_dim) * sizeof(float));
+  memcpy(row_at(table, entry->row), value_and_state, (table->desc.dim + table->state_dim) * sizeof(float));
   return HOTROW_OK;
 }

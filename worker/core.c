@@ -74,8 +74,8 @@ void hr_core_fail(hr_core *core, hotrow_status status, const char *text, size_t 
 
 static void fail_with_reply(hr_core *core, uint32_t shard, const hr_message *reply)
 {
-  hr_fail(HOTROW_ERR_INTERNAL, "shard %u at %s: %.*s", shard, core->links[shard].endpoint, (int)reply->body_size,
-          reply->body_size ? (const char *)reply->body : "");
+  hr_fail(HOTROW_ERR_INTERNAL, "shard %u at %s: %.*s", shard, core->links[shard].options.endpoint,
+          (int)reply->body_size, reply->body_size ? (const char *)reply->body : "");
   const char *text = hotrow_last_error();
   hotrow_status status =
       hr_status_is_known(reply->header.status) ? (hotrow_status)reply->header.status : HOTROW_ERR_PROTOCOL;
@@ -265,7 +265,7 @@ hotrow_status hr_core_timed_out(hr_core *core, const char *what, uint32_t timeou
   for (uint32_t i = 0; i < core->options.shard_count; i++)
     if (core->links[i].open.oldest || core->links[i].greeting)
       return hr_fail(HOTROW_ERR_TIMED_OUT, "shard %u at %s has not answered within the %u ms of %s%s", i,
-                     core->links[i].endpoint, timeout_ms, what,
+                     core->links[i].options.endpoint, timeout_ms, what,
                      core->is_sync && core->options.world_size > 1 ? " (exact steps wait for every worker)" : "");
   return hr_fail(HOTROW_ERR_TIMED_OUT, "%s did not end within %u ms", what, timeout_ms);
 }

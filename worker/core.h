@@ -41,18 +41,18 @@ struct hotrow_table {
   hotrow_dtype wire_dtype;
   uint32_t flags; /* HOTROW_TABLE_... */
   bool has_cache;
-  bool is_announced;            /* the cache lives by announcements; else it probes */
+  bool is_announced;             /* the cache lives by announcements; else it probes */
   float lr_scale, lr_scale_next; /* of pushes that leave now, and from the next step on */
-  hotrow_cache *cache;          /* owned; without a cache it stages rows only */
-  uint64_t cached_slots;        /* slots from here on are staging */
+  hotrow_cache *cache;           /* owned; without a cache it stages rows only */
+  uint64_t cached_slots;         /* slots from here on are staging */
   /* The lookup in hand: distinct keys and where their rows are. All [lookup.capacity]. */
   hr_workspace lookup;
   uint32_t *slots, *seen, *next_use;
-  uint32_t *key_slots; /* slot of each key as given */
-  uint8_t *found;      /* of each distinct key; readers only */
-  uint8_t *states;     /* hotrow_row_state of each distinct key, as it turned out */
-  uint8_t *asks;       /* what this round asks about it: likewise, HOTROW_ROW_FRESH for nothing */
-  uint64_t told;       /* how often shards have told of its rows */
+  uint32_t *key_slots;  /* slot of each key as given */
+  uint8_t *found;       /* of each distinct key; readers only */
+  uint8_t *states;      /* hotrow_row_state of each distinct key, as it turned out */
+  uint8_t *asks;        /* what this round asks about it: likewise, HOTROW_ROW_FRESH for nothing */
+  uint64_t told;        /* how often shards have told of its rows */
   uint64_t told_before; /* likewise, when the lookup last looked */
   hr_lookahead window;
   hr_workspace ahead;
@@ -111,10 +111,10 @@ typedef struct hr_push_share {
 
 struct hr_core {
   hr_core_options options;
-  hr_link *links;          /* [shard_count] */
-  hr_request **drafts;     /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
-  bool *is_told;           /* [shard_count]: something was sent since the step ended */
-  hr_push_share *shares;   /* [2 * shard_count] */
+  hr_link *links;        /* [shard_count] */
+  hr_request **drafts;   /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
+  bool *is_told;         /* [shard_count]: something was sent since the step ended */
+  hr_push_share *shares; /* [2 * shard_count] */
   hr_request_pool pool;
   hotrow_table *tables[HOTROW_REQUESTS_MAX];
   uint32_t table_count;

@@ -112,8 +112,8 @@ static hotrow_status check_request(const hr_core *core, const hotrow_lookup_requ
   if (r->key_count && !r->keys)
     return hr_fail(HOTROW_ERR_INVALID, "look-ahead in %s: keys is NULL", name);
   if (r->table->window.count == HOTROW_LOOKAHEAD_MAX)
-    return hr_fail(HOTROW_ERR_LIMIT, "look-ahead in %s: %u batches are handed over ahead of their lookup, the most", name,
-                   HOTROW_LOOKAHEAD_MAX);
+    return hr_fail(HOTROW_ERR_LIMIT, "look-ahead in %s: %u batches are handed over ahead of their lookup, the most",
+                   name, HOTROW_LOOKAHEAD_MAX);
   return HOTROW_OK;
 }
 
@@ -130,8 +130,8 @@ static hotrow_status add_batch(hr_core *core, const hotrow_lookup_request *r)
   }
   uint64_t number = table->window.first + table->window.count;
   HOTROW_TRY(hr_lookahead_add(&table->window, dedup->keys, dedup->hashes, dedup->unique_count));
-  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, dedup->unique_count,
-                      hr_core_cache_batch(table, number), table->ahead_asks);
+  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, hr_core_cache_batch(table, number),
+                      table->ahead_asks);
   return HOTROW_OK;
 }
 

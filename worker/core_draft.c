@@ -88,8 +88,7 @@ static hotrow_status take_share(hr_request *request, hr_push_share *share, const
   if (share->has_steps)
     HOTROW_TRY(hr_request_take(request, count * clock_size, (void **)&share->steps));
   if (share->has_steps && table->layout.square_dim)
-    HOTROW_TRY(
-        hr_request_take(request, count * sizeof(float) * table->layout.square_dim, (void **)&share->squares));
+    HOTROW_TRY(hr_request_take(request, count * sizeof(float) * table->layout.square_dim, (void **)&share->squares));
   return HOTROW_OK;
 }
 

@@ -109,8 +109,8 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
   const hr_lookahead_batch *batch = take_batch(core, table);
   hotrow_cache_begin_batch(table->cache);
   for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
-    table->next_use[u] = batch->later[u] ? hr_core_cache_batch(table, table->window.first + batch->later[u])
-                                         : HOTROW_BATCH_NONE;
+    table->next_use[u] =
+        batch->later[u] ? hr_core_cache_batch(table, table->window.first + batch->later[u]) : HOTROW_BATCH_NONE;
   hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, batch ? table->next_use : NULL,
                       table->slots, table->seen, table->states);
   for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
@@ -251,4 +251,6 @@ void hr_core_lookup_finish(hr_core *core)
       hr_lookahead_pop(&r->table->window);
   }
   core->lookup_count = 0;
+  if (core->is_sync && hr_core_fetch_ahead(core) != HOTROW_OK)
+    hr_core_fail(core, HOTROW_ERR_NO_MEMORY, hotrow_last_error(), strlen(hotrow_last_error()));
 }

@@ -94,8 +94,10 @@ static hotrow_status draft_slice(hr_core *core, hotrow_table *table, uint32_t sh
   const uint32_t *seen;
   HOTROW_TRY(write_seen(slice, &note, is_wide, key_count, request, &seen));
   HOTROW_TRY(hr_request_add_section(request, HR_SECTION_PULL, &section));
-  section->flags = (uint8_t)((table->has_cache && table->layout.state_dim ? HR_SECTION_WANT_STATE : 0u) |
-                             (is_wide ? HR_SECTION_WIDE : held ? HR_SECTION_UNSEEN : 0u));
+  section->flags =
+      (uint8_t)((table->has_cache && table->layout.state_dim ? HR_SECTION_WANT_STATE : 0u) | (is_wide ? HR_SECTION_WIDE
+                                                                                              : held ? HR_SECTION_UNSEEN
+                                                                                                     : 0u));
   section->dtype = (uint8_t)table->wire_dtype;
   section->table = table->ids[shard];
   section->key_count = key_count;

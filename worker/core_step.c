@@ -14,8 +14,7 @@ typedef struct step_rows {
 /* One gradient per key from all pushes of the step. */
 static hotrow_status merge_parts(hr_core *core, hotrow_table *table, step_rows *rows_p)
 {
-  *rows_p =
-      (step_rows){table->step_keys, table->step_hashes, table->step_grads, table->step_ticks, table->step_count};
+  *rows_p = (step_rows){table->step_keys, table->step_hashes, table->step_grads, table->step_ticks, table->step_count};
   if (table->step_parts <= 1)
     return HOTROW_OK;
   const hotrow_dedup *dedup = &table->push.dedup;
@@ -28,8 +27,7 @@ static hotrow_status merge_parts(hr_core *core, hotrow_table *table, step_rows *
     for (uint32_t i = dedup->offsets[u]; i < dedup->offsets[u + 1]; i++)
       table->merged_ticks[u] += table->step_ticks[dedup->positions[i]];
   }
-  *rows_p =
-      (step_rows){dedup->keys, dedup->hashes, table->merged_grads, table->merged_ticks, dedup->unique_count};
+  *rows_p = (step_rows){dedup->keys, dedup->hashes, table->merged_grads, table->merged_ticks, dedup->unique_count};
   return HOTROW_OK;
 }
 
@@ -41,12 +39,10 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
   if (!(table->flags & HOTROW_TABLE_COUNT_OCCURRENCES))
     rows.ticks = NULL;
   if (!table->has_cache) /* nothing to update: straight to the shards */
-    HOTROW_TRY(hr_core_draft_list(core, table,
-                                  &(hotrow_cache_push_list){.keys = rows.keys,
-                                                            .hashes = rows.hashes,
-                                                            .steps = rows.ticks,
-                                                            .grads = rows.grads,
-                                                            .count = rows.count}));
+    HOTROW_TRY(hr_core_draft_list(
+        core, table,
+        &(hotrow_cache_push_list){
+            .keys = rows.keys, .hashes = rows.hashes, .steps = rows.ticks, .grads = rows.grads, .count = rows.count}));
   else if (rows.count)
     HOTROW_TRY(hotrow_cache_update(table->cache, rows.keys, rows.hashes, rows.grads, rows.ticks, rows.count));
   table->step_count = 0;

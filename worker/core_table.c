@@ -45,10 +45,10 @@ void hr_core_destroy_table(hotrow_table *table)
   free_workspace(&table->lookup);
   free_workspace(&table->ahead);
   free_workspace(&table->push);
-  void *arrays[] = {table->slots,      table->seen,        table->next_use,   table->key_slots, table->found,
-                    table->states,     table->asks,        table->ahead_asks, table->told_hashes, table->step_keys,
-                    table->step_hashes, table->step_ticks, table->merged_ticks, table->step_grads, table->merged_grads,
-                    table->bags,       table->factors,     table->ids};
+  void *arrays[] = {table->slots,       table->seen,       table->next_use,     table->key_slots,   table->found,
+                    table->states,      table->asks,       table->ahead_asks,   table->told_hashes, table->step_keys,
+                    table->step_hashes, table->step_ticks, table->merged_ticks, table->step_grads,  table->merged_grads,
+                    table->bags,        table->factors,    table->ids};
   for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++)
     free(arrays[i]);
   free(table);
@@ -121,8 +121,9 @@ static hotrow_status choose_mode(hotrow_table *table, hotrow_mode mode, bool is_
   const hr_table_desc *desc = &table->desc;
   bool is_possible = desc->announce_step > 0 && desc->announce_step <= (uint64_t)table->pull_bound + 1;
   if (mode == HOTROW_MODE_ANNOUNCE && !is_possible)
-    return hr_fail(HOTROW_ERR_INVALID, "table %s is announced every %u steps (0: never), with pull_bound %u at most %llu",
-                   desc->name, desc->announce_step, table->pull_bound, (unsigned long long)table->pull_bound + 1);
+    return hr_fail(HOTROW_ERR_INVALID,
+                   "table %s is announced every %u steps (0: never), with pull_bound %u at most %llu", desc->name,
+                   desc->announce_step, table->pull_bound, (unsigned long long)table->pull_bound + 1);
   table->is_announced = table->has_cache && mode != HOTROW_MODE_PROBE && !is_exact && is_possible;
   return HOTROW_OK;
 }

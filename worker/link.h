@@ -12,11 +12,11 @@
 
 #include "request.h"
 
-#define HR_LINK_WINDOW 64u                             /* pushes on their way; the shard remembers as many outcomes */
-#define HR_LINK_WINDOW_RESERVE 4u                      /* of it: for what a call sends beside the step's push */
-#define HR_LINK_TICKS_MAX 4u                           /* steps that a shard may owe an answer for when rows are read */
-#define HR_LINK_KEPT_BYTES_MAX ((size_t)256 << 20)     /* pushes that are not durable */
-#define HR_LINK_HELLO_RETRY_NS 20000000u               /* before a greeting is answered: connecting takes a moment */
+#define HR_LINK_WINDOW 64u                         /* pushes on their way; the shard remembers as many outcomes */
+#define HR_LINK_WINDOW_RESERVE 4u                  /* of it: for what a call sends beside the step's push */
+#define HR_LINK_TICKS_MAX 4u                       /* steps that a shard may owe an answer for when rows are read */
+#define HR_LINK_KEPT_BYTES_MAX ((size_t)256 << 20) /* pushes that are not durable */
+#define HR_LINK_HELLO_RETRY_NS 20000000u           /* before a greeting is answered: connecting takes a moment */
 #define HR_LINK_RETRY_MIN_NS 1000000000u
 #define HR_LINK_RETRY_MAX_NS 8000000000u
 #define HR_LINK_GAP_PAUSE_NS 5000000u /* a GAP is answered by at most one resend in this time */
@@ -51,8 +51,8 @@ typedef struct hr_link {
   uint64_t announce_seq; /* the first announcement not had */
   bool is_durable;
   bool wants_announcements;
-  bool is_lost;       /* the shard has another epoch: to be greeted again */
-  bool has_resumed;   /* since the owner last looked: every copy of this shard's rows is stale */
+  bool is_lost;                     /* the shard has another epoch: to be greeted again */
+  bool has_resumed;                 /* since the owner last looked: every copy of this shard's rows is stale */
   uint32_t pushes_open, ticks_open; /* unanswered */
   uint32_t pushes_sent;             /* of pushes_open, those on their way */
   uint64_t sent_ns;                 /* of the last send or progress: the retry time counts from here */
@@ -95,8 +95,8 @@ void hr_link_finish(hr_link *link, hr_request *request);
 /* Greets a lost shard again; hello's message is filled in. */
 void hr_link_greet(hr_link *link, hr_request *hello, uint64_t now_ns);
 
-/* Forgets what nobody waits for any more: every open request that is neither a push, nor a tick, nor for a coming batch.
- * It will not be sent again, and its answer, should it come, is ignored. */
+/* Forgets what nobody waits for any more: every open request that is neither a push, nor a tick, nor for a coming
+ * batch. It will not be sent again, and its answer, should it come, is ignored. */
 void hr_link_abandon(hr_link *link);
 
 /* Sends again what is due. */

@@ -35,15 +35,15 @@ typedef struct hr_push_note {
 } hr_push_note;
 
 typedef struct hr_request {
-  struct hr_request *next; /* in a queue of the link, oldest first, or in the free list */
-  bool is_admin;      /* answered into the core's answer; else data */
-  bool is_push;       /* has a push number */
-  bool is_ahead;      /* its pulls are of coming batches: whatever the call, their rows are taken */
-  bool is_waited_for; /* its call waits for the answer */
-  bool is_answered;   /* and kept until it is durable */
-  bool is_credited;   /* its pushes are part of what the cache has seen, or never will be */
-  uint64_t call;      /* number of the call that sent it */
-  size_t kept_size;   /* bytes that it counts for among what the link keeps */
+  struct hr_request *next;        /* in a queue of the link, oldest first, or in the free list */
+  bool is_admin;                  /* answered into the core's answer; else data */
+  bool is_push;                   /* has a push number */
+  bool is_ahead;                  /* its pulls are of coming batches: whatever the call, their rows are taken */
+  bool is_waited_for;             /* its call waits for the answer */
+  bool is_answered;               /* and kept until it is durable */
+  bool is_credited;               /* its pushes are part of what the cache has seen, or never will be */
+  uint64_t call;                  /* number of the call that sent it */
+  size_t kept_size;               /* bytes that it counts for among what the link keeps */
   uint64_t bytes[HR_BYTES_COUNT]; /* of one sending */
   hr_message message;             /* pushes, then pulls */
   uint32_t push_count, pull_count;

@@ -9,9 +9,9 @@
  * Staleness (see the README for the contract): a table's pull_bound says how many updates of other workers a cached row
  * may lack when it is read, push_bound how many own steps a row may keep back. Both 0 is exact synchronous training:
  * then every rank of the job must call hotrow_step the same number of times, and a lookup waits until the shards have
- * applied the last step of all ranks, in rank order. Two modes uphold the pull bound: in announce mode (the default where
- * a bound is not 0) shards tell which rows have moved on and hits cost nothing; in probe mode every lookup asks for the
- * clocks of its hits.
+ * applied the last step of all ranks, in rank order. Two modes uphold the pull bound: in announce mode (the default
+ * where a bound is not 0) shards tell which rows have moved on and hits cost nothing; in probe mode every lookup asks
+ * for the clocks of its hits.
  *
  * A shard that keeps its rows (a server with a data directory) may be restarted: pushes are kept until they are durable
  * there, and sent again.
@@ -62,11 +62,11 @@ typedef struct hotrow_client_options {
   const char *shards; /* endpoints, comma-separated, in shard order: "tcp://127.0.0.1:7117,tcp://127.0.0.1:7118" */
   uint64_t job;       /* ranks, barriers and exact steps belong to a job; all its workers name the same number */
   uint32_t rank;
-  uint32_t world_size;  /* 0 means 1 */
-  uint32_t timeout_ms;  /* the deadline of calls that give none; 0 means 10000 */
-  uint32_t read_only;   /* 1: serving. Lookups create no rows and may fill hit masks; pushes are refused */
-  hotrow_device device; /* HOTROW_CPU */
-  uint32_t reserved;    /* 0 */
+  uint32_t world_size;       /* 0 means 1 */
+  uint32_t timeout_ms;       /* the deadline of calls that give none; 0 means 10000 */
+  uint32_t read_only;        /* 1: serving. Lookups create no rows and may fill hit masks; pushes are refused */
+  hotrow_device device;      /* HOTROW_CPU */
+  uint32_t reserved;         /* 0 */
   hotrow_observe_fn observe; /* NULL: nobody */
   void *observe_context;
   const hotrow_transport *transport; /* copied; NULL: ZeroMQ to `shards` (with one, they are only names) */
@@ -81,13 +81,14 @@ HOTROW_API hotrow_status hotrow_client_open(const hotrow_client_options *options
 HOTROW_API void hotrow_client_close(hotrow_client *client);
 
 typedef enum hotrow_mode {
-  HOTROW_MODE_DEFAULT = 0,  /* announce; probe where both bounds are 0, where nothing is cached, and where the table was
-                             * created with an announce_step that does not go with the pull bound */
-  HOTROW_MODE_PROBE = 1,    /* every lookup asks for the clocks of the copies it uses */
-  HOTROW_MODE_ANNOUNCE = 2  /* shards announce the rows whose clock has moved on */
+  HOTROW_MODE_DEFAULT = 0, /* announce; probe where both bounds are 0, where nothing is cached, and where the table was
+                            * created with an announce_step that does not go with the pull bound */
+  HOTROW_MODE_PROBE = 1,   /* every lookup asks for the clocks of the copies it uses */
+  HOTROW_MODE_ANNOUNCE = 2 /* shards announce the rows whose clock has moved on */
 } hotrow_mode;
 
-#define HOTROW_TABLE_COUNT_OCCURRENCES 1u /* clocks tick per occurrence in the batch, not per step (HET's code); SGD */
+#define HOTROW_TABLE_COUNT_OCCURRENCES 1u /* clocks tick per occurrence in the batch, not per step (HET's code); SGD   \
+                                           */
 #define HOTROW_TABLE_WIDE_CLOCKS 2u       /* clocks travel in 8 bytes, a probe for missing keys too (HET's messages) */
 
 typedef struct hotrow_table_options {
@@ -203,8 +204,8 @@ HOTROW_API hotrow_status hotrow_step(hotrow_client *client, uint32_t timeout_ms)
 HOTROW_API hotrow_status hotrow_step_lookup(hotrow_client *client, const hotrow_lookup_request *requests,
                                             size_t request_count);
 
-/* Look-ahead: hands over the keys of the next batch that has not been handed over yet (only table, keys and key_count are
- * read, and copied). hotrow_lookup then takes the batches of a table in the same order; one whose keys (the set of
+/* Look-ahead: hands over the keys of the next batch that has not been handed over yet (only table, keys and key_count
+ * are read, and copied). hotrow_lookup then takes the batches of a table in the same order; one whose keys (the set of
  * them) are others than those handed over is served, and what was handed over for its table is forgotten.
  * Missing rows of the next HOTROW_FETCH_AHEAD batches are asked for when hotrow_step sends its messages, or at once if
  * they are due already; rows needed in the window stay in the cache until then. Tables without a cache are passed over.
@@ -263,12 +264,12 @@ typedef struct hotrow_client_stats {
   uint64_t bytes_miss;  /* keys and rows that were not held */
   uint64_t bytes_stale; /* keys and rows that were held and too old; probe mode: the rows */
   uint64_t bytes_announce;
-  uint64_t bytes_probe;    /* keys and clocks of held rows that were asked about */
-  uint64_t bytes_overhead; /* headers, section tables, all other operations */
-  uint64_t announcements;  /* rows that shards have told of */
-  uint64_t resets;         /* all copies of a shard's rows became stale: its log had moved on, or it was restarted */
-  uint64_t ticks;          /* messages to shards that a step had nothing for */
-  uint64_t lookahead_hits; /* distinct keys found that a look-ahead had asked for */
+  uint64_t bytes_probe;       /* keys and clocks of held rows that were asked about */
+  uint64_t bytes_overhead;    /* headers, section tables, all other operations */
+  uint64_t announcements;     /* rows that shards have told of */
+  uint64_t resets;            /* all copies of a shard's rows became stale: its log had moved on, or it was restarted */
+  uint64_t ticks;             /* messages to shards that a step had nothing for */
+  uint64_t lookahead_hits;    /* distinct keys found that a look-ahead had asked for */
   uint64_t lookahead_dropped; /* batches handed over and forgotten because others were looked up */
   uint64_t stall_ns;          /* that lookups waited for the network */
   uint64_t unseen_counts[HOTROW_UNSEEN_BUCKETS]; /* of hits; probe mode with HOTROW_TABLE_WIDE_CLOCKS: none */
