@@ -33,7 +33,7 @@ static hotrow_status join_table(hotrow_client *client, hr_op op, const void *bod
     if (difference)
       return hr_fail(HOTROW_ERR_EXISTS, "table %s: shards 0 and %u differ in its %s", options->name, shard, difference);
   }
-  HOTROW_TRY(check_push_bound(options, desc.segments[0].optimizer.kind));
+  HOTROW_TRY(hr_table_options_match(options, &desc));
   return hr_core_add_table(client->core, &desc, ids, options, table_p);
 }
 
