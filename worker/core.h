@@ -230,6 +230,8 @@ hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table);
 hotrow_status hr_core_draft_evicted(hr_core *core);
 
 /* core_pull.c */
+/* Position of a hash among ascending ones, or count. */
+uint32_t hr_core_find_hash(const uint64_t *hashes, uint32_t count, uint64_t hash);
 /* Drafts the pulls of those distinct keys whose ask is not HOTROW_ROW_FRESH, of every shard. batch NULL: for the call
  * in hand; else for that batch of the table's window. */
 hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint64_t *keys, const uint64_t *hashes,

@@ -22,6 +22,37 @@ static void credit(hr_core *core, hr_request *request)
   }
 }
 
+static bool is_looked_up(const hr_core *core, const hotrow_table *table)
+{
+  for (size_t i = 0; core->round > 0 && i < core->lookup_count; i++)
+    if (core->lookups[i].table == table)
+      return true;
+  return false;
+}
+
+/* The cache knows the clocks of the rows that it holds; those that the lookup in hand has in staging are seen to here:
+ * one that is too old leaves its slot, and is asked for again. */
+static void tell_staged(hotrow_table *table, const hr_section *section)
+{
+  const hotrow_dedup *dedup = &table->lookup.dedup;
+  for (uint32_t i = 0; i < section->key_count; i++) {
+    uint32_t at = hr_core_find_hash(dedup->hashes, dedup->unique_count, table->told_hashes[i]);
+    if (at == dedup->unique_count || table->slots[at] < table->cached_slots)
+      continue;
+    int32_t unseen = (int32_t)(section->clocks[i] + table->desc.announce_step - 1 - table->seen[at]);
+    if (unseen > (int32_t)table->pull_bound)
+      table->slots[at] = HOTROW_SLOT_NONE;
+  }
+}
+
+static void forget_staged(hotrow_table *table, uint64_t first, uint64_t last)
+{
+  const hotrow_dedup *dedup = &table->lookup.dedup;
+  for (uint32_t u = 0; u < dedup->unique_count; u++)
+    if (dedup->hashes[u] >= first && dedup->hashes[u] <= last && table->slots[u] >= table->cached_slots)
+      table->slots[u] = HOTROW_SLOT_NONE;
+}
+
 static hotrow_table *table_of(const hr_core *core, uint32_t shard, uint32_t id)
 {
   for (uint32_t i = 0; i < core->table_count; i++)
@@ -51,6 +82,8 @@ static void take_announcements(hr_core *core, uint32_t shard, const hr_section *
   for (uint32_t i = 0; i < section->key_count; i++)
     table->told_hashes[i] = hr_key_hash(section->keys[i], table->seed);
   hotrow_cache_announce(table->cache, section->keys, table->told_hashes, section->clocks, section->key_count);
+  if (is_looked_up(core, table))
+    tell_staged(table, section);
   table->told++;
 }
 
@@ -65,6 +98,8 @@ void hr_core_forget_clocks(hr_core *core, uint32_t shard, bool is_restart)
     if (!is_restart && !table->is_announced)
       continue; /* it never relied on announcements */
     hotrow_cache_mark_stale(table->cache, first, last);
+    if (table->is_announced && is_looked_up(core, table))
+      forget_staged(table, first, last);
     table->told++;
   }
 }

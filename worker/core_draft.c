@@ -155,20 +155,6 @@ static void write_pushes(const hotrow_table *table, const hotrow_cache_push_list
     memcpy(share->squares + at * square_dim, list->squares + first * square_dim, count * square_dim * sizeof(float));
 }
 
-/* Position of a hash in an ascending run, or `last`. */
-static uint32_t find_hash(const uint64_t *hashes, uint32_t first, uint32_t last, uint64_t hash)
-{
-  uint32_t low = first, high = last;
-  while (low < high) {
-    uint32_t middle = low + (high - low) / 2;
-    if (hashes[middle] < hash)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low < last && hashes[low] == hash ? low : last;
-}
-
 /* Rows of coming batches that are on their way lack these pushes: they will not be taken. */
 static void spoil_rows(hr_core *core, const hotrow_table *table, const uint64_t *hashes, size_t count)
 {
@@ -178,7 +164,7 @@ static void spoil_rows(hr_core *core, const hotrow_table *table, const uint64_t 
         const hr_pull_note *note = &request->pulls[p];
         uint32_t key_count = request->message.sections[note->section_index].key_count;
         for (size_t i = 0; note->table_index == table->index && i < count; i++) {
-          uint32_t at = find_hash(note->hashes, 0, key_count, hashes[i]);
+          uint32_t at = hr_core_find_hash(note->hashes, key_count, hashes[i]);
           if (at < key_count)
             note->spoiled[at] = 1;
         }

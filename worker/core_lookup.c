@@ -171,14 +171,15 @@ static bool choose_stale(const hr_core *core, hotrow_table *table)
   hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, hotrow_cache_batch(table->cache),
                       table->asks);
   for (uint32_t u = 0; u < dedup->unique_count; u++) {
-    bool is_stale = !table->asks[u] && table->slots[u] < table->cached_slots;
+    bool is_gone = table->slots[u] == HOTROW_SLOT_NONE; /* from staging */
+    bool is_stale = is_gone || (!table->asks[u] && table->slots[u] < table->cached_slots);
     has_some |= is_stale;
     if (is_stale && table->states[u] == HOTROW_ROW_FRESH)
       table->states[u] = HOTROW_ROW_STALE;
-    table->asks[u] = is_stale ? HOTROW_ROW_STALE : HOTROW_ROW_FRESH;
+    table->asks[u] = is_gone ? HOTROW_ROW_MISSING : is_stale ? HOTROW_ROW_STALE : HOTROW_ROW_FRESH;
   }
   for (uint32_t u = 0; has_some && core->round >= ROUNDS_ALL && u < dedup->unique_count; u++)
-    if (table->states[u] != HOTROW_ROW_FRESH)
+    if (table->states[u] != HOTROW_ROW_FRESH && table->asks[u] == HOTROW_ROW_FRESH)
       table->asks[u] = HOTROW_ROW_STALE;
   return has_some;
 }
@@ -251,6 +252,7 @@ void hr_core_lookup_finish(hr_core *core)
       hr_lookahead_pop(&r->table->window);
   }
   core->lookup_count = 0;
+  core->round = 0;
   if (core->is_sync && hr_core_fetch_ahead(core) != HOTROW_OK)
     hr_core_fail(core, HOTROW_ERR_NO_MEMORY, hotrow_last_error(), strlen(hotrow_last_error()));
 }

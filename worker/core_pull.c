@@ -25,6 +25,19 @@ static uint32_t slice_end(const hr_core *core, const uint64_t *hashes, uint32_t 
   return low;
 }
 
+uint32_t hr_core_find_hash(const uint64_t *hashes, uint32_t count, uint64_t hash)
+{
+  uint32_t low = 0, high = count;
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    if (hashes[middle] < hash)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low < count && hashes[low] == hash ? low : count;
+}
+
 /* The keys of one shard that are asked about, by what is asked. */
 typedef struct asked_slice {
   const uint64_t *keys, *hashes;
@@ -260,6 +273,7 @@ static hotrow_status take_awaited(hotrow_table *table, const arrived_rows *rows)
   for (uint32_t i = 0; i < count; i++) {
     uint32_t unique = note->unique_index[held + i];
     table->slots[unique] = slots[i];
+    table->seen[unique] = rows->clocks[returned + i];
     table->found[unique] = !got->found || (uint32_t)got->found[i / 8] >> (i % 8) & 1u;
   }
   return HOTROW_OK;

@@ -270,8 +270,6 @@ static void take_progress(hr_link *link, const hr_header *header)
 {
   if (header->applied_seq > link->applied_seq)
     link->applied_seq = header->applied_seq;
-  if (header->announce_seq > link->announce_seq)
-    link->announce_seq = header->announce_seq;
   if (header->durable_seq > link->durable_seq) {
     link->durable_seq = header->durable_seq;
     forget_durable(link);
@@ -319,6 +317,8 @@ void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, 
     hr_link_release(link, request);
     return;
   }
+  if (link->epoch && reply_p->header.announce_seq > link->announce_seq)
+    link->announce_seq = reply_p->header.announce_seq; /* not of a late repeat: its announcements are not taken in */
   link->sent_ns = now_ns;
   link->retry_ns = first_retry_ns(link);
   hr_link_pump(link, now_ns);
