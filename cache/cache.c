@@ -32,7 +32,7 @@ typedef struct chunk_scratch {
 struct hotrow_cache {
   const hotrow_kernels *kernels; /* borrowed */
   const hr_cache_policy *policy;
-  hotrow_optimizer optimizer;
+  hotrow_row_layout layout;
   uint32_t dim;
   uint32_t state_dim;
   uint32_t square_dim;
@@ -137,20 +137,21 @@ hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_ca
   if (!options || !cache_p)
     return hr_fail(HOTROW_ERR_INVALID, "cache: options or cache_p is NULL");
   hotrow_cache_options o = HOTROW_CACHE_OPTIONS_INIT;
-  hotrow_optimizer optimizer;
+  hotrow_row_layout row_layout;
   HOTROW_TRY(hr_options_copy(&o, sizeof o, options, options->struct_size, "hotrow_cache_options"));
   HOTROW_TRY(check_options(&o));
-  HOTROW_TRY(hr_optimizer_resolve(&o.optimizer, &optimizer));
+  hotrow_segment segment = {.dim = o.dim, .optimizer = o.optimizer};
+  HOTROW_TRY(hr_row_layout_make(&segment, 1, &row_layout));
 
   void *memory;
   HOTROW_TRY(hr_alloc(1, sizeof(hotrow_cache), "cache", &memory));
   hotrow_cache *cache = memory;
   cache->kernels = o.kernels;
   cache->policy = o.policy == HOTROW_POLICY_LRU ? &hr_policy_lru : &hr_policy_light_lfu;
-  cache->optimizer = optimizer;
+  cache->layout = row_layout;
   cache->dim = o.dim;
-  cache->state_dim = hr_optimizer_state_dim(optimizer.kind, o.dim);
-  cache->square_dim = hr_optimizer_square_dim(optimizer.kind, o.dim);
+  cache->state_dim = row_layout.state_dim;
+  cache->square_dim = row_layout.square_dim;
   cache->pull_bound = o.pull_bound;
   cache->push_bound = o.push_bound;
   cache->row_stride = ((size_t)cache->dim + cache->state_dim + 3) / 4 * 4; /* every row begins on 16 bytes */
@@ -264,9 +265,8 @@ static void refresh_chunk(hotrow_cache *cache, const uint32_t *slots, const uint
     chunk->slots[dirty_count++] = slots[i];
   }
   if (dirty_count > 0)
-    cache->kernels->optimizer_apply(&cache->optimizer, cache->dim, cache->rows, cache->row_stride, chunk->slots,
-                                    chunk->grads, square_dim > 0 ? chunk->squares : NULL, chunk->steps, dirty_count,
-                                    NULL);
+    cache->kernels->optimizer_apply(&cache->layout, 1.0f, cache->rows, cache->row_stride, chunk->slots, chunk->grads,
+                                    square_dim > 0 ? chunk->squares : NULL, chunk->steps, dirty_count, NULL);
 }
 
 void hotrow_cache_refresh(hotrow_cache *cache, const uint32_t *slots, const uint32_t *clocks, const float *values,
@@ -442,7 +442,7 @@ static bool next_run(const uint32_t *slots, size_t count, size_t *begin_p, size_
 static void apply_held(hotrow_cache *cache, const uint32_t *slots, const float *grads, size_t count)
 {
   for (size_t begin = 0, end = 0; next_run(slots, count, &begin, &end);)
-    cache->kernels->optimizer_apply(&cache->optimizer, cache->dim, cache->rows, cache->row_stride, slots + begin,
+    cache->kernels->optimizer_apply(&cache->layout, 1.0f, cache->rows, cache->row_stride, slots + begin,
                                     grads + begin * cache->dim, NULL, NULL, end - begin, NULL);
 }
 
@@ -485,8 +485,8 @@ static void update_pending(hotrow_cache *cache, const uint64_t *keys, const uint
   hr_pending_pool *pool = &cache->pending;
   acquire_sums(cache, count);
   for (size_t begin = 0, end = 0; next_run(chunk->sums, count, &begin, &end);)
-    cache->kernels->pending_add(cache->optimizer.kind, cache->dim, pool->sums, pool->stride, chunk->sums + begin,
-                                chunk->is_first + begin, grads + begin * cache->dim, end - begin, NULL);
+    cache->kernels->pending_add(&cache->layout, pool->sums, pool->stride, chunk->sums + begin, chunk->is_first + begin,
+                                grads + begin * cache->dim, end - begin, NULL);
   for (size_t i = 0; i < count; i++) {
     if (chunk->sums[i] == HOTROW_SLOT_NONE) {
       hr_push_list_append_batch(&cache->pushes, keys + i, hashes + i, grads + i * cache->dim, 1);

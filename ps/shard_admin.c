@@ -35,6 +35,8 @@ static const char *first_difference(const hr_table_desc *a, const hr_table_desc 
       FIELD(segments[0].optimizer.beta2),
       FIELD(segments[0].optimizer.eps),
       FIELD(segments[0].optimizer.initial_state),
+      FIELD(segments[0].optimizer.weight_decay),
+      FIELD(segments[0].optimizer.l1),
       FIELD(segments[0].initializer.kind),
       FIELD(segments[0].initializer.scale),
 #undef FIELD

@@ -165,14 +165,14 @@ static void mark_found(uint32_t *rows, uint32_t count, uint8_t *found)
 static void fill_default_rows(const hr_table *table, const hr_section *asked, const hr_section *reply, float *values,
                               float *states)
 {
-  const hr_table_desc *desc = hr_table_get_desc(table);
+  const hotrow_row_layout *layout = hr_table_get_layout(table);
   for (uint32_t i = 0; i < asked->key_count - asked->held_count; i++) {
     if (reply->found[i / 8] & (1u << (i % 8)))
       continue;
     size_t row = reply->held_count + i;
     hr_table_default_row(table, asked->keys[asked->held_count + i], values + row * reply->dim);
     if (states)
-      hr_optimizer_init_state(&desc->segments[0].optimizer, desc->dim, states + row * reply->extra_dim);
+      hr_row_layout_init_state(layout, values + row * reply->dim, states + row * reply->extra_dim);
   }
 }
 
@@ -225,7 +225,7 @@ static hotrow_status answer_section(hr_shard *shard, const hr_section *asked, bo
       .table = asked->table,
       .key_count = asked->key_count,
       .dim = desc->dim,
-      .extra_dim = want_state ? hr_optimizer_state_dim(desc->segments[0].optimizer.kind, desc->dim) : 0,
+      .extra_dim = want_state ? hr_table_get_layout(table)->state_dim : 0,
       .bound = asked->held_count,
   };
   uint32_t *index = hr_reply_take(shard, asked->held_count * sizeof *index);

@@ -30,8 +30,7 @@ struct hr_table {
   size_t row_stride;
   uint64_t row_count_max;
   uint64_t seed; /* of key hashes */
-  uint32_t state_dim;
-  uint32_t square_dim;
+  hotrow_row_layout layout;
   const hotrow_kernels *kernels;
   uint32_t *push_rows; /* owned, scratch of a push [push_count_max] */
   size_t push_count_max;
@@ -66,6 +65,8 @@ static hotrow_status check_desc(const hr_table_desc *desc)
 hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max, hr_table **table_p)
 {
   HOTROW_TRY(check_desc(desc));
+  hotrow_row_layout layout;
+  HOTROW_TRY(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
   const hotrow_kernels *kernels;
   HOTROW_TRY(hotrow_kernels_get(HOTROW_CPU, &kernels));
   void *memory;
@@ -74,9 +75,8 @@ hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max,
   *table = (hr_table){.desc = *desc, .kernels = kernels};
   table->desc.row_count = 0;
   table->seed = hr_table_seed(desc->name, strlen(desc->name));
-  table->state_dim = hr_optimizer_state_dim(desc->segments[0].optimizer.kind, desc->dim);
-  table->square_dim = hr_optimizer_square_dim(desc->segments[0].optimizer.kind, desc->dim);
-  size_t record = desc->dim + table->state_dim;
+  table->layout = layout;
+  size_t record = layout.dim + layout.state_dim;
   table->row_stride = (record + ROW_ALIGNMENT_FLOATS - 1) / ROW_ALIGNMENT_FLOATS * ROW_ALIGNMENT_FLOATS;
   table->row_count_max = row_count_max && row_count_max < HR_TABLE_ROWS_MAX ? row_count_max : HR_TABLE_ROWS_MAX;
   if (table->row_count_max > ROWS_BYTES_MAX / sizeof(float) / table->row_stride)
@@ -116,6 +116,11 @@ void hr_table_destroy(hr_table *table)
   hr_unmap(table->rows, table->rows_size);
   free(table->push_rows);
   free(table);
+}
+
+const hotrow_row_layout *hr_table_get_layout(const hr_table *table)
+{
+  return &table->layout;
 }
 
 const hr_table_desc *hr_table_get_desc(const hr_table *table)
@@ -209,7 +214,7 @@ static hotrow_status find_or_create_one(hr_table *table, uint64_t hash, uint64_t
   HOTROW_ASSERT(*entry_p);
   float *record = row_at(table, (*entry_p)->row);
   hr_table_default_row(table, key, record);
-  hr_optimizer_init_state(&table->desc.segments[0].optimizer, table->desc.dim, record + table->desc.dim);
+  hr_row_layout_init_state(&table->layout, record, record + table->layout.dim);
   return HOTROW_OK;
 }
 
@@ -230,11 +235,11 @@ hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, siz
 hotrow_status hr_table_check_push(const hr_table *table, const hr_section *push)
 {
   HOTROW_ASSERT(push->kind == HR_SECTION_PUSH);
-  uint32_t steps_max = hr_optimizer_steps_max(table->desc.segments[0].optimizer.kind);
+  uint32_t steps_max = hr_row_layout_steps_max(&table->layout);
   steps_max = steps_max < HR_WIRE_STEPS_MAX ? steps_max : HR_WIRE_STEPS_MAX;
   const char *name = table->desc.name;
   bool has_steps = push->flags & HR_SECTION_STEPS;
-  uint32_t square_dim = has_steps ? table->square_dim : 0;
+  uint32_t square_dim = has_steps ? table->layout.square_dim : 0;
   if (push->dim != table->desc.dim)
     return hr_fail(HOTROW_ERR_INVALID, "push to table %s has dim %u, the table has %u", name, push->dim,
                    table->desc.dim);
@@ -295,9 +300,8 @@ hotrow_status hr_table_push(hr_table *table, const hr_section *push)
   const uint32_t *steps = push->flags & HR_SECTION_STEPS ? push->steps : NULL;
   HOTROW_TRY(reserve_push(table, push->key_count));
   HOTROW_TRY(find_and_tick(table, push->keys, steps, push->key_count));
-  table->kernels->optimizer_apply(&table->desc.segments[0].optimizer, push->dim, table->rows, table->row_stride,
-                                  table->push_rows, push->grads, push->extra_dim ? push->squares : NULL, steps,
-                                  push->key_count, NULL);
+  table->kernels->optimizer_apply(&table->layout, 1.0f, table->rows, table->row_stride, table->push_rows, push->grads,
+                                  push->extra_dim ? push->squares : NULL, steps, push->key_count, NULL);
   return HOTROW_OK;
 }
 
@@ -337,6 +341,6 @@ hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock
   hr_entry *entry;
   HOTROW_TRY(add_row(table, hash, key, &entry));
   entry->clock = clock;
-  memcpy(row_at(table, entry->row), value_and_state, (table->desc.dim + table->state_dim) * sizeof(float));
+  memcpy(row_at(table, entry->row), value_and_state, (table->layout.dim + table->layout.state_dim) * sizeof(float));
   return HOTROW_OK;
 }

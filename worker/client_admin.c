@@ -43,7 +43,7 @@ static hotrow_status check_push_bound(const hotrow_table_options *o, hotrow_opti
 static bool optimizers_match(const hotrow_optimizer *a, const hotrow_optimizer *b)
 {
   return a->kind == b->kind && a->lr == b->lr && a->beta1 == b->beta1 && a->beta2 == b->beta2 && a->eps == b->eps &&
-         a->initial_state == b->initial_state;
+         a->initial_state == b->initial_state && a->weight_decay == b->weight_decay && a->l1 == b->l1;
 }
 
 /* The first thing in which a table that is there differs from what was asked for; NULL if nothing does. */

@@ -93,6 +93,13 @@ typedef struct model {
   uint32_t count;
 } model;
 
+static hotrow_row_layout layout_of(const hr_table_desc *desc)
+{
+  hotrow_row_layout layout;
+  CHECK_OK(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
+  return layout;
+}
+
 static void model_touch(model *m, const hr_table_desc *desc, uint32_t i)
 {
   if (m->is_there[i])
@@ -100,7 +107,8 @@ static void model_touch(model *m, const hr_table_desc *desc, uint32_t i)
   m->is_there[i] = true;
   m->count++;
   hr_init_row(&desc->segments[0].initializer, desc->seed, hr_table_seed("items", 5), m->keys[i], DIM, m->rows[i]);
-  hr_optimizer_init_state(&desc->segments[0].optimizer, DIM, m->rows[i] + DIM);
+  hotrow_row_layout layout = layout_of(desc);
+  hr_row_layout_init_state(&layout, m->rows[i], m->rows[i] + DIM);
 }
 
 static void model_check(const model *m, const hr_table *table, const uint32_t *picks, const uint32_t *rows,
@@ -128,6 +136,7 @@ static void model_push(model *m, hr_table *table, hr_rng *rng, bool has_steps)
   const hotrow_kernels *kernels;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &kernels));
   float *all_squares = &squares[0][0];
+  hotrow_row_layout layout = layout_of(desc);
   for (uint32_t i = 0; i < BATCH; i++) {
     uint32_t other = i + (uint32_t)hr_rng_below(rng, UNIVERSE - i), pick = m->order[other];
     m->order[other] = m->order[i];
@@ -140,7 +149,7 @@ static void model_push(model *m, hr_table *table, hr_rng *rng, bool has_steps)
       all_squares[i * square_dim + c] = hr_rng_unit(rng);
     model_touch(m, desc, pick);
     uint32_t zero = 0, k = has_steps ? steps[i] : 1;
-    kernels->optimizer_apply(&desc->segments[0].optimizer, DIM, m->rows[pick], STRIDE_MAX, &zero, grads[i],
+    kernels->optimizer_apply(&layout, 1.0f, m->rows[pick], STRIDE_MAX, &zero, grads[i],
                              square_dim ? all_squares + i * square_dim : NULL, has_steps ? &k : NULL, 1, NULL);
     m->clocks[pick] += k;
   }
