@@ -45,13 +45,9 @@ _Static_assert(sizeof(hr_manifest_header) == 40 && sizeof(hr_manifest_table) == 
                "STORE.md gives these sizes");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian and so is this code");
 
-/* Of a description whose segments are sound. */
-static inline size_t hr_save_record_size(const hr_table_desc *desc)
+static inline size_t hr_save_record_size(const hotrow_row_layout *layout)
 {
-  size_t floats = desc->dim;
-  for (uint32_t i = 0; i < desc->segment_count; i++)
-    floats += hr_optimizer_state_dim(desc->segments[i].optimizer.kind, desc->segments[i].dim);
-  return HR_ROW_HEAD_BYTES + sizeof(float) * floats;
+  return HR_ROW_HEAD_BYTES + sizeof(float) * (layout->dim + layout->state_dim);
 }
 
 typedef struct hr_path {
