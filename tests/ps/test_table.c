@@ -26,7 +26,7 @@ static hr_table_desc describe(hotrow_optimizer_kind kind)
 static hotrow_status checked_push(hr_table *table, const hr_section *push)
 {
   HOTROW_TRY(hr_table_check_push(table, push));
-  return hr_table_push(table, push);
+  return hr_table_push(table, push, NULL);
 }
 
 static hr_table *make(hotrow_optimizer_kind kind, uint64_t row_count_max)
@@ -93,6 +93,13 @@ typedef struct model {
   uint32_t count;
 } model;
 
+static hotrow_row_layout layout_of(const hr_table_desc *desc)
+{
+  hotrow_row_layout layout;
+  CHECK_OK(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
+  return layout;
+}
+
 static void model_touch(model *m, const hr_table_desc *desc, uint32_t i)
 {
   if (m->is_there[i])
@@ -100,7 +107,8 @@ static void model_touch(model *m, const hr_table_desc *desc, uint32_t i)
   m->is_there[i] = true;
   m->count++;
   hr_init_row(&desc->segments[0].initializer, desc->seed, hr_table_seed("items", 5), m->keys[i], DIM, m->rows[i]);
-  hr_optimizer_init_state(&desc->segments[0].optimizer, DIM, m->rows[i] + DIM);
+  hotrow_row_layout layout = layout_of(desc);
+  hr_row_layout_init_state(&layout, m->rows[i], m->rows[i] + DIM);
 }
 
 static void model_check(const model *m, const hr_table *table, const uint32_t *picks, const uint32_t *rows,
@@ -125,6 +133,7 @@ static void model_push(model *m, hr_table *table, hr_rng *rng, bool has_steps)
   static uint32_t steps[BATCH];
   const hr_table_desc *desc = hr_table_get_desc(table);
   uint32_t square_dim = has_steps ? hr_optimizer_square_dim(desc->segments[0].optimizer.kind, DIM) : 0;
+  hotrow_row_layout layout = layout_of(desc);
   const hotrow_kernels *kernels;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &kernels));
   float *all_squares = &squares[0][0];
@@ -140,7 +149,7 @@ static void model_push(model *m, hr_table *table, hr_rng *rng, bool has_steps)
       all_squares[i * square_dim + c] = hr_rng_unit(rng);
     model_touch(m, desc, pick);
     uint32_t zero = 0, k = has_steps ? steps[i] : 1;
-    kernels->optimizer_apply(&desc->segments[0].optimizer, DIM, m->rows[pick], STRIDE_MAX, &zero, grads[i],
+    kernels->optimizer_apply(&layout, 1.0f, m->rows[pick], STRIDE_MAX, &zero, grads[i],
                              square_dim ? all_squares + i * square_dim : NULL, has_steps ? &k : NULL, 1, NULL);
     m->clocks[pick] += k;
   }
@@ -152,7 +161,7 @@ static void model_push(model *m, hr_table *table, hr_rng *rng, bool has_steps)
     push.squares = square_dim ? all_squares : NULL;
     push.extra_dim = square_dim;
   }
-  CHECK_OK(hr_table_push(table, &push));
+  CHECK_OK(hr_table_push(table, &push, NULL));
 }
 
 static void the_table_does_what_a_plain_model_does(void)
@@ -204,13 +213,13 @@ static void a_push_of_new_keys_through_many_splits(void)
   }
   hr_section push = {
       .kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = COUNT, .dim = 1, .keys = keys, .grads = grads};
-  CHECK_OK(hr_table_push(table, &push));
-  CHECK_OK(hr_table_push(table, &push));
+  CHECK_OK(hr_table_push(table, &push, NULL));
+  CHECK_OK(hr_table_push(table, &push, NULL));
   CHECK(hr_table_memory_bytes(table) > empty_bytes + COUNT * 16);
   for (uint64_t i = 0; i < COUNT; i++)
     CHECK_EQ(clock_of(table, keys[i]), 2);
   push.key_count = 0;
-  CHECK_OK(hr_table_push(table, &push));
+  CHECK_OK(hr_table_push(table, &push, NULL));
   hr_table_destroy(table);
 }
 
@@ -295,7 +304,7 @@ static void pushes_are_refused_whole(void)
                            .steps = steps,
                            .squares = squares};
   grads[0] = 1.0f;
-  CHECK_OK(hr_table_push(table, &good));
+  CHECK_OK(hr_table_push(table, &good, NULL));
   hr_table_find(table, keys, 3, rows, clocks);
   size_t stride;
   float *all = hr_table_rows(table, &stride), before[4 * 32];
@@ -467,7 +476,7 @@ static void a_row_is_restored_as_it_was(void)
   CHECK(memcmp(row_of(table, at), row, sizeof row) == 0);
   hr_section push = {
       .kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = 1, .dim = DIM, .keys = &key, .grads = grads};
-  CHECK_OK(hr_table_push(table, &push));
+  CHECK_OK(hr_table_push(table, &push, NULL));
   CHECK_EQ(clock_of(table, 0), 0); /* clocks wrap */
   CHECK_EQ(row_count(table), 1);
   hr_table_destroy(table);

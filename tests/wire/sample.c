@@ -198,8 +198,8 @@ static void table_body(hr_rng *rng, bool is_reply, hr_table_desc *desc)
   desc->announce_step = below(rng, 100);
   desc->segment_count = 1 + below(rng, HOTROW_SEGMENTS_MAX);
   for (uint32_t i = 0; i < desc->segment_count; i++) {
-    hotrow_optimizer optimizer = {.kind = (hotrow_optimizer_kind)(1 + below(rng, 5)), .lr = hr_rng_unit(rng)};
-    hotrow_initializer initializer = {.kind = (hotrow_initializer_kind)(1 + below(rng, 4)), .scale = hr_rng_unit(rng)};
+    hotrow_optimizer optimizer = {.kind = (hotrow_optimizer_kind)(1 + below(rng, 9)), .lr = hr_rng_unit(rng)};
+    hotrow_initializer initializer = {.kind = (hotrow_initializer_kind)(1 + below(rng, 5)), .scale = hr_rng_unit(rng)};
     hotrow_segment *segment = &desc->segments[i];
     segment->dim = 1 + below(rng, HOTROW_DIM_MAX / HOTROW_SEGMENTS_MAX);
     desc->dim += segment->dim;
