@@ -78,42 +78,109 @@ HR_ROW_INLINE double power(double base, uint32_t exponent)
   return result;
 }
 
-HR_ROW_INLINE void step_adam(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict m, float *restrict v,
-                             float *restrict t, const float *restrict g)
+/* 1-beta1^t and 1-beta2^t of the step that now begins. */
+typedef struct adam_bias {
+  float first;
+  float second;
+} adam_bias;
+
+HR_ROW_INLINE adam_bias count_step(hotrow_optimizer o, float *t)
 {
   uint32_t step = *t >= 0.0f && *t < (float)ADAM_STEPS_MAX ? (uint32_t)*t + 1 : ADAM_STEPS_MAX;
   *t = (float)step;
-  float bias1 = (float)(1.0 - power((double)o.beta1, step));
-  float bias2 = (float)(1.0 - power((double)o.beta2, step));
+  return (adam_bias){(float)(1.0 - power((double)o.beta1, step)), (float)(1.0 - power((double)o.beta2, step))};
+}
+
+/* Adam, and AdamW when it decays. */
+HR_ROW_INLINE void step_adam(hotrow_optimizer o, bool is_decaying, uint32_t dim, float *restrict x, float *restrict m,
+                             float *restrict v, float *restrict t, const float *restrict g)
+{
+  adam_bias bias = count_step(o, t);
   float rest1 = 1.0f - o.beta1, rest2 = 1.0f - o.beta2;
   for (uint32_t c = 0; c < dim; c++) {
     m[c] = o.beta1 * m[c] + rest1 * g[c];
     v[c] = o.beta2 * v[c] + rest2 * g[c] * g[c];
-    x[c] -= o.lr * (m[c] / bias1) / (sqrtf(v[c] / bias2) + o.eps);
+    float change = o.lr * (m[c] / bias.first) / (sqrtf(v[c] / bias.second) + o.eps);
+    x[c] -= is_decaying ? change + o.lr * o.weight_decay * x[c] : change;
   }
 }
 
-/* Momentum and Adam take a push of k steps as k steps of G/k. */
+HR_ROW_INLINE void step_rowwise_adam(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict m,
+                                     float *restrict v, float *restrict t, const float *restrict g, float mean_square)
+{
+  adam_bias bias = count_step(o, t);
+  float rest1 = 1.0f - o.beta1, rest2 = 1.0f - o.beta2;
+  *v = o.beta2 * *v + rest2 * mean_square;
+  float divisor = sqrtf(*v / bias.second) + o.eps;
+  for (uint32_t c = 0; c < dim; c++) {
+    m[c] = o.beta1 * m[c] + rest1 * g[c];
+    x[c] -= o.lr * (m[c] / bias.first) / divisor;
+  }
+}
+
+HR_ROW_INLINE void step_lamb(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict m, float *restrict v,
+                             float *restrict t, const float *restrict g)
+{
+  float r[HOTROW_DIM_MAX], x_square = 0.0f, r_square = 0.0f;
+  adam_bias bias = count_step(o, t);
+  float rest1 = 1.0f - o.beta1, rest2 = 1.0f - o.beta2;
+  for (uint32_t c = 0; c < dim; c++) {
+    m[c] = o.beta1 * m[c] + rest1 * g[c];
+    v[c] = o.beta2 * v[c] + rest2 * g[c] * g[c];
+    r[c] = m[c] / bias.first / (sqrtf(v[c] / bias.second) + o.eps) + o.weight_decay * x[c];
+  }
+  for (uint32_t c = 0; c < dim; c++) {
+    x_square += x[c] * x[c];
+    r_square += r[c] * r[c];
+  }
+  float trust = x_square > 0.0f && r_square > 0.0f ? sqrtf(x_square) / sqrtf(r_square) : 1.0f;
+  for (uint32_t c = 0; c < dim; c++)
+    x[c] -= o.lr * trust * r[c];
+}
+
+/* squares NULL: they are taken from g. */
+HR_ROW_INLINE void step_ftrl(hotrow_optimizer o, float grad_scale, uint32_t dim, float *restrict x, float *restrict z,
+                             float *restrict n, const float *restrict g, const float *restrict squares)
+{
+  for (uint32_t c = 0; c < dim; c++) {
+    float root = sqrtf(n[c]);
+    n[c] += squares ? squares[c] : g[c] * g[c];
+    float new_root = sqrtf(n[c]);
+    z[c] += grad_scale * g[c] - (new_root - root) / o.lr * x[c];
+    float divisor = (o.eps + new_root) / o.lr + o.weight_decay;
+    float shrunk = z[c] > 0.0f ? z[c] - o.l1 : z[c] + o.l1;
+    x[c] = fabsf(z[c]) > o.l1 ? -shrunk / divisor : 0.0f;
+  }
+}
+
+/* Momentum, Adam and its kin take a push of k steps as k steps of G/k. mean_square is that of g. */
 HR_ROW_INLINE void step_repeatedly(hotrow_optimizer o, hotrow_optimizer_kind kind, uint32_t dim, float *x, float *state,
-                                   const float *g, uint32_t k)
+                                   const float *g, uint32_t k, float mean_square)
 {
   float scaled[HOTROW_DIM_MAX];
   if (k > 1) {
     for (uint32_t c = 0; c < dim; c++)
       scaled[c] = g[c] / (float)k;
     g = scaled;
+    if (kind == HOTROW_ROWWISE_ADAM)
+      hr_mean_squares(g, dim, dim, 1, &mean_square);
   }
+  float *second = state + dim, *last = state + 2 * (size_t)dim;
   for (uint32_t step = 0; step < k; step++) {
     if (kind == HOTROW_MOMENTUM)
       step_momentum(o, dim, x, state, g);
+    else if (kind == HOTROW_ROWWISE_ADAM)
+      step_rowwise_adam(o, dim, x, state, second, second + 1, g, mean_square);
+    else if (kind == HOTROW_LAMB)
+      step_lamb(o, dim, x, state, second, last, g);
     else
-      step_adam(o, dim, x, state, state + dim, state + 2 * (size_t)dim, g);
+      step_adam(o, kind == HOTROW_ADAMW, dim, x, state, second, last, g);
   }
 }
 
 /* Squares of a push of k > 1 steps come with it; NULL: they are taken from g, or from its mean over the segment. */
-HR_ROW_INLINE void step_row(hotrow_optimizer o, hotrow_optimizer_kind kind, uint32_t dim, float *x, float *state,
-                            const float *g, uint32_t k, const float *squares, float mean_square)
+HR_ROW_INLINE void step_row(hotrow_optimizer o, float grad_scale, hotrow_optimizer_kind kind, uint32_t dim, float *x,
+                            float *state, const float *g, uint32_t k, const float *squares, float mean_square)
 {
   switch (kind) {
   case HOTROW_SGD:
@@ -128,8 +195,11 @@ HR_ROW_INLINE void step_row(hotrow_optimizer o, hotrow_optimizer_kind kind, uint
   case HOTROW_ROWWISE_ADAGRAD:
     step_rowwise(o, dim, x, state, g, squares ? *squares : mean_square);
     break;
+  case HOTROW_FTRL:
+    step_ftrl(o, grad_scale, dim, x, state, state + dim, g, squares);
+    break;
   default:
-    step_repeatedly(o, kind, dim, x, state, g, k);
+    step_repeatedly(o, kind, dim, x, state, g, k, mean_square);
   }
 }
 
@@ -145,7 +215,8 @@ HR_ROW_INLINE void apply_segment(const rows_update *u, const hotrow_segment_layo
                                  size_t first, size_t end)
 {
   hotrow_optimizer o = segment->optimizer;
-  o.lr *= u->lr_scale;
+  float grad_scale = kind == HOTROW_FTRL ? u->lr_scale : 1.0f;
+  o.lr *= kind == HOTROW_FTRL ? 1.0f : u->lr_scale;
   uint32_t dim = segment->dim;
   size_t grad_stride = u->layout->dim, square_stride = u->layout->square_dim;
   size_t value_offset = segment->value_offset, state_offset = segment->state_offset;
@@ -157,13 +228,13 @@ HR_ROW_INLINE void apply_segment(const rows_update *u, const hotrow_segment_layo
   for (size_t i = first; i < end; i++) {
     if (is_first_segment)
       prefetch_update(u, i + HR_ROWS_AHEAD, prefetch_floats);
-    if (kind == HOTROW_ROWWISE_ADAGRAD && i % HR_MEAN_ROWS == 0)
+    if ((kind == HOTROW_ROWWISE_ADAGRAD || kind == HOTROW_ROWWISE_ADAM) && i % HR_MEAN_ROWS == 0)
       hr_mean_squares_of_group(grads, grad_stride, dim, i, end, means);
     uint32_t k = u->steps ? u->steps[i] : 1;
     HOTROW_ASSERT(u->slots[i] != HOTROW_SLOT_NONE);
     HOTROW_ASSERT(k >= 1);
     float *row = u->rows + u->slots[i] * u->row_stride;
-    step_row(o, kind, dim, row + value_offset, row + state_offset, grads + i * grad_stride, k,
+    step_row(o, grad_scale, kind, dim, row + value_offset, row + state_offset, grads + i * grad_stride, k,
              k > 1 && all_squares ? all_squares + i * square_stride : NULL, means[i % HR_MEAN_ROWS]);
   }
 }
@@ -193,6 +264,10 @@ HR_VECTORISED void hr_cpu_optimizer_apply(const hotrow_row_layout *layout, float
         APPLY(HOTROW_ADAGRAD);
         APPLY(HOTROW_ROWWISE_ADAGRAD);
         APPLY(HOTROW_ADAM);
+        APPLY(HOTROW_ADAMW);
+        APPLY(HOTROW_ROWWISE_ADAM);
+        APPLY(HOTROW_FTRL);
+        APPLY(HOTROW_LAMB);
 #undef APPLY
       default:
         HOTROW_ASSERT(false);

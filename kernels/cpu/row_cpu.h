@@ -30,8 +30,8 @@ HR_ROW_INLINE void hr_prefetch_row(const float *row, size_t floats)
 
 #define HR_MEAN_ROWS 8u /* independent sums that hide the latency of adding in column order */
 
-/* Rows that are gone over more than once, segment by segment, while they are in the cache. */
-#define HR_BLOCK_ROWS (8 * HR_MEAN_ROWS)
+/* Rows that are gone over more than once, segment by segment, while they are in the first-level cache. */
+#define HR_BLOCK_ROWS HR_MEAN_ROWS
 
 /* means[r] = mean of g*g over dim columns of row r of grads, summed in column order. */
 HR_ROW_INLINE void hr_mean_squares(const float *grads, size_t grad_stride, uint32_t dim, size_t row_count, float *means)
