@@ -210,6 +210,7 @@ static void create_tables(cluster *sim)
     describe_table(sim, t);
     for (uint32_t s = 0; s < c->shards; s++) {
       CHECK_OK(hr_core_ask_begin(sim->tool, s, HR_OP_TABLE_CREATE, &sim->descs[t], sizeof sim->descs[t], sim->now_ns));
+      sim_shard_finish_cuts(sim, s); /* a durable shard answers once its new table is safe */
       CHECK_OK(hr_core_status(sim->tool));
       CHECK_EQ(sim->tool->waited_count, 0);
     }

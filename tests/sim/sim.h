@@ -107,8 +107,8 @@ typedef struct sim_worker {
   uint32_t ahead_count;
   float rows[SIM_TABLES_MAX][SIM_BATCH_MAX][SIM_SESSIONS_MAX];
   uint32_t issued[SIM_TABLES_MAX][SIM_KEYS_MAX]; /* own steps of this session that have ended, by key */
-  /* Of each shard: at the last reply taken in, at the last that answered a pull, and when the lookup began. */
-  sim_counts newest[SIM_SHARDS_MAX], pulled[SIM_SHARDS_MAX], begun[SIM_SHARDS_MAX];
+  sim_counts newest[SIM_SHARDS_MAX];             /* of each shard, at the last reply taken in */
+  sim_counts pulled[SIM_SHARDS_MAX];             /* and at the last one that answered a pull */
 } sim_worker;
 
 typedef struct sim_shard sim_shard; /* sim_shard.c */
@@ -175,6 +175,7 @@ bool sim_shard_is_up(const cluster *sim, uint32_t shard);
 hr_shard *sim_shard_get(const cluster *sim, uint32_t shard);
 void sim_shard_receive(cluster *sim, uint32_t shard, const hr_route_id *from, const hr_frame *frames, size_t count);
 void sim_shard_event(cluster *sim, const sim_event *event);
+void sim_shard_finish_cuts(cluster *sim, uint32_t shard); /* all that is written is durable now */
 void sim_count_rows(cluster *sim, uint32_t shard, sim_counts *counts);
 
 /* sim_ledger.c: what every session has sent, and that the shards' rows hold just that. */
@@ -189,7 +190,6 @@ void sim_worker_begin(cluster *sim, uint32_t index); /* a new process */
 void sim_worker_run(sim_worker *worker);             /* does what it can do now */
 void sim_worker_take(sim_worker *worker, sim_message *message);
 void sim_reads_taken(sim_worker *worker, const sim_message *message, bool answers_pull);
-void sim_reads_begin(sim_worker *worker);
 void sim_reads_check(sim_worker *worker);
 
 /* Runs one cluster from its seed to its end; every check is inside. */

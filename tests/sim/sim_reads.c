@@ -11,18 +11,13 @@ void sim_reads_taken(sim_worker *worker, const sim_message *message, bool answer
     worker->pulled[message->shard] = *message->truth;
 }
 
-void sim_reads_begin(sim_worker *worker)
-{
-  memcpy(worker->begun, worker->newest, sizeof worker->begun);
-}
-
 /* Own steps, all of them and each once; of others none that the shard does not have. Returns how many of others it
- * lacks. With announcements the copy was allowed for what was known when the lookup began, or came since. */
+ * lacks. A probe is of the moment of its answer; announcements keep copies right as of the last reply. */
 static float check_columns(const sim_worker *worker, uint32_t t, uint32_t k, const float *read, uint32_t shard)
 {
   cluster *sim = worker->sim;
   bool is_probed = sim->config.mode[t] == HOTROW_MODE_PROBE;
-  const float *allowed = (is_probed ? worker->pulled : worker->begun)[shard].steps[t][k];
+  const float *allowed = (is_probed ? worker->pulled : worker->newest)[shard].steps[t][k];
   const float *newest = worker->newest[shard].steps[t][k];
   float unseen = 0;
   for (uint32_t j = 0; j < sim->session_count; j++) {

@@ -96,7 +96,7 @@ static void look_ahead(sim_worker *worker)
     sim_keys *batch = &worker->ahead[worker->ahead_count++];
     choose_keys(sim, batch);
     fill_requests(worker, batch, requests);
-    CHECK_OK(hr_core_lookahead(worker->core, requests, sim->config.tables));
+    CHECK_OK(hr_core_lookahead(worker->core, requests, sim->config.tables, sim->now_ns));
   }
 }
 
@@ -166,7 +166,6 @@ static void begin_lookup(sim_worker *worker)
   }
   next_batch(worker);
   fill_requests(worker, &worker->batch, requests);
-  sim_reads_begin(worker);
   CHECK_OK(hr_core_lookup_begin(worker->core, requests, worker->sim->config.tables, worker->sim->now_ns));
   worker->phase = PHASE_LOOKUP;
 }
@@ -213,7 +212,8 @@ static void give_up(sim_worker *worker)
 static void leave_idle(sim_worker *worker)
 {
   cluster *sim = worker->sim;
-  if (sim->now_ns < worker->idle_until_ns || !hr_core_can_push(worker->core))
+  if (sim->now_ns < worker->idle_until_ns || !hr_core_can_push(worker->core) || hr_core_is_fetching(worker->core) ||
+      hr_core_is_behind(worker->core))
     return;
   bool is_over = worker->step == sim->config.steps && !worker->step_is_open;
   if (is_over || (sim->config.use_flush && !worker->step_is_open && sim_chance(sim, 100))) {
@@ -228,6 +228,10 @@ static void leave_lookup(sim_worker *worker)
 {
   cluster *sim = worker->sim;
   if (!hr_core_is_waiting(worker->core)) {
+    bool is_settled;
+    CHECK_OK(hr_core_lookup_settle(worker->core, sim->now_ns, &is_settled));
+    if (!is_settled)
+      return;
     hr_core_lookup_finish(worker->core);
     sim_reads_check(worker);
     end_step(worker);
@@ -280,7 +284,7 @@ void sim_worker_run(sim_worker *worker)
 static uint32_t count_open(const sim_worker *worker, uint32_t shard)
 {
   uint32_t count = 0;
-  for (const hr_request *request = worker->core->links[shard].oldest; request; request = request->next)
+  for (const hr_request *request = worker->core->links[shard].open.oldest; request; request = request->next)
     count++;
   return count;
 }

@@ -1,4 +1,4 @@
-/* The cache in the loop: own writes, bounds, evictions, prefetch. Rows count steps: column j is worker j's. */
+/* The cache in the loop: own writes, bounds, evictions, look-ahead. Rows count steps: column j is worker j's. */
 #include "worker_test.h"
 
 #include <math.h>
@@ -200,8 +200,7 @@ static void prefetched_rows_are_found(void)
   for (uint64_t i = 0; i < 50; i++)
     keys[i] = i;
   hotrow_lookup_request r = test_lookup_of(table, keys, 50, rows);
-  CHECK_OK(hotrow_prefetch(client, &r, 1));
-  CHECK_OK(hotrow_prefetch(client, &r, 1)); /* dropped: one at a time */
+  CHECK_OK(hotrow_lookahead(client, &r, 1));
   /* Key 3 is updated while its row is on its way: that row lacks the update and must not be taken. */
   test_push(client, table, keys + 3, 1, &grad);
   CHECK_OK(hotrow_step(client, 0));
@@ -212,14 +211,14 @@ static void prefetched_rows_are_found(void)
   CHECK_EQ(stats.prefetched, 49);
   CHECK_EQ(stats.misses, 1);
   CHECK_EQ(stats.hits, 49);
-  CHECK_OK(hotrow_prefetch(client, &r, 1)); /* all held: nothing is asked */
+  CHECK_OK(hotrow_lookahead(client, &r, 1)); /* all held: nothing is asked */
   CHECK_EQ(test_stats(client).requests, stats.requests);
   hotrow_client_close(client);
   test_stop(&servers);
 }
 
 /* One exact table makes every step exact: then own pushes wait at the shard, and so must prefetched rows. */
-static void a_prefetch_among_exact_steps_has_own_writes(void)
+static void a_lookahead_among_exact_steps_has_own_writes(void)
 {
   test_servers servers;
   test_start(&servers, 1, NULL, NULL);
@@ -235,7 +234,7 @@ static void a_prefetch_among_exact_steps_has_own_writes(void)
   hotrow_lookup_request r = test_lookup_of(loose[0], &key, 1, &row);
   test_push(clients[0], loose[0], &key, 1, &grad);
   CHECK_OK(hotrow_step(clients[0], 0));
-  CHECK_OK(hotrow_prefetch(clients[0], &r, 1));
+  CHECK_OK(hotrow_lookahead(clients[0], &r, 1));
   char *json; /* a round trip: the prefetch is at the shard */
   CHECK_OK(hotrow_shard_stats(clients[0], 0, 0, &json));
   free(json);
@@ -254,6 +253,6 @@ int main(void)
   RUN(adagrad_is_exact_under_a_push_bound);
   RUN(bounds_hold_and_no_update_is_lost);
   RUN(prefetched_rows_are_found);
-  RUN(a_prefetch_among_exact_steps_has_own_writes);
+  RUN(a_lookahead_among_exact_steps_has_own_writes);
   return 0;
 }

@@ -72,7 +72,7 @@ static void check_sticky(hotrow_client *client, hotrow_table *table, hotrow_stat
     CHECK_FAILS(hotrow_push(client, &push, 1), status, words);
     CHECK_FAILS(hotrow_step(client, 0), status, words);
     CHECK_FAILS(hotrow_step_lookup(client, &lookup, 1), status, words);
-    CHECK_FAILS(hotrow_prefetch(client, &lookup, 1), status, words);
+    CHECK_FAILS(hotrow_lookahead(client, &lookup, 1), status, words);
     CHECK_FAILS(hotrow_flush(client, 0), status, words);
     CHECK_FAILS(hotrow_barrier(client, 0), status, words);
     CHECK_FAILS(hotrow_blob_put(client, "b", "x", 1, 0), status, words);

@@ -81,7 +81,7 @@ static hotrow_status prefetch_all(hr_trainer *trainer)
     if (next == NULL)
       continue;
     const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, next, rank->rows);
-    HOTROW_TRY(hotrow_prefetch(rank->client, &request, 1));
+    HOTROW_TRY(hotrow_lookahead(rank->client, &request, 1));
   }
   return HOTROW_OK;
 }
