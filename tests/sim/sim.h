@@ -108,7 +108,11 @@ typedef struct sim_worker {
   float rows[SIM_TABLES_MAX][SIM_BATCH_MAX][SIM_SESSIONS_MAX];
   uint32_t issued[SIM_TABLES_MAX][SIM_KEYS_MAX]; /* own steps of this session that have ended, by key */
   sim_counts newest[SIM_SHARDS_MAX];             /* of each shard, at the last reply taken in */
-  sim_counts pulled[SIM_SHARDS_MAX];             /* and at the last one that answered a pull */
+  sim_counts probed[SIM_SHARDS_MAX];             /* and at the last answer to a pull of each table */
+  /* Of each row read: whether it was held, and else what was true of it when it came. */
+  bool is_hit[SIM_TABLES_MAX][SIM_KEYS_MAX];
+  float came[SIM_TABLES_MAX][SIM_KEYS_MAX][SIM_SESSIONS_MAX];
+  const sim_message *in_hand; /* the one that is being taken in */
 } sim_worker;
 
 typedef struct sim_shard sim_shard; /* sim_shard.c */
@@ -189,7 +193,9 @@ void sim_ledger_free(cluster *sim);
 void sim_worker_begin(cluster *sim, uint32_t index); /* a new process */
 void sim_worker_run(sim_worker *worker);             /* does what it can do now */
 void sim_worker_take(sim_worker *worker, sim_message *message);
-void sim_reads_taken(sim_worker *worker, const sim_message *message, bool answers_pull);
+void sim_reads_taken(sim_worker *worker, const sim_message *message, const hr_message *reply, bool answers_pull);
+void sim_reads_observe(void *worker, const hotrow_table *table, hotrow_event event, const uint64_t *keys,
+                       const uint32_t *numbers, size_t count);
 void sim_reads_check(sim_worker *worker);
 
 /* Runs one cluster from its seed to its end; every check is inside. */

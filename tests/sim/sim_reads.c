@@ -4,20 +4,42 @@
 #include "hr_test.h"
 #include "sim.h"
 
-void sim_reads_taken(sim_worker *worker, const sim_message *message, bool answers_pull)
+void sim_reads_taken(sim_worker *worker, const sim_message *message, const hr_message *reply, bool answers_pull)
 {
-  worker->newest[message->shard] = *message->truth;
-  if (answers_pull)
-    worker->pulled[message->shard] = *message->truth;
+  const sim_counts *truth = message->truth;
+  worker->newest[message->shard] = *truth;
+  for (uint32_t i = 0; answers_pull && i < reply->section_count; i++) {
+    uint32_t t = reply->sections[i].table;
+    if (reply->sections[i].kind == HR_SECTION_PULL_REPLY)
+      memcpy(worker->probed[message->shard].steps[t], truth->steps[t], sizeof truth->steps[t]);
+  }
+}
+
+/* Which rows were held, and what the shard had of those that came. */
+void sim_reads_observe(void *context, const hotrow_table *table, hotrow_event event, const uint64_t *keys,
+                       const uint32_t *numbers, size_t count)
+{
+  sim_worker *worker = context;
+  (void)numbers;
+  for (size_t i = 0; i < count && event != HOTROW_EVENT_PUSH; i++) {
+    uint32_t k = sim_index_of_key(worker->sim, table->index, keys[i]);
+    worker->is_hit[table->index][k] = event == HOTROW_EVENT_HIT;
+    if (event != HOTROW_EVENT_HIT)
+      memcpy(worker->came[table->index][k], worker->in_hand->truth->steps[table->index][k],
+             sizeof worker->came[table->index][k]);
+  }
 }
 
 /* Own steps, all of them and each once; of others none that the shard does not have. Returns how many of others it
- * lacks. A probe is of the moment of its answer; announcements keep copies right as of the last reply. */
+ * lacks. A row that came is of the moment of its answer, and a probe likewise; announcements keep copies right as of
+ * the last reply. */
 static float check_columns(const sim_worker *worker, uint32_t t, uint32_t k, const float *read, uint32_t shard)
 {
   cluster *sim = worker->sim;
   bool is_probed = sim->config.mode[t] == HOTROW_MODE_PROBE;
-  const float *allowed = (is_probed ? worker->pulled : worker->newest)[shard].steps[t][k];
+  const float *allowed = (is_probed ? worker->probed : worker->newest)[shard].steps[t][k];
+  if (!worker->is_hit[t][k])
+    allowed = worker->came[t][k];
   const float *newest = worker->newest[shard].steps[t][k];
   float unseen = 0;
   for (uint32_t j = 0; j < sim->session_count; j++) {

@@ -8,8 +8,7 @@
 #include "hr_test.h"
 #include "sim.h"
 
-#define CUTS_MAX 8u /* begun and not yet durable, of one shard */
-#define CUT_EVERY_NS_MAX 20000000u
+#define CUT_EVERY_NS_MAX 200000000u
 #define CUT_WRITE_NS_MAX 30000000u
 #define DOWN_NS_MAX 100000000u
 
@@ -36,10 +35,9 @@ struct sim_shard {
   cluster *sim;
   uint32_t index;
   hr_shard *shard; /* owned; NULL: it is dead */
-  uint64_t life;   /* of which this is the number: events of a life before mean nothing */
+  hr_storage storage;
   sim_cut image;   /* what the cuts of this life add up to */
-  sim_cut cuts[CUTS_MAX];
-  uint32_t cut_count;
+  sim_cut written; /* the cut that is not durable yet; number 0: none */
   sim_cut durable; /* number 0: none yet */
 };
 
@@ -107,10 +105,9 @@ static hotrow_status end_cut(void *context, uint64_t number)
 {
   sim_shard *s = context;
   CHECK_EQ(s->image.number, number);
-  CHECK(s->cut_count < CUTS_MAX);
   for (uint32_t j = 0; j < s->sim->session_count; j++)
     s->image.applied[j] = s->sim->sessions[j].streams[s->index].applied;
-  s->cuts[s->cut_count++] = s->image;
+  s->written = s->image;
   sim_plan(s->sim, (sim_event){SIM_CUT_IS_DURABLE, s->sim->now_ns + 1 + sim_below(s->sim, CUT_WRITE_NS_MAX), 0,
                                s->index, number});
   return HOTROW_OK;
@@ -126,12 +123,11 @@ static void begin_life(sim_shard *s)
                               .epoch = 1 + sim_below(sim, 1u << 30),
                               .announce_log_count = sim->config.announce_log_count,
                               .transport = {.send = sim_send_to_worker, .context = sim}};
-  const hr_storage storage = {s, begin_cut, put_table, put_row, put_job, put_session, end_cut};
+  s->storage = (hr_storage){s, begin_cut, put_table, put_row, put_job, put_session, end_cut};
   if (sim->config.is_durable)
-    options.storage = &storage;
+    options.storage = &s->storage;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
   CHECK_OK(hr_shard_create(&options, &s->shard));
-  s->life++;
 }
 
 static void restore(sim_shard *s)
@@ -142,14 +138,14 @@ static void restore(sim_shard *s)
   for (uint32_t t = 0; t < cut->table_count; t++)
     for (uint32_t k = 0; k < s->sim->config.keys; k++)
       if (cut->rows[t][k].is_there)
-        CHECK_OK(hr_shard_restore_row(s->shard, cut->tables[t].name, sim_key(t, k), cut->rows[t][k].clock,
-                                      cut->rows[t][k].values, s->sim->config.sessions));
+        CHECK_OK(hr_shard_restore_row(s->shard, t, sim_key(t, k), cut->rows[t][k].clock, cut->rows[t][k].values,
+                                      s->sim->config.sessions));
   for (uint32_t i = 0; i < cut->job_count; i++)
-    CHECK_OK(hr_shard_restore_job(s->shard, &cut->jobs[i], cut->members[i]));
+    CHECK_OK(hr_shard_restore_job(s->shard, &cut->jobs[i], cut->members[i], s->sim->now_ns));
   for (uint32_t i = 0; i < cut->session_count; i++)
-    CHECK_OK(hr_shard_restore_session(s->shard, &cut->sessions[i]));
+    CHECK_OK(hr_shard_restore_session(s->shard, &cut->sessions[i], s->sim->now_ns));
   s->image = s->durable;
-  s->cut_count = 0;
+  s->written.number = 0;
 }
 
 /* What is told to be durable is durable. */
@@ -189,17 +185,18 @@ static void rise(sim_shard *s)
 
 static void begin_a_cut(sim_shard *s)
 {
-  if (s->shard && s->cut_count < CUTS_MAX)
-    CHECK_OK(hr_shard_cut(s->shard));
+  uint64_t number;
+  if (s->shard && s->written.number == 0)
+    CHECK_OK(hr_shard_cut(s->shard, &number));
   sim_plan(s->sim, (sim_event){SIM_CUT, s->sim->now_ns + 1 + sim_below(s->sim, CUT_EVERY_NS_MAX), 0, s->index, 0});
 }
 
 static void finish_cut(sim_shard *s, uint64_t number)
 {
-  if (!s->shard || s->cut_count == 0 || s->cuts[0].number != number)
+  if (!s->shard || number == 0 || s->written.number != number)
     return; /* of a former life */
-  s->durable = s->cuts[0];
-  memmove(s->cuts, s->cuts + 1, --s->cut_count * sizeof *s->cuts);
+  s->durable = s->written;
+  s->written.number = 0;
   s->sim->totals.durable_cuts++;
   hr_shard_cut_is_durable(s->shard, number);
 }
@@ -221,6 +218,12 @@ void sim_shard_event(cluster *sim, const sim_event *event)
     CHECK_EQ(event->kind, SIM_CUT_IS_DURABLE);
     finish_cut(s, event->number);
   }
+}
+
+void sim_shard_finish_cuts(cluster *sim, uint32_t shard)
+{
+  while (sim->shards[shard]->written.number > 0)
+    finish_cut(sim->shards[shard], sim->shards[shard]->written.number);
 }
 
 void sim_shards_create(cluster *sim)

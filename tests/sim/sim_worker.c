@@ -38,7 +38,9 @@ void sim_worker_begin(cluster *sim, uint32_t index)
                              .staging_rows_max = 4 * SIM_BATCH_MAX,
                              .kept_bytes_max = KEPT_BYTES_MAX,
                              .send = sim_send_to_shard,
-                             .send_context = worker};
+                             .send_context = worker,
+                             .observe = sim_reads_observe,
+                             .observe_context = worker};
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
   CHECK_OK(hr_core_create(&options, &worker->core));
   CHECK_OK(hr_core_hello_begin(worker->core, sim->now_ns));
@@ -295,8 +297,9 @@ void sim_worker_take(sim_worker *worker, sim_message *message)
   uint32_t shard = message->shard, waited = worker->core->waited_count, open = count_open(worker, shard);
   if (hr_wire_decode(message->frames, message->frame_count, &reply) == HOTROW_OK)
     sim_ledger_told(worker->sim, worker->session, shard, &reply);
+  worker->in_hand = message;
   hr_core_receive(worker->core, shard, message->frames, message->frame_count, worker->sim->now_ns);
   bool answers_pull = worker->core->waited_count < waited && worker->phase == PHASE_LOOKUP;
   if (answers_pull || count_open(worker, shard) < open)
-    sim_reads_taken(worker, message, answers_pull);
+    sim_reads_taken(worker, message, &reply, answers_pull);
 }
