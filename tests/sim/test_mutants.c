@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,6 +43,7 @@ static uint64_t hunt(hr_mutant_kind mutant, uint64_t *seed_p)
 
 int main(void)
 {
+  prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
   uint64_t *seed = mmap(NULL, sizeof *seed, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK(seed != MAP_FAILED);
   uint32_t missed = 0;
