@@ -222,12 +222,17 @@ static hotrow_status greet(hr_shard *shard, const hr_message *message)
   HOTROW_TRY(hr_session_hello(shard, &message->header, &hello, &session));
   hr_hello_reply reply = {
       .epoch = shard->options.epoch,
+      .received_seq = session->received_seq,
       .shard_index = shard->options.shard_index,
       .shard_count = shard->options.shard_count,
       .version = HR_WIRE_VERSION,
       .table_count = (uint32_t)shard->table_count,
   };
-  hr_reply_body(shard, session, &message->header, &reply, sizeof reply);
+  hr_reply_begin(shard, session, &message->header);
+  shard->reply.header.announce_seq = 1;
+  shard->reply.body = &reply;
+  shard->reply.body_size = sizeof reply;
+  hr_reply_send(shard);
   return HOTROW_OK;
 }
 
@@ -293,6 +298,7 @@ static hotrow_status dispatch(hr_shard *shard, hr_session *session, hr_message *
   case HR_OP_BYE:
     return hr_admin_bye(shard, session, message);
   case HR_OP_HELLO:
+  case HR_OP_TICK:
   case HR_OP_COUNT:
     break;
   }

@@ -29,16 +29,16 @@ static const char *first_difference(const hr_table_desc *a, const hr_table_desc 
 #define FIELD(field) {#field, offsetof(hr_table_desc, field), sizeof a->field}
       FIELD(dim),
       FIELD(seed),
-      FIELD(optimizer.kind),
-      FIELD(optimizer.lr),
-      FIELD(optimizer.beta1),
-      FIELD(optimizer.beta2),
-      FIELD(optimizer.eps),
-      FIELD(optimizer.initial_state),
-      FIELD(optimizer.weight_decay),
-      FIELD(optimizer.l1),
-      FIELD(initializer.kind),
-      FIELD(initializer.scale),
+      FIELD(segments[0].optimizer.kind),
+      FIELD(segments[0].optimizer.lr),
+      FIELD(segments[0].optimizer.beta1),
+      FIELD(segments[0].optimizer.beta2),
+      FIELD(segments[0].optimizer.eps),
+      FIELD(segments[0].optimizer.initial_state),
+      FIELD(segments[0].optimizer.weight_decay),
+      FIELD(segments[0].optimizer.l1),
+      FIELD(segments[0].initializer.kind),
+      FIELD(segments[0].initializer.scale),
 #undef FIELD
   };
   for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)

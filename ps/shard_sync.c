@@ -33,12 +33,15 @@ static void copy_sections(copier *to, const hr_section *sections, size_t section
   for (size_t i = 0; i < section_count; i++) {
     const hr_section *s = &sections[i];
     hr_section copy = *s;
-    size_t count = s->key_count;
-    copy.keys = copy_array(to, s->keys, count * sizeof *s->keys);
-    copy.seen = copy_array(to, s->seen, s->seen ? s->held_count * sizeof *s->seen : 0);
-    copy.grads = copy_array(to, s->grads, s->grads ? count * s->dim * sizeof *s->grads : 0);
-    copy.steps = copy_array(to, s->steps, s->steps ? count * sizeof *s->steps : 0);
-    copy.squares = copy_array(to, s->squares, s->squares ? count * s->extra_dim * sizeof *s->squares : 0);
+    hr_wire_array arrays[HR_WIRE_ARRAYS_MAX];
+    size_t array_count = hr_wire_arrays(s, arrays);
+    for (size_t k = 0; k < array_count; k++) {
+      char *pointer = (char *)&copy + arrays[k].pointer_offset;
+      const void *array;
+      memcpy(&array, pointer, sizeof array);
+      array = copy_array(to, array, (size_t)arrays[k].size_bytes);
+      memcpy(pointer, &array, sizeof array);
+    }
     if (copies)
       copies[i] = copy;
   }

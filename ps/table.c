@@ -38,11 +38,9 @@ struct hr_table {
 
 bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b)
 {
-  const hotrow_optimizer *o = &a->optimizer, *p = &b->optimizer;
   return strncmp(a->name, b->name, sizeof a->name) == 0 && a->seed == b->seed && a->dim == b->dim &&
-         o->kind == p->kind && o->lr == p->lr && o->beta1 == p->beta1 && o->beta2 == p->beta2 && o->eps == p->eps &&
-         o->initial_state == p->initial_state && o->weight_decay == p->weight_decay && o->l1 == p->l1 &&
-         a->initializer.kind == b->initializer.kind && a->initializer.scale == b->initializer.scale;
+         a->segment_count == b->segment_count && a->announce_step == b->announce_step &&
+         memcmp(a->segments, b->segments, sizeof a->segments) == 0;
 }
 
 static hotrow_status check_desc(const hr_table_desc *desc)
@@ -50,22 +48,25 @@ static hotrow_status check_desc(const hr_table_desc *desc)
   HOTROW_TRY(hr_wire_check_name(desc->name, strnlen(desc->name, sizeof desc->name)));
   if (desc->dim == 0 || desc->dim > HOTROW_DIM_MAX)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: dim %u is not in 1 .. %u", desc->name, desc->dim, HOTROW_DIM_MAX);
+  if (desc->segment_count != 1 || desc->segments[0].dim != desc->dim)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: %u segments, must be 1 of dim %u", desc->name, desc->segment_count,
+                   desc->dim);
   hr_table_desc resolved = *desc;
-  HOTROW_TRY(hr_optimizer_resolve(&desc->optimizer, &resolved.optimizer));
-  HOTROW_TRY(hr_initializer_resolve(&desc->initializer, desc->dim, &resolved.initializer));
+  hotrow_segment *segment = &resolved.segments[0];
+  HOTROW_TRY(hr_optimizer_resolve(&desc->segments[0].optimizer, &segment->optimizer));
+  HOTROW_TRY(hr_initializer_resolve(&desc->segments[0].initializer, desc->dim, &segment->initializer));
   if (!hr_table_desc_matches(&resolved, desc))
     return hr_fail(HOTROW_ERR_INVALID,
                    "table %s: optimizer kind %d or initializer kind %d has defaults left to fill in", desc->name,
-                   (int)desc->optimizer.kind, (int)desc->initializer.kind);
+                   (int)desc->segments[0].optimizer.kind, (int)desc->segments[0].initializer.kind);
   return HOTROW_OK;
 }
 
 hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max, hr_table **table_p)
 {
   HOTROW_TRY(check_desc(desc));
-  hotrow_segment segment = {.dim = desc->dim, .optimizer = desc->optimizer};
   hotrow_row_layout layout;
-  HOTROW_TRY(hr_row_layout_make(&segment, 1, &layout));
+  HOTROW_TRY(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
   const hotrow_kernels *kernels;
   HOTROW_TRY(hotrow_kernels_get(HOTROW_CPU, &kernels));
   void *memory;
@@ -313,7 +314,7 @@ void hr_table_set_owner(hr_table *table, uint32_t shard_index, uint32_t shard_co
 
 void hr_table_default_row(const hr_table *table, uint64_t key, float *value)
 {
-  hr_init_row(&table->desc.initializer, table->desc.seed, table->seed, key, table->desc.dim, value);
+  hr_init_row(&table->desc.segments[0].initializer, table->desc.seed, table->seed, key, table->desc.dim, value);
 }
 
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)

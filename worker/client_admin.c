@@ -53,9 +53,10 @@ static const char *first_difference(const hr_table_desc *a, const hr_table_desc 
     return "dim";
   if (a->seed != b->seed)
     return "seed";
-  if (!optimizers_match(&a->optimizer, &b->optimizer))
+  if (!optimizers_match(&a->segments[0].optimizer, &b->segments[0].optimizer))
     return "optimizer";
-  bool is_alike = a->initializer.kind == b->initializer.kind && a->initializer.scale == b->initializer.scale;
+  bool is_alike = a->segments[0].initializer.kind == b->segments[0].initializer.kind &&
+                  a->segments[0].initializer.scale == b->segments[0].initializer.scale;
   return is_alike ? NULL : "initializer";
 }
 
@@ -79,7 +80,7 @@ static hotrow_status join_table(hotrow_client *client, hr_op op, const void *bod
     if (difference)
       return hr_fail(HOTROW_ERR_EXISTS, "table %s: shards 0 and %u differ in its %s", options->name, shard, difference);
   }
-  HOTROW_TRY(check_push_bound(options, desc.optimizer.kind));
+  HOTROW_TRY(check_push_bound(options, desc.segments[0].optimizer.kind));
   return hr_core_add_table(client->core, &desc, ids, options, table_p);
 }
 
@@ -94,9 +95,9 @@ hotrow_status hotrow_table_create(hotrow_client *client, const hotrow_table_opti
     return hr_fail(HOTROW_ERR_INVALID, "table %s: a read-only client opens tables and creates none", o.name);
   if (o.dim == 0 || o.dim > HOTROW_DIM_MAX)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: dim %u, must be 1 to %u", o.name, o.dim, HOTROW_DIM_MAX);
-  hr_table_desc desc = {.seed = o.seed, .dim = o.dim};
-  HOTROW_TRY(hr_optimizer_resolve(&o.optimizer, &desc.optimizer));
-  HOTROW_TRY(hr_initializer_resolve(&o.initializer, o.dim, &desc.initializer));
+  hr_table_desc desc = {.seed = o.seed, .dim = o.dim, .segment_count = 1, .segments[0].dim = o.dim};
+  HOTROW_TRY(hr_optimizer_resolve(&o.optimizer, &desc.segments[0].optimizer));
+  HOTROW_TRY(hr_initializer_resolve(&o.initializer, o.dim, &desc.segments[0].initializer));
   memcpy(desc.name, o.name, strlen(o.name));
   return join_table(client, HR_OP_TABLE_CREATE, &desc, sizeof desc, &o, table_p);
 }

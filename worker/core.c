@@ -317,7 +317,7 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
   staging_max = staging_max ? staging_max : HOTROW_LOOKUP_KEYS_MAX;
   staging = staging < STAGING_ROWS_MIN ? STAGING_ROWS_MIN : staging;
   cache_options.kernels = core->options.kernels;
-  hotrow_segment segment = {.dim = table->desc.dim, .optimizer = table->desc.optimizer};
+  hotrow_segment segment = {.dim = table->desc.dim, .optimizer = table->desc.segments[0].optimizer};
   if (!table->has_cache)
     segment.optimizer = (hotrow_optimizer){.kind = HOTROW_SGD}; /* no row is stepped: none needs room for state */
   cache_options.segments = &segment;
@@ -351,8 +351,8 @@ hotrow_status hr_core_add_table(hr_core *core, const hr_table_desc *desc, const 
   table->seed = hr_table_seed(desc->name, strlen(desc->name));
   table->pull_bound = options->pull_bound;
   table->push_bound = options->push_bound;
-  table->state_dim = hr_optimizer_state_dim(desc->optimizer.kind, desc->dim);
-  table->square_dim = hr_optimizer_square_dim(desc->optimizer.kind, desc->dim);
+  table->state_dim = hr_optimizer_state_dim(desc->segments[0].optimizer.kind, desc->dim);
+  table->square_dim = hr_optimizer_square_dim(desc->segments[0].optimizer.kind, desc->dim);
   table->has_cache = options->cache_row_count > 0;
   hotrow_status status = hr_alloc(core->options.shard_count, sizeof *ids, "table ids", (void **)&table->ids);
   if (status == HOTROW_OK)

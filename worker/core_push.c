@@ -110,6 +110,7 @@ static hotrow_status begin_push_section(hr_core *core, hotrow_table *table, uint
   section->table = table->ids[shard];
   section->key_count = share->count;
   section->dim = dim;
+  section->lr_scale = 1.0f;
   section->extra_dim = square_dim;
   section->keys = share->keys;
   section->grads = share->grads;

@@ -102,8 +102,8 @@ hotrow_status hr_request_take(hr_request *request, size_t size, void **memory_p)
 hotrow_status hr_request_add_section(hr_request *request, hr_section_kind kind, hr_section **section_p)
 {
   hr_message *message = &request->message;
-  if (message->section_count == HR_WIRE_SECTIONS_MAX)
-    return hr_fail(HOTROW_ERR_LIMIT, "more than %u sections in a message", HR_WIRE_SECTIONS_MAX);
+  if (message->section_count == HR_WIRE_DATA_SECTIONS_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "more than %u sections in a message", HR_WIRE_DATA_SECTIONS_MAX);
   hr_section *section = &message->sections[message->section_count++];
   memset(section, 0, sizeof *section);
   section->kind = (uint8_t)kind;

@@ -28,11 +28,11 @@ typedef struct hr_request {
   uint64_t call;      /* number of the call that sent it */
   hr_message message;
   uint32_t pull_count;
-  hr_pull_note pulls[HR_WIRE_SECTIONS_MAX];
+  hr_pull_note pulls[HR_WIRE_DATA_SECTIONS_MAX];
   /* Arena: 64-byte aligned pieces, freed all at once. Blocks stay with the request when it is recycled. */
   struct hr_arena_block *blocks; /* owned */
   uint8_t header_bytes[HR_WIRE_HEADER_BYTES];
-  uint8_t section_bytes[HR_WIRE_SECTIONS_MAX * HR_WIRE_SECTION_BYTES];
+  uint8_t section_bytes[HR_WIRE_DATA_SECTIONS_MAX * HR_WIRE_SECTION_BYTES];
   hr_frame frames[HR_WIRE_FRAMES_MAX];
   size_t frame_count;
 } hr_request;

@@ -85,6 +85,7 @@ static void truncated_numbers_are_normal_ones_within_two_deviations(void)
       CHECK(again[i] == row[i]);
     else {
       redrawn++;
+      CHECK(i + 1 == DIM || again[i] != row[i + 1]); /* a number of its own */
       beyond_one += fabsf(again[i]) > 0.5f;
     }
   }

@@ -14,11 +14,11 @@
 
 static hr_table_desc describe(hotrow_optimizer_kind kind)
 {
-  hr_table_desc desc = {.seed = 42, .dim = DIM, .name = "items"};
+  hr_table_desc desc = {.seed = 42, .dim = DIM, .segment_count = 1, .name = "items", .segments[0].dim = DIM};
   hotrow_optimizer optimizer = {.kind = kind, .lr = 0.1f, .initial_state = 0.5f};
   hotrow_initializer initializer = {0};
-  CHECK_OK(hr_optimizer_resolve(&optimizer, &desc.optimizer));
-  CHECK_OK(hr_initializer_resolve(&initializer, DIM, &desc.initializer));
+  CHECK_OK(hr_optimizer_resolve(&optimizer, &desc.segments[0].optimizer));
+  CHECK_OK(hr_initializer_resolve(&initializer, DIM, &desc.segments[0].initializer));
   return desc;
 }
 
@@ -69,12 +69,12 @@ static void bad_descriptions_are_refused(void)
   memset(desc.name, 'x', sizeof desc.name);
   CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, NULL);
   desc = describe(HOTROW_SGD);
-  desc.optimizer.kind = HOTROW_OPTIMIZER_DEFAULT;
+  desc.segments[0].optimizer.kind = HOTROW_OPTIMIZER_DEFAULT;
   CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "defaults left");
-  desc.optimizer.kind = (hotrow_optimizer_kind)99;
+  desc.segments[0].optimizer.kind = (hotrow_optimizer_kind)99;
   CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "99");
   desc = describe(HOTROW_SGD);
-  desc.initializer.kind = HOTROW_INIT_DEFAULT;
+  desc.segments[0].initializer.kind = HOTROW_INIT_DEFAULT;
   CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "defaults left");
   CHECK(table == NULL);
   hr_table_destroy(NULL);
@@ -95,9 +95,8 @@ typedef struct model {
 
 static hotrow_row_layout layout_of(const hr_table_desc *desc)
 {
-  hotrow_segment segment = {.dim = desc->dim, .optimizer = desc->optimizer};
   hotrow_row_layout layout;
-  CHECK_OK(hr_row_layout_make(&segment, 1, &layout));
+  CHECK_OK(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
   return layout;
 }
 
@@ -107,7 +106,7 @@ static void model_touch(model *m, const hr_table_desc *desc, uint32_t i)
     return;
   m->is_there[i] = true;
   m->count++;
-  hr_init_row(&desc->initializer, desc->seed, hr_table_seed("items", 5), m->keys[i], DIM, m->rows[i]);
+  hr_init_row(&desc->segments[0].initializer, desc->seed, hr_table_seed("items", 5), m->keys[i], DIM, m->rows[i]);
   hotrow_row_layout layout = layout_of(desc);
   hr_row_layout_init_state(&layout, m->rows[i], m->rows[i] + DIM);
 }
@@ -115,7 +114,8 @@ static void model_touch(model *m, const hr_table_desc *desc, uint32_t i)
 static void model_check(const model *m, const hr_table *table, const uint32_t *picks, const uint32_t *rows,
                         const uint32_t *clocks)
 {
-  size_t row_bytes = (DIM + hr_optimizer_state_dim(hr_table_get_desc(table)->optimizer.kind, DIM)) * sizeof(float);
+  size_t row_bytes =
+      (DIM + hr_optimizer_state_dim(hr_table_get_desc(table)->segments[0].optimizer.kind, DIM)) * sizeof(float);
   for (uint32_t i = 0; i < BATCH; i++) {
     CHECK_EQ(rows[i] != HR_ROW_NONE, m->is_there[picks[i]]);
     CHECK_EQ(clocks[i], m->clocks[picks[i]]);
@@ -132,7 +132,7 @@ static void model_push(model *m, hr_table *table, hr_rng *rng, bool has_steps)
   static float grads[BATCH][DIM], squares[BATCH][DIM];
   static uint32_t steps[BATCH];
   const hr_table_desc *desc = hr_table_get_desc(table);
-  uint32_t square_dim = has_steps ? hr_optimizer_square_dim(desc->optimizer.kind, DIM) : 0;
+  uint32_t square_dim = has_steps ? hr_optimizer_square_dim(desc->segments[0].optimizer.kind, DIM) : 0;
   const hotrow_kernels *kernels;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &kernels));
   float *all_squares = &squares[0][0];
@@ -153,7 +153,8 @@ static void model_push(model *m, hr_table *table, hr_rng *rng, bool has_steps)
                              square_dim ? all_squares + i * square_dim : NULL, has_steps ? &k : NULL, 1, NULL);
     m->clocks[pick] += k;
   }
-  hr_section push = {.kind = HR_SECTION_PUSH, .key_count = BATCH, .dim = DIM, .keys = keys, .grads = &grads[0][0]};
+  hr_section push = {
+      .kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = BATCH, .dim = DIM, .keys = keys, .grads = &grads[0][0]};
   if (has_steps) {
     push.flags = HR_SECTION_STEPS;
     push.steps = steps;
@@ -202,7 +203,7 @@ static void a_push_of_new_keys_through_many_splits(void)
   static uint64_t keys[COUNT];
   static float grads[COUNT];
   hr_table_desc desc = describe(HOTROW_SGD);
-  desc.dim = 1;
+  desc.dim = desc.segments[0].dim = 1;
   hr_table *table = NULL;
   CHECK_OK(hr_table_create(&desc, 0, &table));
   size_t empty_bytes = hr_table_memory_bytes(table);
@@ -210,7 +211,8 @@ static void a_push_of_new_keys_through_many_splits(void)
     keys[i] = i * 3;
     grads[i] = 1.0f;
   }
-  hr_section push = {.kind = HR_SECTION_PUSH, .key_count = COUNT, .dim = 1, .keys = keys, .grads = grads};
+  hr_section push = {
+      .kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = COUNT, .dim = 1, .keys = keys, .grads = grads};
   CHECK_OK(hr_table_push(table, &push));
   CHECK_OK(hr_table_push(table, &push));
   CHECK(hr_table_memory_bytes(table) > empty_bytes + COUNT * 16);
@@ -292,6 +294,7 @@ static void pushes_are_refused_whole(void)
   float grads[5 * DIM] = {0}, squares[3] = {1, 1, 1};
   uint32_t steps[3] = {2, 1, 2}, rows[3], clocks[3];
   const hr_section good = {.kind = HR_SECTION_PUSH,
+                           .lr_scale = 1.0f,
                            .flags = HR_SECTION_STEPS,
                            .key_count = 3,
                            .dim = DIM,
@@ -340,7 +343,8 @@ static void pushes_are_refused_whole(void)
   squares[1] = -1;
   REFUSED(HOTROW_ERR_INVALID, "key 18446744073709551615: its sum of squares is -1");
   CHECK_EQ(row_count(table), 3);
-  push = (hr_section){.kind = HR_SECTION_PUSH, .key_count = 5, .dim = DIM, .keys = more, .grads = grads};
+  push =
+      (hr_section){.kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = 5, .dim = DIM, .keys = more, .grads = grads};
   REFUSED(HOTROW_ERR_LIMIT, "row_count_max is 4");
 #undef REFUSED
   hr_table_destroy(table);
@@ -355,6 +359,7 @@ static void steps_that_would_hold_the_shard_up_are_refused(void)
     float grads[DIM] = {1};
     uint32_t steps = HR_OPTIMIZER_REPEATED_STEPS_MAX + 1;
     hr_section push = {.kind = HR_SECTION_PUSH,
+                       .lr_scale = 1.0f,
                        .flags = HR_SECTION_STEPS,
                        .key_count = 1,
                        .dim = DIM,
@@ -469,7 +474,8 @@ static void a_row_is_restored_as_it_was(void)
   CHECK_OK(hr_table_find_or_create(table, &key, 1, &at, &clock));
   CHECK_EQ(clock, UINT32_MAX);
   CHECK(memcmp(row_of(table, at), row, sizeof row) == 0);
-  hr_section push = {.kind = HR_SECTION_PUSH, .key_count = 1, .dim = DIM, .keys = &key, .grads = grads};
+  hr_section push = {
+      .kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = 1, .dim = DIM, .keys = &key, .grads = grads};
   CHECK_OK(hr_table_push(table, &push));
   CHECK_EQ(clock_of(table, 0), 0); /* clocks wrap */
   CHECK_EQ(row_count(table), 1);

@@ -119,9 +119,10 @@ static void create_tables(cluster *sim)
   CHECK_OK(hr_core_hello_begin(sim->tool, sim->now_ns));
   CHECK_OK(hr_core_status(sim->tool));
   for (uint32_t t = 0; t < c->tables; t++) {
-    hr_table_desc desc = {.dim = c->workers, .optimizer = {.kind = HOTROW_SGD, .lr = 1.0f}};
-    desc.initializer.kind = HOTROW_INIT_ZERO;
-    CHECK_OK(hr_optimizer_resolve(&desc.optimizer, &desc.optimizer));
+    hr_table_desc desc = {.dim = c->workers, .segment_count = 1};
+    desc.segments[0] = (hotrow_segment){.dim = c->workers, .optimizer = {.kind = HOTROW_SGD, .lr = 1.0f}};
+    desc.segments[0].initializer.kind = HOTROW_INIT_ZERO;
+    CHECK_OK(hr_optimizer_resolve(&desc.segments[0].optimizer, &desc.segments[0].optimizer));
     snprintf(desc.name, sizeof desc.name, "table-%u", t);
     for (uint32_t s = 0; s < c->shards; s++) {
       CHECK_OK(hr_core_ask_begin(sim->tool, s, HR_OP_TABLE_CREATE, &desc, sizeof desc, sim->now_ns));
