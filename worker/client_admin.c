@@ -19,9 +19,9 @@ static hotrow_status check_table_options(const hotrow_client *client, const hotr
   if (!o->name)
     return hr_fail(HOTROW_ERR_INVALID, "a table needs a name");
   HOTROW_TRY(hr_wire_check_name(o->name, strlen(o->name)));
-  if (o->pull_bound > HOTROW_BOUND_MAX || o->push_bound > HOTROW_BOUND_MAX)
-    return hr_fail(HOTROW_ERR_LIMIT, "table %s: bounds %u and %u, at most %u", o->name, o->pull_bound, o->push_bound,
-                   HOTROW_BOUND_MAX);
+  if (o->pull_bound > HOTROW_BOUND_MAX || o->push_bound > HOTROW_PUSH_BOUND_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "table %s: bounds %u and %u, at most %u and %u", o->name, o->pull_bound,
+                   o->push_bound, HOTROW_BOUND_MAX, HOTROW_PUSH_BOUND_MAX);
   if (client->core->options.role == HR_ROLE_READER && o->cache_row_count)
     return hr_fail(HOTROW_ERR_UNSUPPORTED, "table %s: a read-only client has no cache yet: cache_row_count must be 0",
                    o->name);

@@ -59,6 +59,7 @@ static void destroy_table(hotrow_table *table)
   free(table->seen);
   free(table->key_slots);
   free(table->found);
+  free(table->states);
   free(table->step_keys);
   free(table->step_hashes);
   free(table->step_grads);
@@ -316,12 +317,13 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
   staging_max = staging_max ? staging_max : HOTROW_LOOKUP_KEYS_MAX;
   staging = staging < STAGING_ROWS_MIN ? STAGING_ROWS_MIN : staging;
   cache_options.kernels = core->options.kernels;
-  cache_options.optimizer = table->desc.segments[0].optimizer;
+  hotrow_segment segment = {.dim = table->desc.dim, .optimizer = table->desc.segments[0].optimizer};
   if (!table->has_cache)
-    cache_options.optimizer = (hotrow_optimizer){.kind = HOTROW_SGD}; /* no row is stepped: none needs room for state */
+    segment.optimizer = (hotrow_optimizer){.kind = HOTROW_SGD}; /* no row is stepped: none needs room for state */
+  cache_options.segments = &segment;
+  cache_options.segment_count = 1;
   cache_options.row_count = options->cache_row_count;
   cache_options.staging_row_count = staging < staging_max ? staging : staging_max;
-  cache_options.dim = table->desc.dim;
   cache_options.pull_bound = options->pull_bound;
   cache_options.push_bound = options->push_bound;
   cache_options.policy = options->policy;

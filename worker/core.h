@@ -34,6 +34,7 @@ struct hotrow_table {
   hr_workspace lookup;
   uint32_t *slots, *seen; /* [lookup.capacity] */
   uint32_t *key_slots;    /* [lookup.capacity]: slot of each key as given */
+  uint8_t *states;        /* [lookup.capacity]: hotrow_row_state of each distinct key */
   uint8_t *found;         /* [lookup.capacity]: of each distinct key; readers only */
   hr_workspace prefetch;
   /* The step's gradients so far: distinct within each part; parts are merged when the step ends. */

@@ -78,11 +78,13 @@ static hotrow_status grow_lookup(hotrow_table *table)
   free(table->seen);
   free(table->key_slots);
   free(table->found);
+  free(table->states);
   table->slots = table->seen = table->key_slots = NULL;
-  table->found = NULL;
+  table->found = table->states = NULL;
   HOTROW_TRY(hr_alloc(capacity, sizeof(uint32_t), "slots", (void **)&table->slots));
   HOTROW_TRY(hr_alloc(capacity, sizeof(uint32_t), "clocks", (void **)&table->seen));
   HOTROW_TRY(hr_alloc(capacity, sizeof(uint32_t), "key slots", (void **)&table->key_slots));
+  HOTROW_TRY(hr_alloc(capacity, 1, "row states", (void **)&table->states));
   return hr_alloc(capacity, 1, "found", (void **)&table->found);
 }
 
@@ -96,7 +98,8 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
     HOTROW_TRY(grow_lookup(table));
   const hotrow_dedup *dedup = &table->lookup.dedup;
   hotrow_cache_begin_batch(table->cache);
-  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, table->slots, table->seen);
+  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, NULL, table->slots, table->seen,
+                      table->states);
   core->stats.keys += r->key_count;
   core->stats.unique_keys += dedup->unique_count;
   return HOTROW_OK;
@@ -230,9 +233,9 @@ static hotrow_status take_rows(hr_core *core, hotrow_table *table, const hr_pull
   for (uint32_t i = 0; i < stale; i++)
     slots[i] = table->slots[note->unique_index[got->index[i]]];
   hotrow_cache_refresh(table->cache, slots, got->clocks, got->values, got->states, stale);
-  HOTROW_TRY(hotrow_cache_insert(table->cache, asked->keys + held, note->hashes + held, got->clocks + stale,
-                                 got->values + (size_t)stale * dim,
-                                 got->states ? got->states + (size_t)stale * got->extra_dim : NULL, missing, slots));
+  HOTROW_TRY(hotrow_cache_insert(
+      table->cache, asked->keys + held, note->hashes + held, got->clocks + stale, got->values + (size_t)stale * dim,
+      got->states ? got->states + (size_t)stale * got->extra_dim : NULL, NULL, missing, slots));
   for (uint32_t i = 0; i < missing; i++) {
     uint32_t unique = note->unique_index[held + i];
     table->slots[unique] = slots[i];

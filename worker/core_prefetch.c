@@ -10,11 +10,13 @@ static hotrow_status draft_missing(hr_core *core, hotrow_table *table, const hot
 {
   HOTROW_TRY(hr_core_dedup(core, table, &table->prefetch, r->keys, r->key_count));
   hotrow_dedup *dedup = &table->prefetch.dedup;
-  /* Keep the keys that are not held: `positions` and `inverse` serve as scratch, a prefetch does not need them. */
-  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, dedup->positions, dedup->inverse);
+  /* Keep the keys that are not held: `positions` serves as scratch, a prefetch does not need it. */
+  uint8_t *is_held = (uint8_t *)dedup->positions;
+  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, dedup->unique_count,
+                      hotrow_cache_batch(table->cache) + 1, is_held);
   uint32_t kept = 0;
   for (uint32_t u = 0; u < dedup->unique_count; u++) {
-    if (dedup->positions[u] != HOTROW_SLOT_NONE)
+    if (is_held[u])
       continue;
     dedup->keys[kept] = dedup->keys[u];
     dedup->hashes[kept++] = dedup->hashes[u];
@@ -136,7 +138,7 @@ void hr_core_on_prefetch_reply(hr_core *core, hr_request *request, const hr_mess
         continue;
       const float *state = got->states ? got->states + (size_t)i * got->extra_dim : NULL;
       if (hotrow_cache_insert(table->cache, asked->keys + i, note->hashes + i, got->clocks + i,
-                              got->values + (size_t)i * table->desc.dim, state, 1, &slot) != HOTROW_OK)
+                              got->values + (size_t)i * table->desc.dim, state, NULL, 1, &slot) != HOTROW_OK)
         return; /* no room for more: the lookup will ask for the rest */
       core->stats.prefetched++;
     }

@@ -350,9 +350,9 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
   }
   HOTROW_TRY(hr_core_draft_pushes(core, table)); /* evicted rows go before this step's update of the same keys */
   if (!table->has_cache)                         /* nothing to update: straight to the shards */
-    HOTROW_TRY(draft_list(core, table, &(hotrow_cache_push_list){keys, hashes, NULL, grads, NULL, count}));
+    HOTROW_TRY(draft_list(core, table, &(hotrow_cache_push_list){keys, hashes, NULL, grads, NULL, NULL, count}));
   else if (count)
-    HOTROW_TRY(hotrow_cache_update(table->cache, keys, hashes, grads, count));
+    HOTROW_TRY(hotrow_cache_update(table->cache, keys, hashes, grads, NULL, count));
   if (core->prefetch_open > 0)
     hr_core_spoil_prefetch(core, table, hashes, count);
   table->step_count = 0;
