@@ -44,6 +44,21 @@ HR_ROW_INLINE float float_of_half(uint16_t half)
   return float_of(sign | (rest < 0x00800000u ? denormal : normal));
 }
 
+/* Calls step(first, width) for all columns: in four lines, a line, a quarter of one, and one by one. Loops of a known
+ * length become vectors also where rows are short; unrolled first (hence the pragmas) they would not. */
+#define FOR_COLUMNS(dim, step)                                                                                         \
+  do {                                                                                                                 \
+    uint32_t column = 0;                                                                                               \
+    for (; column + 4 * HR_LINE_FLOATS <= (dim); column += 4 * HR_LINE_FLOATS)                                         \
+      step(column, 4 * HR_LINE_FLOATS);                                                                                \
+    for (; column + HR_LINE_FLOATS <= (dim); column += HR_LINE_FLOATS)                                                 \
+      step(column, HR_LINE_FLOATS);                                                                                    \
+    for (; column + HR_LINE_FLOATS / 4 <= (dim); column += HR_LINE_FLOATS / 4)                                         \
+      step(column, HR_LINE_FLOATS / 4);                                                                                \
+    for (; column < (dim); column++)                                                                                   \
+      step(column, 1u);                                                                                                \
+  } while (0)
+
 HR_ROW_INLINE float largest_of(const float *x, uint32_t dim)
 {
   uint32_t largest = 0; /* magnitudes are ordered as their bits are */
@@ -55,17 +70,33 @@ HR_ROW_INLINE float largest_of(const float *x, uint32_t dim)
 }
 
 /* Adding 1.5 * 2^23 leaves the nearest integer, ties to even, in the low bits. */
-HR_ROW_INLINE void pack_i8(int8_t *restrict q, const float *restrict x, uint32_t dim, float scale)
+HR_ROW_INLINE void bytes_of(uint8_t *restrict q, const float *restrict x, uint32_t width, float divisor)
 {
-  float divisor = scale > 0.0f ? scale : 1.0f;
-  for (uint32_t c = 0; c < dim; c++)
-    q[c] = (int8_t)(uint8_t)(bits_of(x[c] / divisor * 127.0f + 0x1.8p23f) & 0xffu);
+#pragma GCC unroll 1
+  for (uint32_t c = 0; c < width; c++)
+    q[c] = (uint8_t)(bits_of(x[c] / divisor * 127.0f + 0x1.8p23f) & 0xffu);
 }
 
-HR_ROW_INLINE void pack_f16(uint16_t *restrict half, const float *restrict x, uint32_t dim)
+HR_ROW_INLINE void pack_i8(uint8_t *q, const float *x, uint32_t dim, float scale)
 {
-  for (uint32_t c = 0; c < dim; c++)
+  float divisor = scale > 0.0f ? scale : 1.0f;
+#define BYTES(first, width) bytes_of(q + (first), x + (first), width, divisor)
+  FOR_COLUMNS(dim, BYTES);
+#undef BYTES
+}
+
+HR_ROW_INLINE void halves_of(uint16_t *restrict half, const float *restrict x, uint32_t width)
+{
+#pragma GCC unroll 1
+  for (uint32_t c = 0; c < width; c++)
     half[c] = half_of(x[c]);
+}
+
+HR_ROW_INLINE void pack_f16(uint16_t *half, const float *x, uint32_t dim)
+{
+#define HALVES(first, width) halves_of(half + (first), x + (first), width)
+  FOR_COLUMNS(dim, HALVES);
+#undef HALVES
 }
 
 HR_VECTORISED void hr_cpu_pack(hotrow_dtype dtype, const float *values, size_t value_stride, uint32_t dim,
@@ -83,25 +114,41 @@ HR_VECTORISED void hr_cpu_pack(hotrow_dtype dtype, const float *values, size_t v
       pack_f16((uint16_t *)packed + i * dim, x, dim);
     } else if (dtype == HOTROW_I8) {
       scales[i] = largest_of(x, dim);
-      pack_i8((int8_t *)packed + i * dim, x, dim, scales[i]);
+      pack_i8((uint8_t *)packed + i * dim, x, dim, scales[i]);
     } else {
       memcpy((float *)packed + i * dim, x, dim * sizeof(float));
     }
   }
 }
 
-HR_ROW_INLINE void unpack_f16(float *restrict x, const uint16_t *restrict half, uint32_t dim)
+HR_ROW_INLINE void floats_of_halves(float *restrict x, const uint16_t *restrict half, uint32_t width)
 {
-  for (uint32_t c = 0; c < dim; c++)
+#pragma GCC unroll 1
+  for (uint32_t c = 0; c < width; c++)
     x[c] = float_of_half(half[c]);
 }
 
-HR_ROW_INLINE void unpack_i8(float *restrict x, const int8_t *restrict q, uint32_t dim, float scale)
+HR_ROW_INLINE void unpack_f16(float *x, const uint16_t *half, uint32_t dim)
 {
-  for (uint32_t c = 0; c < dim; c++) {
+#define FLOATS(first, width) floats_of_halves(x + (first), half + (first), width)
+  FOR_COLUMNS(dim, FLOATS);
+#undef FLOATS
+}
+
+HR_ROW_INLINE void floats_of_bytes(float *restrict x, const int8_t *restrict q, uint32_t width, float scale)
+{
+#pragma GCC unroll 1
+  for (uint32_t c = 0; c < width; c++) {
     int32_t whole = q[c] > -127 ? q[c] : -127;
     x[c] = (float)whole / 127.0f * scale;
   }
+}
+
+HR_ROW_INLINE void unpack_i8(float *x, const int8_t *q, uint32_t dim, float scale)
+{
+#define FLOATS(first, width) floats_of_bytes(x + (first), q + (first), width, scale)
+  FOR_COLUMNS(dim, FLOATS);
+#undef FLOATS
 }
 
 HR_VECTORISED void hr_cpu_unpack(hotrow_dtype dtype, const void *packed, const float *scales, uint32_t dim,

@@ -541,7 +541,7 @@ static void ftrl_counts_squares_exactly(void)
     apply(&layout, 1.0f, single, 3 * DIM, &slot, g + step * DIM, NULL, NULL, 1);
   apply(&layout, 1.0f, pushed, 3 * DIM, &slot, pending, pending + DIM, &k, 1);
   CHECK_EQ(first_difference(single + 2 * DIM, pushed + 2 * DIM, DIM), (size_t)DIM);
-  CHECK(first_difference(single, pushed, DIM) < DIM && single[2 * DIM] > 0.0f);
+  CHECK(first_difference(single, pushed, DIM) < DIM); /* x and z are not: G came at once */
   kernel_test_release();
 }
 
