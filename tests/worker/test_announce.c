@@ -16,6 +16,7 @@ typedef struct sent_message {
 
 static sent_message sent[SENT_MAX];
 static uint32_t sent_count;
+static uint64_t epoch = 5;
 static hr_core *core;
 static hotrow_table *table;
 
@@ -61,7 +62,7 @@ static void tell(uint32_t index, answer a)
   size_t count;
   hr_wire_reply(&s->header, &reply);
   reply.section_count = 0;
-  reply.header.epoch = 5;
+  reply.header.epoch = epoch;
   reply.header.applied_seq = a.applied;
   reply.header.announce_seq = s->header.announce_seq ? a.next : 0;
   reply.header.flags |= a.is_reset ? HR_FLAG_RESET : 0;
@@ -392,8 +393,64 @@ static void the_next_uses_of_the_window_keep_rows_in_the_cache(void)
   end();
 }
 
+/* A durable shard that was restarted: it is greeted again, has a push less than it said, and its copies are stale. */
+static void a_restarted_shard_makes_copies_stale_and_gets_what_it_lacks(void)
+{
+  static hr_message message;
+  static _Alignas(8) uint8_t header[HR_WIRE_HEADER_BYTES];
+  static char text[HR_WIRE_TEXT_BYTES_MAX];
+  hr_frame frames[HR_WIRE_FRAMES_MAX];
+  size_t count;
+  begin(1);
+  core->links[0].is_durable = true;
+  hold(2, 5, 50);
+  step(1);
+  uint32_t push = step(1); /* two steps: over the push bound of 1 */
+  CHECK_EQ(sent[push].header.op, HR_OP_PUSH);
+  tell(push, (answer){.applied = 1, .next = 41});
+  step(2); /* kept back by the cache */
+  const uint64_t keys[3] = {1, 2, 3};
+  CHECK_EQ(look_up(keys, 3), 1);
+  uint32_t pull = sent_count - 1;
+  hr_wire_reply_error(&sent[pull].header, HOTROW_ERR_RESET, "another epoch", text, &message);
+  message.header.epoch = 6;
+  hr_wire_encode(&message, header, NULL, frames, &count);
+  hr_core_receive(core, 0, frames, count, 1);
+  CHECK_EQ(sent[sent_count - 1].header.op, HR_OP_HELLO);
+  CHECK(hr_core_is_waiting(core));
+  hr_hello_reply hello = {.epoch = 6, .shard_count = 1, .version = HR_WIRE_VERSION, .is_durable = 1};
+  hr_wire_reply(&sent[sent_count - 1].header, &message);
+  message.header.epoch = 6;
+  message.header.announce_seq = 3;
+  message.body = &hello;
+  message.body_size = sizeof hello;
+  hr_wire_encode(&message, header, NULL, frames, &count);
+  uint32_t before = sent_count;
+  hr_core_receive(core, 0, frames, count, 1);
+  CHECK_EQ(sent[before++].header.op, HR_OP_TICK); /* of the first step, never answered */
+  CHECK(sent[before].header.op == HR_OP_PUSH && sent[before].header.push_seq == 1); /* the shard has lost it */
+  uint32_t again = before;
+  while (sent[again].header.op != HR_OP_PULL)
+    again++;
+  CHECK(sent[again].header.epoch == 6 && sent[again].header.announce_seq == 3 && sent[again].pulled == 1);
+  epoch = 6;
+  tell(before, (answer){.applied = 1, .next = 3});
+  tell(again, (answer){.applied = 1, .next = 3, .clock = 1, .value = 30});
+  bool is_settled = true;
+  CHECK_OK(hr_core_lookup_settle(core, 1, &is_settled));
+  CHECK(!is_settled); /* the copies that were fresh are stale */
+  CHECK_EQ(sent[sent_count - 1].pulled, 2);
+  tell(sent_count - 1, (answer){.applied = 1, .next = 3, .clock = 7, .value = 20});
+  finish();
+  CHECK(rows[0] == 20 && rows[1] == 21 && rows[2] == 30); /* what was kept back is there */
+  CHECK_EQ(core->stats.resets, 1);
+  end();
+  epoch = 5;
+}
+
 int main(void)
 {
+  RUN(a_restarted_shard_makes_copies_stale_and_gets_what_it_lacks);
   RUN(copies_are_used_until_they_are_told_to_be_old);
   RUN(a_log_that_has_moved_on_makes_every_copy_stale);
   RUN(own_pushes_count_once_they_are_applied);
