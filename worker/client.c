@@ -219,6 +219,7 @@ static hotrow_status step_and_lookup(hotrow_client *client, const hotrow_lookup_
 {
   uint32_t timeout_ms = request_count ? requests[0].timeout_ms : 0;
   uint64_t begin = hr_now_ns(), deadline = hr_client_deadline(client, timeout_ms);
+  absorb(client); /* what has been announced by now counts */
   hotrow_status status = prepare_lookup(client, deadline, timeout_ms);
   client->stall_ns += hr_now_ns() - begin;
   HOTROW_TRY(status);

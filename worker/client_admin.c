@@ -48,6 +48,7 @@ hotrow_status hotrow_table_create(hotrow_client *client, const hotrow_table_opti
     return hr_fail(HOTROW_ERR_INVALID, "table %s: a read-only client opens tables and creates none", o.name);
   hr_table_desc desc;
   HOTROW_TRY(hr_table_options_describe(&o, &desc));
+  HOTROW_TRY(hr_table_options_match(&o, &desc)); /* before the shards have it */
   return join_table(client, HR_OP_TABLE_CREATE, &desc, sizeof desc, &o, table_p);
 }
 
