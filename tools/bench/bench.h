@@ -32,9 +32,25 @@ typedef struct bench_cache_options {
   bool json;
 } bench_cache_options;
 
+typedef struct bench_comm_options {
+  const char *dims;    /* "16,128" */
+  const char *configs; /* NULL: the three that are compared, and with `full` the frontier */
+  const char *html;    /* a report with plots, or NULL */
+  uint64_t batches;    /* per worker; 0: 4000, or 15000 with `full` */
+  uint32_t workers;
+  uint32_t shards;
+  uint32_t batch; /* samples per worker and batch */
+  uint32_t parallel;
+  float cache_percent;
+  float scale; /* of the stream; 0: 1, or less where `full` would not fit into memory */
+  bool full;
+  bool json;
+} bench_comm_options;
+
 /* Exit codes. */
 int hr_bench_shard(const bench_shard_options *options);
 int hr_bench_cache(const bench_cache_options *options);
+int hr_bench_comm(const bench_comm_options *options);
 
 /* Distinct keys of a batch, 0 .. rows-1. */
 typedef struct bench_batch {
