@@ -12,6 +12,7 @@ void hr_push_list_layout(hr_push_list *list, size_t capacity, uint32_t dim, uint
   list->keys = hr_arena_take(arena, capacity, sizeof *list->keys);
   list->hashes = hr_arena_take(arena, capacity, sizeof *list->hashes);
   list->steps = hr_arena_take(arena, capacity, sizeof *list->steps);
+  list->is_exact = hr_arena_take(arena, capacity, sizeof *list->is_exact);
   list->grads = hr_arena_take(arena, capacity, dim * sizeof *list->grads);
   list->squares = hr_arena_take(arena, capacity, hr_mul(square_dim, sizeof *list->squares));
 }
@@ -20,7 +21,7 @@ void hr_push_list_append(hr_push_list *list, uint64_t key, uint64_t hash, uint32
                          const float *squares)
 {
   if (steps == 1) {
-    hr_push_list_append_batch(list, &key, &hash, grad, 1);
+    hr_push_list_append_batch(list, &key, &hash, NULL, grad, 1);
     return;
   }
   HOTROW_ASSERT(steps > 0 && list->count < list->capacity);
@@ -28,21 +29,23 @@ void hr_push_list_append(hr_push_list *list, uint64_t key, uint64_t hash, uint32
   list->keys[i] = key;
   list->hashes[i] = hash;
   list->steps[i] = steps;
+  list->is_exact[i] = 1;
   memcpy(list->grads + i * list->dim, grad, list->dim * sizeof(float));
   memcpy(list->squares + i * list->square_dim, squares, list->square_dim * sizeof(float));
   list->has_squares = true;
 }
 
-void hr_push_list_append_batch(hr_push_list *list, const uint64_t *keys, const uint64_t *hashes, const float *grads,
-                               size_t count)
+void hr_push_list_append_batch(hr_push_list *list, const uint64_t *keys, const uint64_t *hashes, const uint32_t *steps,
+                               const float *grads, size_t count)
 {
   HOTROW_ASSERT(count <= list->capacity - list->count);
   size_t first = list->count;
   memcpy(list->keys + first, keys, count * sizeof *keys);
   memcpy(list->hashes + first, hashes, count * sizeof *hashes);
   memcpy(list->grads + first * list->dim, grads, count * list->dim * sizeof *grads);
-  for (size_t i = first; i < first + count; i++)
-    list->steps[i] = 1;
+  memset(list->is_exact + first, 1, count * sizeof *list->is_exact);
+  for (size_t i = 0; i < count; i++)
+    list->steps[first + i] = steps ? steps[i] : 1;
   if (list->has_squares)
     memset(list->squares + first * list->square_dim, 0, count * list->square_dim * sizeof(float));
   list->count += count;

@@ -10,8 +10,9 @@ typedef struct hr_push_list {
   uint64_t *keys;
   uint64_t *hashes;
   uint32_t *steps;
-  float *grads;   /* [capacity][dim] */
-  float *squares; /* [capacity][square_dim] */
+  uint8_t *is_exact; /* 1 unless the cache rounds the entry afterwards */
+  float *grads;      /* [capacity][dim] */
+  float *squares;    /* [capacity][square_dim] */
   size_t count;
   size_t capacity;
   uint32_t dim;
@@ -24,8 +25,8 @@ void hr_push_list_layout(hr_push_list *list, size_t capacity, uint32_t dim, uint
 /* Appends one row of k accumulated steps; squares are read for k > 1 alone. */
 void hr_push_list_append(hr_push_list *list, uint64_t key, uint64_t hash, uint32_t steps, const float *grad,
                          const float *squares);
-/* Appends rows of one step each. */
-void hr_push_list_append_batch(hr_push_list *list, const uint64_t *keys, const uint64_t *hashes, const float *grads,
-                               size_t count);
+/* Appends rows whose gradient came in one piece, counted steps[i] times (NULL: once). */
+void hr_push_list_append_batch(hr_push_list *list, const uint64_t *keys, const uint64_t *hashes, const uint32_t *steps,
+                               const float *grads, size_t count);
 
 #endif

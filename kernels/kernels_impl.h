@@ -30,12 +30,16 @@ hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p);
   void hr_##device##_segment_sum(const float *grads, size_t grad_stride, uint32_t dim, const uint32_t *source,         \
                                  const float *coefficients, const uint32_t *positions, const uint32_t *offsets,        \
                                  size_t segment_count, void *stream, float *sums);                                     \
-  void hr_##device##_optimizer_apply(const hotrow_optimizer *optimizer, uint32_t dim, float *rows, size_t row_stride,  \
+  void hr_##device##_optimizer_apply(const hotrow_row_layout *layout, float lr_scale, float *rows, size_t row_stride,  \
                                      const uint32_t *slots, const float *grads, const float *squares,                  \
                                      const uint32_t *steps, size_t row_count, void *stream);                           \
-  void hr_##device##_pending_add(hotrow_optimizer_kind kind, uint32_t dim, float *pending, size_t pending_stride,      \
+  void hr_##device##_pending_add(const hotrow_row_layout *layout, float *pending, size_t pending_stride,               \
                                  const uint32_t *slots, const uint8_t *is_first, const float *grads, size_t row_count, \
                                  void *stream);                                                                        \
+  void hr_##device##_pack(hotrow_dtype dtype, const float *values, size_t value_stride, uint32_t dim,                  \
+                          const uint32_t *slots, size_t row_count, void *stream, void *packed, float *scales);         \
+  void hr_##device##_unpack(hotrow_dtype dtype, const void *packed, const float *scales, uint32_t dim,                 \
+                            size_t row_count, void *stream, float *values, size_t value_stride);                       \
   size_t hr_##device##_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream)
 
 HR_DECLARE_KERNELS(cpu);

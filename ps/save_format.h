@@ -8,7 +8,7 @@
 #include <hr/optimizer.h>
 #include <hr/wire.h>
 
-#define HR_SAVE_VERSION 1u
+#define HR_SAVE_VERSION 2u
 #define HR_MANIFEST_MAGIC "HOTROW-M"
 #define HR_ROWS_MAGIC "HOTROW-R"
 #define HR_SAVE_MAGIC_BYTES 8u
@@ -41,13 +41,13 @@ typedef struct hr_rows_header {
   uint64_t row_count;
 } hr_rows_header;
 
-_Static_assert(sizeof(hr_manifest_header) == 40 && sizeof(hr_manifest_table) == 144 && sizeof(hr_rows_header) == 32,
+_Static_assert(sizeof(hr_manifest_header) == 40 && sizeof(hr_manifest_table) == 288 && sizeof(hr_rows_header) == 32,
                "STORE.md gives these sizes");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian and so is this code");
 
-static inline size_t hr_save_record_size(const hr_table_desc *desc)
+static inline size_t hr_save_record_size(const hotrow_row_layout *layout)
 {
-  return HR_ROW_HEAD_BYTES + sizeof(float) * (desc->dim + hr_optimizer_state_dim(desc->optimizer.kind, desc->dim));
+  return HR_ROW_HEAD_BYTES + sizeof(float) * (layout->dim + layout->state_dim);
 }
 
 typedef struct hr_path {

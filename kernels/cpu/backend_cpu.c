@@ -77,6 +77,8 @@ static const hotrow_kernels cpu_kernels = {
     .segment_sum = hr_cpu_segment_sum,
     .optimizer_apply = hr_cpu_optimizer_apply,
     .pending_add = hr_cpu_pending_add,
+    .pack = hr_cpu_pack,
+    .unpack = hr_cpu_unpack,
     .find_nonfinite = hr_cpu_find_nonfinite,
 };
 

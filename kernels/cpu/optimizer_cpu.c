@@ -10,12 +10,11 @@
 #include "kernels_impl.h"
 #include "row_cpu.h"
 
-#define MEAN_ROWS 8u              /* independent sums that hide the latency of adding in column order */
 #define ADAM_STEPS_MAX (1u << 24) /* the last count that a float holds; the powers of beta are constant beyond */
 
 typedef struct rows_update {
-  hotrow_optimizer optimizer;
-  uint32_t dim;
+  const hotrow_row_layout *layout;
+  float lr_scale;
   float *rows;
   size_t row_stride;
   const uint32_t *slots;
@@ -24,26 +23,6 @@ typedef struct rows_update {
   const uint32_t *steps;
   size_t row_count;
 } rows_update;
-
-/* means[r] = mean of g*g over row r of grads, summed in column order. */
-HR_ROW_INLINE void mean_squares(const float *grads, uint32_t dim, size_t row_count, float *means)
-{
-  float sums[MEAN_ROWS] = {0.0f};
-  for (uint32_t c = 0; c < dim; c++)
-    for (size_t r = 0; r < row_count; r++)
-      sums[r] += grads[r * dim + c] * grads[r * dim + c];
-  for (size_t r = 0; r < row_count; r++)
-    means[r] = sums[r] * (1.0f / (float)dim);
-}
-
-/* The means of rows first .. first+MEAN_ROWS-1, as far as there are. */
-HR_ROW_INLINE void mean_squares_of_group(const float *grads, uint32_t dim, size_t first, size_t row_count, float *means)
-{
-  if (row_count - first >= MEAN_ROWS)
-    mean_squares(grads + first * dim, dim, MEAN_ROWS, means);
-  else
-    mean_squares(grads + first * dim, dim, row_count - first, means);
-}
 
 HR_ROW_INLINE void step_sgd(hotrow_optimizer o, uint32_t dim, float *restrict x, const float *restrict g)
 {
@@ -99,43 +78,109 @@ HR_ROW_INLINE double power(double base, uint32_t exponent)
   return result;
 }
 
-HR_ROW_INLINE void step_adam(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict m, float *restrict v,
-                             float *restrict t, const float *restrict g)
+/* 1-beta1^t and 1-beta2^t of the step that now begins. */
+typedef struct adam_bias {
+  float first;
+  float second;
+} adam_bias;
+
+HR_ROW_INLINE adam_bias count_step(hotrow_optimizer o, float *t)
 {
   uint32_t step = *t >= 0.0f && *t < (float)ADAM_STEPS_MAX ? (uint32_t)*t + 1 : ADAM_STEPS_MAX;
   *t = (float)step;
-  float bias1 = (float)(1.0 - power((double)o.beta1, step));
-  float bias2 = (float)(1.0 - power((double)o.beta2, step));
+  return (adam_bias){(float)(1.0 - power((double)o.beta1, step)), (float)(1.0 - power((double)o.beta2, step))};
+}
+
+/* Adam, and AdamW when it decays. */
+HR_ROW_INLINE void step_adam(hotrow_optimizer o, bool is_decaying, uint32_t dim, float *restrict x, float *restrict m,
+                             float *restrict v, float *restrict t, const float *restrict g)
+{
+  adam_bias bias = count_step(o, t);
   float rest1 = 1.0f - o.beta1, rest2 = 1.0f - o.beta2;
   for (uint32_t c = 0; c < dim; c++) {
     m[c] = o.beta1 * m[c] + rest1 * g[c];
     v[c] = o.beta2 * v[c] + rest2 * g[c] * g[c];
-    x[c] -= o.lr * (m[c] / bias1) / (sqrtf(v[c] / bias2) + o.eps);
+    float change = o.lr * (m[c] / bias.first) / (sqrtf(v[c] / bias.second) + o.eps);
+    x[c] -= is_decaying ? change + o.lr * o.weight_decay * x[c] : change;
   }
 }
 
-/* Momentum and Adam take a push of k steps as k steps of G/k. */
-HR_ROW_INLINE void step_repeatedly(hotrow_optimizer o, hotrow_optimizer_kind kind, uint32_t dim, float *x,
-                                   const float *g, uint32_t k)
+HR_ROW_INLINE void step_rowwise_adam(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict m,
+                                     float *restrict v, float *restrict t, const float *restrict g, float mean_square)
+{
+  adam_bias bias = count_step(o, t);
+  float rest1 = 1.0f - o.beta1, rest2 = 1.0f - o.beta2;
+  *v = o.beta2 * *v + rest2 * mean_square;
+  float divisor = sqrtf(*v / bias.second) + o.eps;
+  for (uint32_t c = 0; c < dim; c++) {
+    m[c] = o.beta1 * m[c] + rest1 * g[c];
+    x[c] -= o.lr * (m[c] / bias.first) / divisor;
+  }
+}
+
+HR_ROW_INLINE void step_lamb(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict m, float *restrict v,
+                             float *restrict t, const float *restrict g)
+{
+  float r[HOTROW_DIM_MAX], x_square = 0.0f, r_square = 0.0f;
+  adam_bias bias = count_step(o, t);
+  float rest1 = 1.0f - o.beta1, rest2 = 1.0f - o.beta2;
+  for (uint32_t c = 0; c < dim; c++) {
+    m[c] = o.beta1 * m[c] + rest1 * g[c];
+    v[c] = o.beta2 * v[c] + rest2 * g[c] * g[c];
+    r[c] = m[c] / bias.first / (sqrtf(v[c] / bias.second) + o.eps) + o.weight_decay * x[c];
+  }
+  for (uint32_t c = 0; c < dim; c++) {
+    x_square += x[c] * x[c];
+    r_square += r[c] * r[c];
+  }
+  float trust = x_square > 0.0f && r_square > 0.0f ? sqrtf(x_square) / sqrtf(r_square) : 1.0f;
+  for (uint32_t c = 0; c < dim; c++)
+    x[c] -= o.lr * trust * r[c];
+}
+
+/* squares NULL: they are taken from g. */
+HR_ROW_INLINE void step_ftrl(hotrow_optimizer o, float grad_scale, uint32_t dim, float *restrict x, float *restrict z,
+                             float *restrict n, const float *restrict g, const float *restrict squares)
+{
+  for (uint32_t c = 0; c < dim; c++) {
+    float root = sqrtf(n[c]);
+    n[c] += squares ? squares[c] : g[c] * g[c];
+    float new_root = sqrtf(n[c]);
+    z[c] += grad_scale * g[c] - (new_root - root) / o.lr * x[c];
+    float divisor = (o.eps + new_root) / o.lr + o.weight_decay;
+    float shrunk = z[c] > 0.0f ? z[c] - o.l1 : z[c] + o.l1;
+    x[c] = fabsf(z[c]) > o.l1 ? -shrunk / divisor : 0.0f;
+  }
+}
+
+/* Momentum, Adam and its kin take a push of k steps as k steps of G/k. mean_square is that of g. */
+HR_ROW_INLINE void step_repeatedly(hotrow_optimizer o, hotrow_optimizer_kind kind, uint32_t dim, float *x, float *state,
+                                   const float *g, uint32_t k, float mean_square)
 {
   float scaled[HOTROW_DIM_MAX];
   if (k > 1) {
     for (uint32_t c = 0; c < dim; c++)
       scaled[c] = g[c] / (float)k;
     g = scaled;
+    if (kind == HOTROW_ROWWISE_ADAM)
+      hr_mean_squares(g, dim, dim, 1, &mean_square);
   }
-  float *state = x + dim;
+  float *second = state + dim, *last = state + 2 * (size_t)dim;
   for (uint32_t step = 0; step < k; step++) {
     if (kind == HOTROW_MOMENTUM)
       step_momentum(o, dim, x, state, g);
+    else if (kind == HOTROW_ROWWISE_ADAM)
+      step_rowwise_adam(o, dim, x, state, second, second + 1, g, mean_square);
+    else if (kind == HOTROW_LAMB)
+      step_lamb(o, dim, x, state, second, last, g);
     else
-      step_adam(o, dim, x, state, state + dim, state + 2 * (size_t)dim, g);
+      step_adam(o, kind == HOTROW_ADAMW, dim, x, state, second, last, g);
   }
 }
 
-/* Squares of a push of k > 1 steps come with it; NULL: they are taken from g, or from its mean over the row. */
-HR_ROW_INLINE void step_row(hotrow_optimizer o, hotrow_optimizer_kind kind, uint32_t dim, float *x, const float *g,
-                            uint32_t k, const float *squares, float mean_square)
+/* Squares of a push of k > 1 steps come with it; NULL: they are taken from g, or from its mean over the segment. */
+HR_ROW_INLINE void step_row(hotrow_optimizer o, float grad_scale, hotrow_optimizer_kind kind, uint32_t dim, float *x,
+                            float *state, const float *g, uint32_t k, const float *squares, float mean_square)
 {
   switch (kind) {
   case HOTROW_SGD:
@@ -143,112 +188,90 @@ HR_ROW_INLINE void step_row(hotrow_optimizer o, hotrow_optimizer_kind kind, uint
     break;
   case HOTROW_ADAGRAD:
     if (squares)
-      step_adagrad_with_squares(o, dim, x, x + dim, g, squares);
+      step_adagrad_with_squares(o, dim, x, state, g, squares);
     else
-      step_adagrad(o, dim, x, x + dim, g);
+      step_adagrad(o, dim, x, state, g);
     break;
   case HOTROW_ROWWISE_ADAGRAD:
-    step_rowwise(o, dim, x, x + dim, g, squares ? *squares : mean_square);
+    step_rowwise(o, dim, x, state, g, squares ? *squares : mean_square);
+    break;
+  case HOTROW_FTRL:
+    step_ftrl(o, grad_scale, dim, x, state, state + dim, g, squares);
     break;
   default:
-    step_repeatedly(o, kind, dim, x, g, k);
+    step_repeatedly(o, kind, dim, x, state, g, k, mean_square);
   }
 }
 
-/* Inlined with a constant kind: one loop per optimizer. */
-HR_ROW_INLINE void apply_rows(const rows_update *u, hotrow_optimizer_kind kind)
+/* Asks for row i, should there be one. */
+HR_ROW_INLINE void prefetch_update(const rows_update *u, size_t i, size_t floats)
 {
-  uint32_t dim = u->dim;
-  uint32_t square_dim = hr_optimizer_square_dim(kind, dim);
-  size_t prefetch_floats = hr_prefetch_floats(dim + hr_optimizer_state_dim(kind, dim));
-  float means[MEAN_ROWS] = {0.0f};
-  for (size_t i = 0; i < u->row_count; i++) {
-    if (i + HR_ROWS_AHEAD < u->row_count)
-      hr_prefetch_row(u->rows + u->slots[i + HR_ROWS_AHEAD] * u->row_stride, prefetch_floats);
-    if (kind == HOTROW_ROWWISE_ADAGRAD && i % MEAN_ROWS == 0)
-      mean_squares_of_group(u->grads, dim, i, u->row_count, means);
+  if (i < u->row_count)
+    hr_prefetch_row(u->rows + u->slots[i] * u->row_stride, floats);
+}
+
+/* One segment of rows first .. end-1. Inlined with a constant kind: one loop per optimizer. */
+HR_ROW_INLINE void apply_segment(const rows_update *u, const hotrow_segment_layout *segment, hotrow_optimizer_kind kind,
+                                 size_t first, size_t end)
+{
+  hotrow_optimizer o = segment->optimizer;
+  float grad_scale = kind == HOTROW_FTRL ? u->lr_scale : 1.0f;
+  o.lr *= kind == HOTROW_FTRL ? 1.0f : u->lr_scale;
+  uint32_t dim = segment->dim;
+  size_t grad_stride = u->layout->dim, square_stride = u->layout->square_dim;
+  size_t value_offset = segment->value_offset, state_offset = segment->state_offset;
+  bool is_first_segment = value_offset == 0;
+  const float *grads = u->grads + value_offset;
+  const float *all_squares = u->squares && segment->square_dim > 0 ? u->squares + segment->square_offset : NULL;
+  size_t prefetch_floats = hr_prefetch_floats(grad_stride + u->layout->state_dim);
+  float means[HR_MEAN_ROWS] = {0.0f};
+  for (size_t i = first; i < end; i++) {
+    if (is_first_segment)
+      prefetch_update(u, i + HR_ROWS_AHEAD, prefetch_floats);
+    if ((kind == HOTROW_ROWWISE_ADAGRAD || kind == HOTROW_ROWWISE_ADAM) && i % HR_MEAN_ROWS == 0)
+      hr_mean_squares_of_group(grads, grad_stride, dim, i, end, means);
     uint32_t k = u->steps ? u->steps[i] : 1;
-    const float *squares = k > 1 && square_dim > 0 ? u->squares + i * square_dim : NULL;
     HOTROW_ASSERT(u->slots[i] != HOTROW_SLOT_NONE);
     HOTROW_ASSERT(k >= 1);
-    step_row(u->optimizer, kind, dim, u->rows + u->slots[i] * u->row_stride, u->grads + i * dim, k, squares,
-             means[i % MEAN_ROWS]);
+    float *row = u->rows + u->slots[i] * u->row_stride;
+    step_row(o, grad_scale, kind, dim, row + value_offset, row + state_offset, grads + i * grad_stride, k,
+             k > 1 && all_squares ? all_squares + i * square_stride : NULL, means[i % HR_MEAN_ROWS]);
   }
 }
 
-HR_VECTORISED void hr_cpu_optimizer_apply(const hotrow_optimizer *optimizer, uint32_t dim, float *rows,
+HR_VECTORISED void hr_cpu_optimizer_apply(const hotrow_row_layout *layout, float lr_scale, float *rows,
                                           size_t row_stride, const uint32_t *slots, const float *grads,
                                           const float *squares, const uint32_t *steps, size_t row_count, void *stream)
 {
   (void)stream;
-  HOTROW_ASSERT(dim > 0 && dim <= HOTROW_DIM_MAX);
-  HOTROW_ASSERT(row_stride >= dim + hr_optimizer_state_dim(optimizer->kind, dim));
-  HOTROW_ASSERT(!steps || squares || hr_optimizer_square_dim(optimizer->kind, dim) == 0);
-  rows_update update = {*optimizer, dim, rows, row_stride, slots, grads, squares, steps, row_count};
-  switch (optimizer->kind) {
-  case HOTROW_SGD:
-    apply_rows(&update, HOTROW_SGD);
-    break;
-  case HOTROW_MOMENTUM:
-    apply_rows(&update, HOTROW_MOMENTUM);
-    break;
-  case HOTROW_ADAGRAD:
-    apply_rows(&update, HOTROW_ADAGRAD);
-    break;
-  case HOTROW_ROWWISE_ADAGRAD:
-    apply_rows(&update, HOTROW_ROWWISE_ADAGRAD);
-    break;
-  default:
-    HOTROW_ASSERT(optimizer->kind == HOTROW_ADAM);
-    apply_rows(&update, HOTROW_ADAM);
-  }
-}
-
-HR_ROW_INLINE void set_squares(float *restrict sum, const float *restrict g, uint32_t dim)
-{
-  for (uint32_t c = 0; c < dim; c++)
-    sum[c] = g[c] * g[c];
-}
-
-HR_ROW_INLINE void add_squares(float *restrict sum, const float *restrict g, uint32_t dim)
-{
-  for (uint32_t c = 0; c < dim; c++)
-    sum[c] += g[c] * g[c];
-}
-
-HR_ROW_INLINE void add_row(float *restrict sum, const float *restrict g, uint32_t dim)
-{
-  for (uint32_t c = 0; c < dim; c++)
-    sum[c] += g[c];
-}
-
-HR_VECTORISED void hr_cpu_pending_add(hotrow_optimizer_kind kind, uint32_t dim, float *pending, size_t pending_stride,
-                                      const uint32_t *slots, const uint8_t *is_first, const float *grads,
-                                      size_t row_count, void *stream)
-{
-  (void)stream;
-  uint32_t square_dim = hr_optimizer_square_dim(kind, dim);
-  HOTROW_ASSERT(dim > 0 && pending_stride >= dim + square_dim);
-  size_t prefetch_floats = hr_prefetch_floats(dim + square_dim);
-  float means[MEAN_ROWS] = {0.0f};
-  for (size_t i = 0; i < row_count; i++) {
-    if (i + HR_ROWS_AHEAD < row_count)
-      hr_prefetch_row(pending + slots[i + HR_ROWS_AHEAD] * pending_stride, prefetch_floats);
-    if (kind == HOTROW_ROWWISE_ADAGRAD && i % MEAN_ROWS == 0)
-      mean_squares_of_group(grads, dim, i, row_count, means);
-    HOTROW_ASSERT(slots[i] != HOTROW_SLOT_NONE);
-    float *sum = pending + slots[i] * pending_stride;
-    const float *g = grads + i * dim;
-    float mean = means[i % MEAN_ROWS];
-    if (is_first[i])
-      memcpy(sum, g, dim * sizeof(float));
-    else
-      add_row(sum, g, dim);
-    if (kind == HOTROW_ADAGRAD && is_first[i])
-      set_squares(sum + dim, g, dim);
-    else if (kind == HOTROW_ADAGRAD)
-      add_squares(sum + dim, g, dim);
-    else if (kind == HOTROW_ROWWISE_ADAGRAD)
-      sum[dim] = is_first[i] ? mean : sum[dim] + mean;
+  HOTROW_ASSERT(layout->dim > 0 && layout->dim <= HOTROW_DIM_MAX);
+  HOTROW_ASSERT(row_stride >= layout->dim + layout->state_dim);
+  HOTROW_ASSERT(!steps || squares || layout->square_dim == 0);
+  HOTROW_ASSERT(lr_scale >= 0.0f && isfinite(lr_scale));
+  rows_update update = {layout, lr_scale, rows, row_stride, slots, grads, squares, steps, row_count};
+  size_t block_rows = layout->segment_count > 1 ? HR_BLOCK_ROWS : row_count;
+  for (size_t first = 0, end; first < row_count; first = end) {
+    end = row_count - first > block_rows ? first + block_rows : row_count;
+    for (uint32_t s = 0; s < layout->segment_count; s++) {
+      const hotrow_segment_layout *segment = &layout->segments[s];
+      switch (segment->optimizer.kind) {
+#define APPLY(kind)                                                                                                    \
+  case kind:                                                                                                           \
+    apply_segment(&update, segment, kind, first, end);                                                                 \
+    break
+        APPLY(HOTROW_SGD);
+        APPLY(HOTROW_MOMENTUM);
+        APPLY(HOTROW_ADAGRAD);
+        APPLY(HOTROW_ROWWISE_ADAGRAD);
+        APPLY(HOTROW_ADAM);
+        APPLY(HOTROW_ADAMW);
+        APPLY(HOTROW_ROWWISE_ADAM);
+        APPLY(HOTROW_FTRL);
+        APPLY(HOTROW_LAMB);
+#undef APPLY
+      default:
+        HOTROW_ASSERT(false);
+      }
+    }
   }
 }

@@ -1,4 +1,4 @@
-/* What the CPU kernels share: reading rows ahead of use. */
+/* What the CPU kernels share: reading rows ahead of use, means of squares. */
 #ifndef ROW_CPU_H
 #define ROW_CPU_H
 
@@ -26,6 +26,32 @@ HR_ROW_INLINE void hr_prefetch_row(const float *row, size_t floats)
   for (size_t i = 0; i < floats; i += HR_LINE_FLOATS)
     __builtin_prefetch(row + i);
   __builtin_prefetch(row + floats - 1);
+}
+
+#define HR_MEAN_ROWS 8u /* independent sums that hide the latency of adding in column order */
+
+/* Rows that are gone over more than once, segment by segment, while they are in the first-level cache. */
+#define HR_BLOCK_ROWS HR_MEAN_ROWS
+
+/* means[r] = mean of g*g over dim columns of row r of grads, summed in column order. */
+HR_ROW_INLINE void hr_mean_squares(const float *grads, size_t grad_stride, uint32_t dim, size_t row_count, float *means)
+{
+  float sums[HR_MEAN_ROWS] = {0.0f};
+  for (uint32_t c = 0; c < dim; c++)
+    for (size_t r = 0; r < row_count; r++)
+      sums[r] += grads[r * grad_stride + c] * grads[r * grad_stride + c];
+  for (size_t r = 0; r < row_count; r++)
+    means[r] = sums[r] * (1.0f / (float)dim);
+}
+
+/* The means of rows first .. first+HR_MEAN_ROWS-1, as far as there are. */
+HR_ROW_INLINE void hr_mean_squares_of_group(const float *grads, size_t grad_stride, uint32_t dim, size_t first,
+                                            size_t row_count, float *means)
+{
+  if (row_count - first >= HR_MEAN_ROWS)
+    hr_mean_squares(grads + first * grad_stride, grad_stride, dim, HR_MEAN_ROWS, means);
+  else
+    hr_mean_squares(grads + first * grad_stride, grad_stride, dim, row_count - first, means);
 }
 
 #endif

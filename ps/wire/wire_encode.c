@@ -56,7 +56,7 @@ void hr_wire_encode(const hr_message *message, uint8_t *header_bytes, uint8_t *s
   header.version = HR_WIRE_VERSION;
   header.section_count = message->section_count;
   header.reserved = 0;
-  header.reserved2[0] = header.reserved2[1] = 0;
+  header.reserved2 = 0;
   must(hr_wire_check_header(&header));
   must(hr_wire_check_size(message));
 

@@ -8,56 +8,43 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "structs are copied to and from the wire as they are");
 _Static_assert(offsetof(hr_section, keys) == HR_WIRE_SECTION_BYTES, "a section begins with its bytes on the wire");
 
-/* One array of a section: one frame. */
-typedef struct hr_wire_array {
-  size_t pointer_offset; /* of its pointer in hr_section */
-  uint64_t size_bytes;
-} hr_wire_array;
+#define REFUSE(...) return hr_fail(HOTROW_ERR_PROTOCOL, __VA_ARGS__)
+#define OVER_LIMIT(...) return hr_fail(HOTROW_ERR_LIMIT, __VA_ARGS__)
 
-/* The arrays that a section's fields call for, in the order of the frames. An array of no bytes is a frame too. */
-static inline size_t hr_wire_arrays(const hr_section *s, hr_wire_array arrays[HR_WIRE_ARRAYS_MAX])
+/* What a body may weigh. */
+typedef struct hr_wire_size_range {
+  uint32_t min, max;
+} hr_wire_size_range;
+
+typedef struct hr_wire_op {
+  const char *name;
+  uint16_t request_flags;
+  hr_wire_size_range request, reply; /* bodies */
+} hr_wire_op;
+
+extern const hr_wire_op hr_wire_ops[HR_OP_COUNT];
+
+static inline bool hr_wire_is_reply(const hr_header *h)
 {
-  size_t count = 0;
-#define ARRAY(field, element_count)                                                                                    \
-  arrays[count++] = (hr_wire_array)                                                                                    \
-  {                                                                                                                    \
-    offsetof(hr_section, field), (uint64_t)(element_count) * sizeof *s->field                                          \
-  }
-  switch (s->kind) {
-  case HR_SECTION_PULL:
-    ARRAY(keys, s->key_count);
-    ARRAY(seen, s->held_count);
-    break;
-  case HR_SECTION_PUSH:
-    ARRAY(keys, s->key_count);
-    ARRAY(grads, (uint64_t)s->key_count * s->dim);
-    if (s->flags & HR_SECTION_STEPS) {
-      ARRAY(steps, s->key_count);
-      if (s->extra_dim > 0)
-        ARRAY(squares, (uint64_t)s->key_count * s->extra_dim);
-    }
-    break;
-  case HR_SECTION_PULL_REPLY:
-    ARRAY(index, s->held_count);
-    ARRAY(clocks, s->row_count);
-    ARRAY(values, (uint64_t)s->row_count * s->dim);
-    if (s->extra_dim > 0)
-      ARRAY(states, (uint64_t)s->row_count * s->extra_dim);
-    if (s->flags & HR_SECTION_FOUND)
-      ARRAY(found, ((uint64_t)s->key_count - s->bound + 7) / 8);
-    break;
-  default:
-    break;
-  }
-#undef ARRAY
-  return count;
+  return h->flags & HR_FLAG_REPLY;
+}
+
+/* For sentences: "pull reply". */
+static inline const char *hr_wire_reply_word(const hr_header *h)
+{
+  return hr_wire_is_reply(h) ? " reply" : "";
+}
+
+/* May a request of this op want announcements? */
+static inline bool hr_wire_is_data(uint8_t op)
+{
+  return op == HR_OP_PULL || op == HR_OP_PUSH || op == HR_OP_PUSH_PULL || op == HR_OP_TICK;
 }
 
 /* Does a message of this header have a section table, and not a body? */
 static inline bool hr_wire_has_sections(const hr_header *h)
 {
-  bool is_data = h->op == HR_OP_PULL || h->op == HR_OP_PUSH || h->op == HR_OP_PUSH_PULL;
-  return is_data && !(h->flags & HR_FLAG_ERROR);
+  return hr_wire_is_data(h->op) && !(h->flags & HR_FLAG_ERROR);
 }
 
 /* XXH3-64 of the frames after the header, one after the other; 0 if they have no bytes. */

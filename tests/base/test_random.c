@@ -41,6 +41,19 @@ static void a_row_depends_on_seed_table_and_key_alone(void)
   CHECK(memcmp(row, again, 8 * sizeof(float)) == 0);
 }
 
+static void segments_have_numbers_of_their_own(void)
+{
+  hotrow_segment segments[3] = {{.dim = 5, .initializer = {HOTROW_INIT_UNIFORM, 1.0f}},
+                                {.dim = 1, .initializer = {HOTROW_INIT_CONSTANT, 3.0f}},
+                                {.dim = 5, .initializer = {HOTROW_INIT_UNIFORM, 1.0f}}};
+  hr_init_segments(segments, 3, 1, 2, 3, row);
+  hr_init_row(&segments[0].initializer, 1, 2, 3, 5, again);
+  CHECK(memcmp(row, again, 5 * sizeof(float)) == 0);
+  CHECK(row[5] == 3.0f);
+  for (int i = 0; i < 5; i++)
+    CHECK(row[6 + i] != row[i] && row[6 + i] >= -1.0f && row[6 + i] < 1.0f);
+}
+
 static void distributions_have_their_moments(void)
 {
   double mean, deviation;
@@ -56,6 +69,31 @@ static void distributions_have_their_moments(void)
   CHECK(row[0] == 0.25f && row[DIM - 1] == 0.25f);
   fill(HOTROW_INIT_ZERO, 7.0f, 1, 1, 0, row);
   CHECK(row[0] == 0.0f && row[DIM - 1] == 0.0f);
+}
+
+/* The truncated row is the normal one wherever that lies within two deviations, and elsewhere its own draw. The
+ * deviation of a normal variable cut at 2 is 0.8796. */
+static void truncated_numbers_are_normal_ones_within_two_deviations(void)
+{
+  double mean, deviation;
+  int redrawn = 0, beyond_one = 0;
+  fill(HOTROW_INIT_NORMAL, 0.5f, 1, 1, 7, row);
+  fill(HOTROW_INIT_TRUNCATED_NORMAL, 0.5f, 1, 1, 7, again);
+  for (int i = 0; i < DIM; i++) {
+    CHECK(fabsf(again[i]) <= 1.0f);
+    if (fabsf(row[i]) <= 1.0f)
+      CHECK(again[i] == row[i]);
+    else {
+      redrawn++;
+      CHECK(i + 1 == DIM || again[i] != row[i + 1]); /* a number of its own */
+      beyond_one += fabsf(again[i]) > 0.5f;
+    }
+  }
+  CHECK_MSG(redrawn > DIM * 0.03 && redrawn < DIM * 0.06, "%d of %d redrawn", redrawn, DIM);
+  CHECK_MSG(beyond_one > redrawn * 0.15 && beyond_one < redrawn * 0.45, "%d of %d redrawn lie beyond 1 deviation",
+            beyond_one, redrawn);
+  moments(again, &mean, &deviation);
+  CHECK_MSG(fabs(mean) < 0.03 && fabs(deviation - 0.5 * 0.8796) < 0.02, "mean %g deviation %g", mean, deviation);
 }
 
 /* What dedup and the cache rely on: for a fixed table the hash of a key is a bijection. A million random pairs would
@@ -113,7 +151,9 @@ static void the_hash_of_a_key_can_be_undone(void)
 int main(void)
 {
   RUN(a_row_depends_on_seed_table_and_key_alone);
+  RUN(segments_have_numbers_of_their_own);
   RUN(distributions_have_their_moments);
+  RUN(truncated_numbers_are_normal_ones_within_two_deviations);
   RUN(the_hash_of_a_key_can_be_undone);
   return 0;
 }

@@ -37,6 +37,7 @@ typedef struct model_push {
   float grad[DIM], squares[DIM];
 } model_push;
 
+static hotrow_row_layout layout;
 static hotrow_cache_options options;
 static uint32_t state_dim, square_dim, set_count, batch, dirty_count, dirty_max;
 static uint32_t leaving_count; /* sums that leave in this update are free for the next one */
@@ -57,8 +58,8 @@ static model_row *model_find(uint64_t key)
 static void model_apply(model_row *r, const float *grad, const float *squares, uint32_t steps)
 {
   uint32_t slot = 0;
-  options.kernels->optimizer_apply(&options.optimizer, DIM, r->row, ROW_MAX, &slot, grad, square_dim ? squares : NULL,
-                                   &steps, 1, NULL);
+  options.kernels->optimizer_apply(&layout, 1.0f, r->row, ROW_MAX, &slot, grad, square_dim ? squares : NULL, &steps, 1,
+                                   NULL);
 }
 
 static void model_push_row(uint64_t key, uint64_t hash, uint32_t steps, const float *grad, const float *squares)
@@ -348,9 +349,10 @@ static void start(hotrow_optimizer_kind kind)
 {
   options.optimizer = (hotrow_optimizer){0};
   options.optimizer.kind = kind;
-  CHECK_OK(hr_optimizer_resolve(&options.optimizer, &options.optimizer));
-  state_dim = hr_optimizer_state_dim(kind, DIM);
-  square_dim = hr_optimizer_square_dim(kind, DIM);
+  hotrow_segment segment = {.dim = DIM, .optimizer = options.optimizer};
+  CHECK_OK(hr_row_layout_make(&segment, 1, &layout));
+  state_dim = layout.state_dim;
+  square_dim = layout.square_dim;
   set_count = (uint32_t)(options.row_count + WAYS - 1) / WAYS;
   dirty_max = options.pending_row_count && options.pending_row_count < set_count * WAYS
                   ? (uint32_t)options.pending_row_count

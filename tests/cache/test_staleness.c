@@ -30,6 +30,7 @@ typedef struct worker {
   uint32_t made[KEYS], handed_out[KEYS];
 } worker;
 
+static hotrow_row_layout layout;
 static hotrow_cache_options options;
 static uint32_t state_dim;
 static shard_row shard[KEYS];
@@ -91,10 +92,9 @@ static void push(worker *w)
   for (size_t i = 0; i < list.count; i++) {
     shard_row *s = &shard[list.keys[i]];
     uint32_t slot = 0;
-    options.kernels->optimizer_apply(
-        &options.optimizer, DIM, s->row, ROW_MAX, &slot, list.grads + i * DIM,
-        list.squares ? list.squares + i * (options.optimizer.kind == HOTROW_ADAGRAD ? DIM : 1) : NULL, &list.steps[i],
-        1, NULL);
+    options.kernels->optimizer_apply(&layout, 1.0f, s->row, ROW_MAX, &slot, list.grads + i * DIM,
+                                     list.squares ? list.squares + i * layout.square_dim : NULL, &list.steps[i], 1,
+                                     NULL);
     s->clock += list.steps[i];
     w->handed_out[list.keys[i]] += list.steps[i];
   }
@@ -106,7 +106,8 @@ static void start(hotrow_optimizer_kind kind, uint32_t row_count, uint32_t pull_
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
   options.optimizer.kind = kind;
   options.optimizer.lr = kind == HOTROW_SGD ? 1.0f : 0.1f;
-  CHECK_OK(hr_optimizer_resolve(&options.optimizer, &options.optimizer));
+  hotrow_segment segment = {.dim = DIM, .optimizer = options.optimizer};
+  CHECK_OK(hr_row_layout_make(&segment, 1, &layout));
   options.row_count = row_count;
   options.staging_row_count = BATCH;
   options.dim = DIM;
@@ -114,7 +115,7 @@ static void start(hotrow_optimizer_kind kind, uint32_t row_count, uint32_t pull_
   options.push_bound = push_bound;
   options.policy = row_count & 16 ? HOTROW_POLICY_LIGHT_LFU : HOTROW_POLICY_LRU;
   options.pending_row_count = push_bound == 3 ? 20 : 0;
-  state_dim = hr_optimizer_state_dim(kind, DIM);
+  state_dim = layout.state_dim;
   memset(shard, 0, sizeof shard);
   memset(workers, 0, sizeof workers);
   for (size_t k = 0; k < KEYS; k++) {

@@ -17,7 +17,7 @@ static void the_cpu_is_always_there_and_complete(void)
   CHECK(strcmp(k->name, "cpu") == 0);
   CHECK(k->alloc && k->free && k->copy_in && k->copy_out && k->synchronize);
   CHECK(k->dedup_scratch_size && k->dedup && k->probe && k->gather && k->pool && k->pool_backward);
-  CHECK(k->segment_sum && k->optimizer_apply && k->pending_add && k->find_nonfinite);
+  CHECK(k->segment_sum && k->optimizer_apply && k->pending_add && k->pack && k->unpack && k->find_nonfinite);
 }
 
 static void cuda_is_there_or_says_why_not(void)

@@ -105,8 +105,13 @@ hr_section *test_add_pull(hr_message *m, uint32_t table, const uint64_t *keys, u
 hr_section *test_add_push(hr_message *m, uint32_t table, const uint64_t *keys, const float *grads, uint32_t key_count)
 {
   hr_section *s = &m->sections[m->section_count++];
-  *s = (hr_section){
-      .kind = HR_SECTION_PUSH, .table = table, .key_count = key_count, .dim = TEST_DIM, .keys = keys, .grads = grads};
+  *s = (hr_section){.kind = HR_SECTION_PUSH,
+                    .lr_scale = 1.0f,
+                    .table = table,
+                    .key_count = key_count,
+                    .dim = TEST_DIM,
+                    .keys = keys,
+                    .grads = grads};
   return s;
 }
 
@@ -138,14 +143,14 @@ hr_message *test_hello(test_client *c)
 
 hr_table_desc test_desc(const char *name)
 {
-  hr_table_desc desc = {.dim = TEST_DIM, .seed = 5};
+  hr_table_desc desc = {.dim = TEST_DIM, .seed = 5, .segment_count = 1, .segments[0].dim = TEST_DIM};
   hotrow_optimizer sgd = {.kind = HOTROW_SGD, .lr = 1.0f};
   hotrow_initializer zero = {.kind = HOTROW_INIT_ZERO};
   CHECK(strlen(name) < sizeof desc.name);
   memcpy(desc.name, name, strlen(name));
 
-  CHECK_OK(hr_optimizer_resolve(&sgd, &desc.optimizer));
-  desc.initializer = zero;
+  CHECK_OK(hr_optimizer_resolve(&sgd, &desc.segments[0].optimizer));
+  desc.segments[0].initializer = zero;
   return desc;
 }
 

@@ -22,7 +22,8 @@ static const struct {
   uint32_t dim;
   hotrow_optimizer_kind kind;
   uint64_t key_count;
-} shapes[TABLES] = {{"user.id", 5, HOTROW_ADAM, KEYS}, {"wide", 1, HOTROW_SGD, KEYS}, {"empty", 16, HOTROW_ADAGRAD, 0}};
+} shapes[TABLES] = {
+    {"user.id", 5, HOTROW_ADAM, KEYS}, {"wide", 3, HOTROW_FTRL, KEYS}, {"empty", 16, HOTROW_ADAGRAD, 0}};
 
 typedef struct shard {
   uint32_t index, count;
@@ -32,12 +33,19 @@ typedef struct shard {
 
 static hr_table_desc describe(size_t t)
 {
-  hr_table_desc desc = {.seed = 9, .id = (uint32_t)t, .dim = shapes[t].dim};
+  hr_table_desc desc = {.seed = 9, .id = (uint32_t)t, .dim = shapes[t].dim, .segment_count = 1};
+  desc.segments[0].dim = desc.dim;
   snprintf(desc.name, sizeof desc.name, "%s", shapes[t].name);
   hotrow_optimizer optimizer = {.kind = shapes[t].kind};
   hotrow_initializer initializer = {0};
-  CHECK_OK(hr_optimizer_resolve(&optimizer, &desc.optimizer));
-  CHECK_OK(hr_initializer_resolve(&initializer, desc.dim, &desc.initializer));
+  CHECK_OK(hr_optimizer_resolve(&optimizer, &desc.segments[0].optimizer));
+  CHECK_OK(hr_initializer_resolve(&initializer, desc.dim, &desc.segments[0].initializer));
+  if (optimizer.kind == HOTROW_FTRL) { /* a weight under FTRL and a vector under another optimizer */
+    desc.segment_count = 2;
+    desc.segments[1] = describe(0).segments[0];
+    desc.segments[1].dim = desc.dim - 1;
+    desc.segments[0].dim = 1;
+  }
   return desc;
 }
 
@@ -165,7 +173,8 @@ static void check_loaded(const shard *s, uint64_t token)
     hr_table_desc expected = describe(t);
     const hr_table_desc *desc = hr_table_get_desc(s->tables[t]);
     CHECK(hr_table_desc_matches(desc, &expected));
-    size_t stride, owned = 0, float_count = desc->dim + hr_optimizer_state_dim(desc->optimizer.kind, desc->dim);
+    const hotrow_row_layout *layout = hr_table_get_layout(s->tables[t]);
+    size_t stride, owned = 0, float_count = layout->dim + layout->state_dim;
     const float *rows = hr_table_rows(s->tables[t], &stride);
     for (size_t i = 0; i < shapes[t].key_count; i++) {
       float row[FLOATS_MAX];
@@ -245,7 +254,7 @@ static void forge(const char *name, size_t offset, const void *bytes, size_t siz
 static void a_forged_manifest_leads_nowhere(void)
 {
   const size_t table = sizeof(hr_manifest_header), desc = table + offsetof(hr_manifest_table, desc);
-  const uint32_t zero = 0, two = 2, many = 1u << 20;
+  const uint32_t zero = 0, two = 2, three = 3, many = 1u << 20;
   const uint64_t huge = UINT64_MAX / 16;
   const struct {
     size_t offset;
@@ -255,7 +264,7 @@ static void a_forged_manifest_leads_nowhere(void)
     const char *words;
   } forgeries[] = {
       {0, "GARBAGE!", 8, HOTROW_ERR_CORRUPT, "not a file of a hotrow save"},
-      {offsetof(hr_manifest_header, version), &two, 4, HOTROW_ERR_VERSION, "format version 2"},
+      {offsetof(hr_manifest_header, version), &three, 4, HOTROW_ERR_VERSION, "format version 3"},
       {offsetof(hr_manifest_header, table_count), &two, 4, HOTROW_ERR_CORRUPT, "do not hold 2 tables"},
       {offsetof(hr_manifest_header, table_count), &many, 4, HOTROW_ERR_CORRUPT, "do not hold 1048576 tables"},
       {offsetof(hr_manifest_header, shard_index), &two, 4, HOTROW_ERR_CORRUPT, "is of shard 2 of 1"},
@@ -264,7 +273,11 @@ static void a_forged_manifest_leads_nowhere(void)
       {desc + offsetof(hr_table_desc, dim), &zero, 4, HOTROW_ERR_CORRUPT, "dim 0"},
       {desc + offsetof(hr_table_desc, dim), &many, 4, HOTROW_ERR_CORRUPT, "dim 1048576"},
       {desc + offsetof(hr_table_desc, row_count), &huge, 8, HOTROW_ERR_CORRUPT, "do not make a file"},
-      {desc + offsetof(hr_table_desc, optimizer), &many, 4, HOTROW_ERR_CORRUPT, "do not make a file"},
+      {desc + offsetof(hr_table_desc, segment_count), &zero, 4, HOTROW_ERR_CORRUPT, "user.id: a row of 0 segments"},
+      {desc + offsetof(hr_table_desc, segment_count), &many, 4, HOTROW_ERR_CORRUPT, "a row of 1048576 segments"},
+      {desc + offsetof(hr_table_desc, segments[0].dim), &many, 4, HOTROW_ERR_CORRUPT, "segment 0: dim 1048576"},
+      {desc + offsetof(hr_table_desc, segments[0].optimizer), &many, 4, HOTROW_ERR_CORRUPT, "optimizer kind 1048576"},
+      {desc + offsetof(hr_table_desc, segments[0].optimizer.lr), &zero, 4, HOTROW_ERR_INVALID, "defaults left"},
       {table + offsetof(hr_manifest_table, file_size), &huge, 8, HOTROW_ERR_CORRUPT, "do not make a file"},
       {table + offsetof(hr_manifest_table, file_hash), &huge, 8, HOTROW_ERR_CORRUPT, "user.id.rows: its bytes"},
       {offsetof(hr_manifest_header, token), &huge, 8, HOTROW_ERR_CORRUPT, "user.id.rows: of save"},
@@ -365,9 +378,11 @@ static void tables_must_be_described_alike(void)
     hr_table_desc desc = describe(1);
     desc.seed += difference == 0;
     desc.dim += difference == 1;
-    desc.optimizer.lr *= difference == 2 ? 2.0f : 1.0f;
-    desc.initializer.scale *= difference == 3 ? 2.0f : 1.0f;
+    desc.segments[0].dim += difference == 1;
+    desc.segments[0].optimizer.lr *= difference == 2 ? 2.0f : 1.0f;
+    desc.segments[0].initializer.scale *= difference == 3 ? 2.0f : 1.0f;
     desc.name[0] = difference == 4 ? 'W' : 'w';
+    desc.announce_step = 7; /* no difference */
     hr_table_destroy(s.tables[1]);
     s.tables[1] = make_table(1, &desc, &s, 1);
     size_t table_count = s.table_count;

@@ -14,11 +14,11 @@
 
 static hr_table_desc describe(hotrow_optimizer_kind kind)
 {
-  hr_table_desc desc = {.seed = 42, .dim = DIM, .name = "items"};
+  hr_table_desc desc = {.seed = 42, .dim = DIM, .segment_count = 1, .name = "items", .segments[0].dim = DIM};
   hotrow_optimizer optimizer = {.kind = kind, .lr = 0.1f, .initial_state = 0.5f};
   hotrow_initializer initializer = {0};
-  CHECK_OK(hr_optimizer_resolve(&optimizer, &desc.optimizer));
-  CHECK_OK(hr_initializer_resolve(&initializer, DIM, &desc.initializer));
+  CHECK_OK(hr_optimizer_resolve(&optimizer, &desc.segments[0].optimizer));
+  CHECK_OK(hr_initializer_resolve(&initializer, DIM, &desc.segments[0].initializer));
   return desc;
 }
 
@@ -26,7 +26,7 @@ static hr_table_desc describe(hotrow_optimizer_kind kind)
 static hotrow_status checked_push(hr_table *table, const hr_section *push)
 {
   HOTROW_TRY(hr_table_check_push(table, push));
-  return hr_table_push(table, push);
+  return hr_table_push(table, push, NULL);
 }
 
 static hr_table *make(hotrow_optimizer_kind kind, uint64_t row_count_max)
@@ -69,12 +69,12 @@ static void bad_descriptions_are_refused(void)
   memset(desc.name, 'x', sizeof desc.name);
   CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, NULL);
   desc = describe(HOTROW_SGD);
-  desc.optimizer.kind = HOTROW_OPTIMIZER_DEFAULT;
+  desc.segments[0].optimizer.kind = HOTROW_OPTIMIZER_DEFAULT;
   CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "defaults left");
-  desc.optimizer.kind = (hotrow_optimizer_kind)99;
+  desc.segments[0].optimizer.kind = (hotrow_optimizer_kind)99;
   CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "99");
   desc = describe(HOTROW_SGD);
-  desc.initializer.kind = HOTROW_INIT_DEFAULT;
+  desc.segments[0].initializer.kind = HOTROW_INIT_DEFAULT;
   CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "defaults left");
   CHECK(table == NULL);
   hr_table_destroy(NULL);
@@ -93,20 +93,29 @@ typedef struct model {
   uint32_t count;
 } model;
 
+static hotrow_row_layout layout_of(const hr_table_desc *desc)
+{
+  hotrow_row_layout layout;
+  CHECK_OK(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
+  return layout;
+}
+
 static void model_touch(model *m, const hr_table_desc *desc, uint32_t i)
 {
   if (m->is_there[i])
     return;
   m->is_there[i] = true;
   m->count++;
-  hr_init_row(&desc->initializer, desc->seed, hr_table_seed("items", 5), m->keys[i], DIM, m->rows[i]);
-  hr_optimizer_init_state(&desc->optimizer, DIM, m->rows[i] + DIM);
+  hr_init_row(&desc->segments[0].initializer, desc->seed, hr_table_seed("items", 5), m->keys[i], DIM, m->rows[i]);
+  hotrow_row_layout layout = layout_of(desc);
+  hr_row_layout_init_state(&layout, m->rows[i], m->rows[i] + DIM);
 }
 
 static void model_check(const model *m, const hr_table *table, const uint32_t *picks, const uint32_t *rows,
                         const uint32_t *clocks)
 {
-  size_t row_bytes = (DIM + hr_optimizer_state_dim(hr_table_get_desc(table)->optimizer.kind, DIM)) * sizeof(float);
+  size_t row_bytes =
+      (DIM + hr_optimizer_state_dim(hr_table_get_desc(table)->segments[0].optimizer.kind, DIM)) * sizeof(float);
   for (uint32_t i = 0; i < BATCH; i++) {
     CHECK_EQ(rows[i] != HR_ROW_NONE, m->is_there[picks[i]]);
     CHECK_EQ(clocks[i], m->clocks[picks[i]]);
@@ -123,7 +132,8 @@ static void model_push(model *m, hr_table *table, hr_rng *rng, bool has_steps)
   static float grads[BATCH][DIM], squares[BATCH][DIM];
   static uint32_t steps[BATCH];
   const hr_table_desc *desc = hr_table_get_desc(table);
-  uint32_t square_dim = has_steps ? hr_optimizer_square_dim(desc->optimizer.kind, DIM) : 0;
+  uint32_t square_dim = has_steps ? hr_optimizer_square_dim(desc->segments[0].optimizer.kind, DIM) : 0;
+  hotrow_row_layout layout = layout_of(desc);
   const hotrow_kernels *kernels;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &kernels));
   float *all_squares = &squares[0][0];
@@ -139,18 +149,19 @@ static void model_push(model *m, hr_table *table, hr_rng *rng, bool has_steps)
       all_squares[i * square_dim + c] = hr_rng_unit(rng);
     model_touch(m, desc, pick);
     uint32_t zero = 0, k = has_steps ? steps[i] : 1;
-    kernels->optimizer_apply(&desc->optimizer, DIM, m->rows[pick], STRIDE_MAX, &zero, grads[i],
+    kernels->optimizer_apply(&layout, 1.0f, m->rows[pick], STRIDE_MAX, &zero, grads[i],
                              square_dim ? all_squares + i * square_dim : NULL, has_steps ? &k : NULL, 1, NULL);
     m->clocks[pick] += k;
   }
-  hr_section push = {.kind = HR_SECTION_PUSH, .key_count = BATCH, .dim = DIM, .keys = keys, .grads = &grads[0][0]};
+  hr_section push = {
+      .kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = BATCH, .dim = DIM, .keys = keys, .grads = &grads[0][0]};
   if (has_steps) {
     push.flags = HR_SECTION_STEPS;
     push.steps = steps;
     push.squares = square_dim ? all_squares : NULL;
     push.extra_dim = square_dim;
   }
-  CHECK_OK(hr_table_push(table, &push));
+  CHECK_OK(hr_table_push(table, &push, NULL));
 }
 
 static void the_table_does_what_a_plain_model_does(void)
@@ -192,7 +203,7 @@ static void a_push_of_new_keys_through_many_splits(void)
   static uint64_t keys[COUNT];
   static float grads[COUNT];
   hr_table_desc desc = describe(HOTROW_SGD);
-  desc.dim = 1;
+  desc.dim = desc.segments[0].dim = 1;
   hr_table *table = NULL;
   CHECK_OK(hr_table_create(&desc, 0, &table));
   size_t empty_bytes = hr_table_memory_bytes(table);
@@ -200,14 +211,15 @@ static void a_push_of_new_keys_through_many_splits(void)
     keys[i] = i * 3;
     grads[i] = 1.0f;
   }
-  hr_section push = {.kind = HR_SECTION_PUSH, .key_count = COUNT, .dim = 1, .keys = keys, .grads = grads};
-  CHECK_OK(hr_table_push(table, &push));
-  CHECK_OK(hr_table_push(table, &push));
+  hr_section push = {
+      .kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = COUNT, .dim = 1, .keys = keys, .grads = grads};
+  CHECK_OK(hr_table_push(table, &push, NULL));
+  CHECK_OK(hr_table_push(table, &push, NULL));
   CHECK(hr_table_memory_bytes(table) > empty_bytes + COUNT * 16);
   for (uint64_t i = 0; i < COUNT; i++)
     CHECK_EQ(clock_of(table, keys[i]), 2);
   push.key_count = 0;
-  CHECK_OK(hr_table_push(table, &push));
+  CHECK_OK(hr_table_push(table, &push, NULL));
   hr_table_destroy(table);
 }
 
@@ -282,6 +294,7 @@ static void pushes_are_refused_whole(void)
   float grads[5 * DIM] = {0}, squares[3] = {1, 1, 1};
   uint32_t steps[3] = {2, 1, 2}, rows[3], clocks[3];
   const hr_section good = {.kind = HR_SECTION_PUSH,
+                           .lr_scale = 1.0f,
                            .flags = HR_SECTION_STEPS,
                            .key_count = 3,
                            .dim = DIM,
@@ -291,7 +304,7 @@ static void pushes_are_refused_whole(void)
                            .steps = steps,
                            .squares = squares};
   grads[0] = 1.0f;
-  CHECK_OK(hr_table_push(table, &good));
+  CHECK_OK(hr_table_push(table, &good, NULL));
   hr_table_find(table, keys, 3, rows, clocks);
   size_t stride;
   float *all = hr_table_rows(table, &stride), before[4 * 32];
@@ -330,7 +343,8 @@ static void pushes_are_refused_whole(void)
   squares[1] = -1;
   REFUSED(HOTROW_ERR_INVALID, "key 18446744073709551615: its sum of squares is -1");
   CHECK_EQ(row_count(table), 3);
-  push = (hr_section){.kind = HR_SECTION_PUSH, .key_count = 5, .dim = DIM, .keys = more, .grads = grads};
+  push =
+      (hr_section){.kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = 5, .dim = DIM, .keys = more, .grads = grads};
   REFUSED(HOTROW_ERR_LIMIT, "row_count_max is 4");
 #undef REFUSED
   hr_table_destroy(table);
@@ -345,6 +359,7 @@ static void steps_that_would_hold_the_shard_up_are_refused(void)
     float grads[DIM] = {1};
     uint32_t steps = HR_OPTIMIZER_REPEATED_STEPS_MAX + 1;
     hr_section push = {.kind = HR_SECTION_PUSH,
+                       .lr_scale = 1.0f,
                        .flags = HR_SECTION_STEPS,
                        .key_count = 1,
                        .dim = DIM,
@@ -459,8 +474,9 @@ static void a_row_is_restored_as_it_was(void)
   CHECK_OK(hr_table_find_or_create(table, &key, 1, &at, &clock));
   CHECK_EQ(clock, UINT32_MAX);
   CHECK(memcmp(row_of(table, at), row, sizeof row) == 0);
-  hr_section push = {.kind = HR_SECTION_PUSH, .key_count = 1, .dim = DIM, .keys = &key, .grads = grads};
-  CHECK_OK(hr_table_push(table, &push));
+  hr_section push = {
+      .kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = 1, .dim = DIM, .keys = &key, .grads = grads};
+  CHECK_OK(hr_table_push(table, &push, NULL));
   CHECK_EQ(clock_of(table, 0), 0); /* clocks wrap */
   CHECK_EQ(row_count(table), 1);
   hr_table_destroy(table);

@@ -34,12 +34,12 @@ void sim_fail(const cluster *sim, const char *format, ...)
   fprintf(
       stderr,
       "\n  %u workers, %u shards, %u tables of %u keys, batch %u, bounds %u/%u and %u/%u, cache %llu rows, policy %d,\n"
-      "  bursts of %u, %u of 1000 waits given up%s%s%s\n"
+      "  bursts of %u, %u of 1000 waits given up%s%s%s%s\n"
       "  replay: HOTROW_TEST_SEED=%llu test_sim_protocol 1\n",
       c->workers, c->shards, c->tables, c->keys, c->batch, c->pull_bound[0], c->push_bound[0], c->pull_bound[1],
       c->push_bound[1], (unsigned long long)c->cache_rows, (int)c->policy, c->burst_max, c->give_up_permille,
-      c->use_prefetch ? ", prefetch" : "", c->use_fused ? ", fused" : "", c->use_flush ? ", flush" : "",
-      (unsigned long long)c->seed);
+      c->mode == HOTROW_MODE_PROBE ? ", probe" : "", c->use_lookahead ? ", look-ahead" : "",
+      c->use_fused ? ", fused" : "", c->use_flush ? ", flush" : "", (unsigned long long)c->seed);
   va_end(args);
   exit(1);
 }
@@ -66,7 +66,10 @@ static void choose_config(cluster *sim, uint64_t seed)
   }
   c->cache_rows = 16 * hr_rng_below(rng, 3); /* none, one set, two sets: rows are evicted all the time */
   c->policy = (hotrow_cache_policy)hr_rng_below(rng, 2);
-  c->use_prefetch = hr_rng_below(rng, 2);
+  c->mode = hr_rng_below(rng, 3) ? HOTROW_MODE_DEFAULT : HOTROW_MODE_PROBE;
+  for (uint32_t t = 0; t < SIM_TABLES_MAX; t++)
+    c->announce_step[t] = c->mode == HOTROW_MODE_PROBE ? 0 : 1 + (uint32_t)hr_rng_below(rng, c->pull_bound[t] + 1u);
+  c->use_lookahead = hr_rng_below(rng, 2);
   c->use_fused = hr_rng_below(rng, 2);
   c->use_flush = hr_rng_below(rng, 2);
   c->give_up_permille = hr_rng_below(rng, 3) == 0 ? (uint32_t)hr_rng_below(rng, 200) : 0;
@@ -119,9 +122,10 @@ static void create_tables(cluster *sim)
   CHECK_OK(hr_core_hello_begin(sim->tool, sim->now_ns));
   CHECK_OK(hr_core_status(sim->tool));
   for (uint32_t t = 0; t < c->tables; t++) {
-    hr_table_desc desc = {.dim = c->workers, .optimizer = {.kind = HOTROW_SGD, .lr = 1.0f}};
-    desc.initializer.kind = HOTROW_INIT_ZERO;
-    CHECK_OK(hr_optimizer_resolve(&desc.optimizer, &desc.optimizer));
+    hr_table_desc desc = {.dim = c->workers, .segment_count = 1, .announce_step = c->announce_step[t]};
+    desc.segments[0] = (hotrow_segment){.dim = c->workers, .optimizer = {.kind = HOTROW_SGD, .lr = 1.0f}};
+    desc.segments[0].initializer.kind = HOTROW_INIT_ZERO;
+    CHECK_OK(hr_optimizer_resolve(&desc.segments[0].optimizer, &desc.segments[0].optimizer));
     snprintf(desc.name, sizeof desc.name, "table-%u", t);
     for (uint32_t s = 0; s < c->shards; s++) {
       CHECK_OK(hr_core_ask_begin(sim->tool, s, HR_OP_TABLE_CREATE, &desc, sizeof desc, sim->now_ns));
@@ -206,6 +210,8 @@ static void add_totals(cluster *sim, sim_totals *totals)
     totals->resends += stats.resends;
     totals->hits += stats.hits;
     totals->prefetched += stats.prefetched;
+    totals->announced += stats.announcements;
+    totals->dropped_windows += stats.lookahead_dropped;
   }
 }
 
@@ -213,8 +219,10 @@ static void destroy(cluster *sim)
 {
   for (uint32_t w = 0; w < sim->config.workers; w++) {
     hr_core_destroy(sim->workers[w].core);
-    for (uint32_t s = 0; s < SIM_SHARDS_MAX; s++)
+    for (uint32_t s = 0; s < SIM_SHARDS_MAX; s++) {
       free(sim->workers[w].truth[s]);
+      free(sim->workers[w].latest[s]);
+    }
   }
   hr_core_destroy(sim->tool);
   for (uint32_t s = 0; s < sim->config.shards; s++)

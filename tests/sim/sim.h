@@ -16,6 +16,7 @@
 #define SIM_TABLES_MAX 2
 #define SIM_KEYS_MAX 40
 #define SIM_BATCH_MAX 24
+#define SIM_AHEAD_MAX 5
 #define SIM_TOOL UINT32_MAX /* in a route: not a worker but the tool */
 
 typedef struct sim_config {
@@ -26,7 +27,9 @@ typedef struct sim_config {
   uint32_t pull_bound[SIM_TABLES_MAX], push_bound[SIM_TABLES_MAX];
   uint64_t cache_rows;
   hotrow_cache_policy policy;
-  bool use_prefetch, use_fused, use_flush;
+  hotrow_mode mode;
+  uint32_t announce_step[SIM_TABLES_MAX];
+  bool use_lookahead, use_fused, use_flush;
   uint32_t give_up_permille; /* of the moments of a wait: the lookup is given up, as when its deadline has passed */
   uint32_t burst_max;        /* steps without a lookup before them, one after the other */
   uint32_t drop_permille, repeat_permille, cut_permille;
@@ -59,7 +62,10 @@ typedef struct sim_worker {
   uint64_t keys[SIM_TABLES_MAX][SIM_BATCH_MAX];
   float rows[SIM_TABLES_MAX][SIM_BATCH_MAX][SIM_WORKERS_MAX];
   uint32_t issued[SIM_TABLES_MAX][SIM_KEYS_MAX]; /* own steps that have ended, by key */
-  float *truth[SIM_SHARDS_MAX];                  /* of each shard, at the last reply that this worker took in */
+  /* Of each shard: at the last reply that a lookup waited for, and at the last one of all. */
+  float *truth[SIM_SHARDS_MAX], *latest[SIM_SHARDS_MAX];
+  uint64_t coming[SIM_AHEAD_MAX][SIM_TABLES_MAX][SIM_BATCH_MAX]; /* handed over, the next first */
+  uint32_t coming_count;
 } sim_worker;
 
 typedef struct cluster {
@@ -98,7 +104,8 @@ void sim_worker_take(sim_worker *worker, sim_message *message);
 
 /* Runs one cluster from its seed to its end; every check is inside. */
 typedef struct sim_totals {
-  uint64_t reads, stale_reads, messages, dropped, repeated, cut, resends, hits, prefetched, given_up;
+  uint64_t reads, stale_reads, messages, dropped, repeated, cut, resends, hits, prefetched, given_up, announced,
+      dropped_windows;
 } sim_totals;
 void sim_run(uint64_t seed, sim_totals *totals);
 

@@ -1,4 +1,4 @@
-/* A training job of one worker: look up, check what was read, push, end the step; now and then prefetch or flush. */
+/* A training job of one worker: look up, check what was read, push, end the step; now and then look ahead or flush. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +49,7 @@ static void add_tables(sim_worker *worker)
     hotrow_table_options options = HOTROW_TABLE_OPTIONS_INIT;
     options.cache_row_count = c->cache_rows;
     options.policy = c->policy;
+    options.mode = c->mode;
     options.pull_bound = c->pull_bound[t];
     options.push_bound = c->push_bound[t];
     CHECK_OK(hr_core_add_table(worker->core, desc, ids, &options, &worker->tables[t]));
@@ -73,6 +74,21 @@ static void choose_keys(sim_worker *worker)
     }
 }
 
+/* The keys of the next batch: mostly those that were handed over for it. */
+static void choose_batch(sim_worker *worker)
+{
+  cluster *sim = worker->sim;
+  bool is_expected = worker->coming_count > 0 && !sim_chance(sim, 30);
+  if (is_expected) {
+    memcpy(worker->keys, worker->coming[0], sizeof worker->keys);
+    memmove(worker->coming[0], worker->coming[1], sizeof worker->coming - sizeof worker->coming[0]);
+    worker->coming_count--;
+  } else {
+    choose_keys(worker);
+    worker->coming_count = 0;
+  }
+}
+
 static void fill_requests(sim_worker *worker, hotrow_lookup_request *requests)
 {
   const sim_config *c = &worker->sim->config;
@@ -94,7 +110,10 @@ static void check_row(const sim_worker *worker, uint32_t t, uint32_t i)
   uint64_t key = worker->keys[t][i], seed = worker->tables[t]->seed;
   uint32_t k = index_of_key(sim, t, key), shard = hr_shard_of(hr_key_hash(key, seed), c->shards);
   const float *read = worker->rows[t][i];
-  const float *truth = worker->truth[shard] + (t * SIM_KEYS_MAX + k) * SIM_WORKERS_MAX;
+  /* What has been announced to the worker counts whenever it came; a probe is answered by the lookup's own reply. */
+  bool is_announced = worker->tables[t]->is_announced;
+  const float *truth =
+      (is_announced ? worker->latest : worker->truth)[shard] + (t * SIM_KEYS_MAX + k) * SIM_WORKERS_MAX;
   bool is_exact = c->pull_bound[t] == 0 && c->push_bound[t] == 0;
   float unseen = 0;
   for (uint32_t j = 0; j < c->workers; j++) {
@@ -180,10 +199,22 @@ static void begin_lookup(sim_worker *worker)
     count_step(worker);
     worker->step_is_open = false;
   }
-  choose_keys(worker);
+  choose_batch(worker);
   fill_requests(worker, requests);
   CHECK_OK(hr_core_lookup_begin(worker->core, requests, worker->sim->config.tables, worker->sim->now_ns));
   worker->phase = PHASE_LOOKUP;
+}
+
+static void look_ahead(sim_worker *worker)
+{
+  hotrow_lookup_request requests[SIM_TABLES_MAX];
+  uint64_t keys[SIM_TABLES_MAX][SIM_BATCH_MAX];
+  memcpy(keys, worker->keys, sizeof keys);
+  choose_keys(worker);
+  fill_requests(worker, requests);
+  CHECK_OK(hr_core_lookahead(worker->core, requests, worker->sim->config.tables, worker->sim->now_ns));
+  memcpy(worker->coming[worker->coming_count++], worker->keys, sizeof keys);
+  memcpy(worker->keys, keys, sizeof keys);
 }
 
 static void end_step(sim_worker *worker)
@@ -191,15 +222,8 @@ static void end_step(sim_worker *worker)
   cluster *sim = worker->sim;
   push_gradients(worker);
   bool is_last = worker->step + 1 == sim->config.steps;
-  if (sim->config.use_prefetch && hr_core_can_push(worker->core) && sim_chance(sim, 500)) {
-    hotrow_lookup_request requests[SIM_TABLES_MAX];
-    uint64_t keys[SIM_TABLES_MAX][SIM_BATCH_MAX];
-    memcpy(keys, worker->keys, sizeof keys);
-    choose_keys(worker);
-    fill_requests(worker, requests);
-    CHECK_OK(hr_core_prefetch(worker->core, requests, sim->config.tables, sim->now_ns));
-    memcpy(worker->keys, keys, sizeof keys);
-  }
+  while (sim->config.use_lookahead && worker->coming_count < SIM_AHEAD_MAX && sim_chance(sim, 600))
+    look_ahead(worker);
   if (sim->config.use_fused && !is_last && sim_chance(sim, 500)) {
     worker->step_is_open = true;
   } else {
@@ -236,7 +260,8 @@ static void give_up(sim_worker *worker)
 static void leave_idle(sim_worker *worker)
 {
   cluster *sim = worker->sim;
-  if (sim->now_ns < worker->idle_until_ns || !hr_core_can_push(worker->core) || worker->core->prefetch_open > 0)
+  if (sim->now_ns < worker->idle_until_ns || !hr_core_can_push(worker->core) || hr_core_is_fetching(worker->core) ||
+      hr_core_is_behind(worker->core))
     return;
   bool is_over = worker->step == sim->config.steps && !worker->step_is_open;
   if (is_over || (sim->config.use_flush && !worker->step_is_open && sim_chance(sim, 100))) {
@@ -251,6 +276,10 @@ static void leave_lookup(sim_worker *worker)
 {
   cluster *sim = worker->sim;
   if (!hr_core_is_waiting(worker->core)) {
+    bool is_settled;
+    CHECK_OK(hr_core_lookup_settle(worker->core, sim->now_ns, &is_settled));
+    if (!is_settled)
+      return;
     hr_core_lookup_finish(worker->core);
     check_reads(worker);
     end_step(worker);
@@ -299,13 +328,31 @@ void sim_worker_run(sim_worker *worker)
   } while (worker->phase != before);
 }
 
+static uint32_t count_open(const hr_link *link)
+{
+  uint32_t count = 0;
+  for (const hr_request *request = link->open.oldest; request; request = request->next)
+    count++;
+  return count;
+}
+
+static void keep_truth(float **kept, const float *truth)
+{
+  size_t size = sizeof(float) * SIM_TABLES_MAX * SIM_KEYS_MAX * SIM_WORKERS_MAX;
+  if (!*kept)
+    *kept = malloc(size);
+  CHECK(*kept);
+  memcpy(*kept, truth, size);
+}
+
 void sim_worker_take(sim_worker *worker, sim_message *message)
 {
   uint32_t shard = message->shard, waited = worker->core->waited_count;
+  const hr_link *link = &worker->core->links[shard];
+  uint32_t open = count_open(link);
   hr_core_receive(worker->core, shard, message->frames, message->frame_count, worker->sim->now_ns);
-  if (worker->core->waited_count < waited && worker->phase == PHASE_LOOKUP) {
-    float *truth = worker->truth[shard];
-    worker->truth[shard] = message->truth;
-    message->truth = truth;
-  }
+  if (count_open(link) < open)
+    keep_truth(&worker->latest[shard], message->truth);
+  if (worker->core->waited_count < waited && worker->phase == PHASE_LOOKUP)
+    keep_truth(&worker->truth[shard], message->truth);
 }

@@ -10,15 +10,15 @@ int main(int argc, char **argv)
   sim_totals totals = {0};
   for (uint64_t seed = first; seed < first + count; seed++)
     sim_run(seed, &totals);
-  printf("%llu clusters: %llu rows read (%llu lacked something), %llu cache hits, %llu prefetched,\n"
+  printf("%llu clusters: %llu rows read (%llu lacked something), %llu cache hits, %llu fetched ahead, %llu announced,\n"
          "%llu messages: %llu dropped, %llu repeated, %llu connections cut, %llu resends, %llu lookups given up\n",
          (unsigned long long)count, (unsigned long long)totals.reads, (unsigned long long)totals.stale_reads,
-         (unsigned long long)totals.hits, (unsigned long long)totals.prefetched, (unsigned long long)totals.messages,
-         (unsigned long long)totals.dropped, (unsigned long long)totals.repeated, (unsigned long long)totals.cut,
-         (unsigned long long)totals.resends, (unsigned long long)totals.given_up);
+         (unsigned long long)totals.hits, (unsigned long long)totals.prefetched, (unsigned long long)totals.announced,
+         (unsigned long long)totals.messages, (unsigned long long)totals.dropped, (unsigned long long)totals.repeated,
+         (unsigned long long)totals.cut, (unsigned long long)totals.resends, (unsigned long long)totals.given_up);
   /* A run in which nothing went wrong and nothing was stale would prove nothing. */
   if (count >= 100)
     CHECK(totals.dropped && totals.repeated && totals.cut && totals.resends && totals.stale_reads && totals.hits &&
-          totals.prefetched && totals.given_up);
+          totals.prefetched && totals.given_up && totals.announced && totals.dropped_windows);
   return 0;
 }

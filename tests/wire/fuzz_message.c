@@ -1,11 +1,11 @@
 #include "fuzz_message.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "packet.h"
-#include "wire_layout.h"
 
 /* --- oracle --- */
 
@@ -30,24 +30,73 @@ static void read_all(const void *array, size_t size)
   sink = sum;
 }
 
+/* Clocks of `count` elements, of which those from `held_count` on say that there is none. */
+static void read_clocks(const hr_section *s, const uint32_t *clocks, uint32_t count, uint32_t held_count)
+{
+  bool is_wide = s->flags & HR_SECTION_WIDE;
+  read_all(clocks, (size_t)count * (is_wide ? 8 : 4));
+  for (uint32_t i = 0; is_wide && i < count; i++) {
+    PROMISED(clocks[2 * i + 1] == (i < held_count ? 0 : UINT32_MAX));
+    PROMISED(i < held_count || clocks[2 * i] == UINT32_MAX);
+  }
+}
+
+/* Gradients are finite where a dtype can tell at once; a reply brings what the table holds. */
+static void read_rows(const hr_section *s, const float *floats, uint32_t row_count)
+{
+  size_t count = (size_t)row_count * s->dim;
+  bool is_push = s->kind == HR_SECTION_PUSH;
+  PROMISED(s->dtype <= HOTROW_I8);
+  PROMISED((floats != NULL) == (s->dtype == HOTROW_F32) && (s->packed != NULL) == (s->dtype != HOTROW_F32));
+  PROMISED((s->scales != NULL) == (s->dtype == HOTROW_I8));
+  if (s->dtype == HOTROW_F32) {
+    read_all(floats, count * 4);
+  } else if (s->dtype == HOTROW_F16) {
+    const uint16_t *halves = s->packed;
+    read_all(halves, count * 2);
+    for (size_t i = 0; is_push && i < count; i++)
+      PROMISED((halves[i] >> 10 & 31) != 31);
+  } else {
+    read_all(s->packed, count);
+    read_all(s->scales, row_count * 4u);
+    for (uint32_t i = 0; is_push && i < row_count; i++)
+      PROMISED(s->scales[i] >= 0.0f && s->scales[i] <= FLT_MAX);
+  }
+}
+
 /* What a client does with a reply: rows go where index says. */
 static void use_pull_reply(const hr_section *s)
 {
   uint32_t asked_held = s->bound;
+  PROMISED(asked_held <= s->key_count && s->row_count == s->held_count + s->key_count - asked_held);
   uint8_t *is_returned = calloc((size_t)asked_held + 1, 1);
   PROMISED(is_returned != NULL);
+  read_clocks(s, s->index, s->held_count, s->held_count);
   for (uint32_t i = 0; i < s->held_count; i++) {
-    PROMISED(s->index[i] < asked_held);
-    PROMISED(is_returned[s->index[i]]++ == 0);
+    uint32_t index = hr_section_u32(s->index, s, i);
+    PROMISED(index < asked_held);
+    PROMISED(is_returned[index]++ == 0);
   }
   free(is_returned);
-  PROMISED(asked_held <= s->key_count && s->row_count == s->held_count + s->key_count - asked_held);
-  read_all(s->clocks, s->row_count * 4u);
-  read_all(s->values, (size_t)s->row_count * s->dim * 4);
+  read_clocks(s, s->clocks, s->row_count, s->row_count);
+  read_rows(s, s->values, s->row_count);
   if (s->extra_dim > 0)
     read_all(s->states, (size_t)s->row_count * s->extra_dim * 4);
   if (s->flags & HR_SECTION_FOUND)
     read_all(s->found, (s->key_count - asked_held + 7) / 8);
+  if (s->flags & HR_SECTION_UNSEEN) {
+    uint64_t stayed = 0;
+    for (uint32_t b = 0; b < HR_UNSEEN_BUCKETS; b++)
+      stayed += s->unseen_counts[b];
+    PROMISED(stayed == asked_held - s->held_count);
+  }
+}
+
+static void use_announcements(const hr_section *s)
+{
+  PROMISED(s->key_count > 0);
+  read_all(s->keys, s->key_count * 8u);
+  read_all(s->clocks, s->key_count * 4u);
 }
 
 /* What a shard does with a request. */
@@ -55,14 +104,18 @@ static void use_request(const hr_section *s)
 {
   read_all(s->keys, s->key_count * 8u);
   if (s->kind == HR_SECTION_PULL) {
-    PROMISED(s->held_count <= s->key_count && s->bound <= HR_WIRE_BOUND_MAX);
-    read_all(s->seen, s->held_count * 4u);
+    PROMISED(s->held_count <= s->key_count && s->bound <= HR_WIRE_BOUND_MAX && s->dtype <= HOTROW_I8);
+    read_clocks(s, s->seen, s->flags & HR_SECTION_WIDE ? s->key_count : s->held_count, s->held_count);
     return;
   }
-  read_all(s->grads, (size_t)s->key_count * s->dim * 4);
+  PROMISED(s->lr_scale >= 0.0f && s->lr_scale <= FLT_MAX);
+  read_rows(s, s->grads, s->key_count);
   if (s->flags & HR_SECTION_STEPS) {
-    for (uint32_t i = 0; i < s->key_count; i++)
-      PROMISED(s->steps[i] >= 1 && s->steps[i] <= HR_WIRE_STEPS_MAX);
+    read_clocks(s, s->steps, s->key_count, s->key_count);
+    for (uint32_t i = 0; i < s->key_count; i++) {
+      uint32_t steps = hr_section_u32(s->steps, s, i);
+      PROMISED(steps >= 1 && steps <= HR_WIRE_STEPS_MAX);
+    }
     if (s->extra_dim > 0)
       read_all(s->squares, (size_t)s->key_count * s->extra_dim * 4);
   }
@@ -70,18 +123,27 @@ static void use_request(const hr_section *s)
 
 static void use_message(const hr_message *m)
 {
+  bool is_reply = m->header.flags & HR_FLAG_REPLY, is_told = false;
   PROMISED(m->header.op > 0 && m->header.op < HR_OP_COUNT && m->section_count == m->header.section_count);
   PROMISED((m->body == NULL) == (m->body_size == 0));
+  PROMISED(!(m->header.flags & HR_FLAG_RESET) || m->header.announce_seq > 0);
   if (m->body_size > 0)
     read_all(m->body, m->body_size);
   for (size_t i = 0; i < m->section_count; i++) {
     const hr_section *s = &m->sections[i];
-    PROMISED(s->dim >= 1 && s->dim <= HOTROW_DIM_MAX && s->key_count <= HR_WIRE_KEYS_MAX);
-    if (m->header.flags & HR_FLAG_REPLY)
+    PROMISED(s->key_count <= HR_WIRE_KEYS_MAX);
+    if (is_reply && s->kind == HR_SECTION_ANNOUNCE) {
+      is_told = true;
+      use_announcements(s);
+      continue;
+    }
+    PROMISED(!is_told && s->dim >= 1 && s->dim <= HOTROW_DIM_MAX);
+    if (is_reply)
       use_pull_reply(s);
     else
       use_request(s);
   }
+  PROMISED(!is_told || (m->header.announce_seq > 1 && !(m->header.flags & HR_FLAG_RESET)));
 }
 
 static void check_encodes_again(const hr_message *m, const packet *p)
@@ -214,7 +276,7 @@ static void change_section(hr_rng *rng, packet *p)
     return;
   size_t offset = below(rng, count) * HR_WIRE_SECTION_BYTES;
   if (below(rng, 3) == 0)
-    change_field(rng, p, 1, offset + below(rng, 2), 1); /* kind, flags */
+    change_field(rng, p, 1, offset + below(rng, 4), 1); /* kind, flags, dtype, reserved */
   else
     change_field(rng, p, 1, offset + 4 * (1 + below(rng, 9)), 4);
 }
@@ -239,16 +301,58 @@ static void change_frames(hr_rng *rng, packet *p)
   }
 }
 
-static void fit_index(packet *p, size_t frame)
+/* The high word of element i of a clock array. */
+static void fit_high(packet *p, const hr_section *s, size_t frame, uint32_t i, uint32_t value)
 {
-  for (uint32_t k = 0; k < p->frames[frame].size / 4; k++)
-    packet_poke(p, frame, 4 * k, 4, k);
+  if (s->flags & HR_SECTION_WIDE)
+    packet_poke(p, frame, 8u * i + 4, 4, value);
 }
 
-static void fit_steps(packet *p, size_t frame)
+/* Makes the content of one array of a section legal; its frame has the right size. */
+static void fit_array(packet *p, const hr_section *s, size_t pointer_offset, size_t frame)
 {
-  for (size_t at = 0; at < p->frames[frame].size; at += 4)
-    packet_poke(p, frame, at, 1, packet_bytes(p, frame)[at] | 1);
+  size_t size = p->frames[frame].size, word = s->flags & HR_SECTION_WIDE ? 8 : 4;
+  uint8_t *bytes = packet_bytes(p, frame);
+  uint32_t count = (uint32_t)(size / word);
+  switch (pointer_offset) {
+  case offsetof(hr_section, index):
+    for (uint32_t i = 0; i < count; i++) {
+      packet_poke(p, frame, word * i, 4, i);
+      fit_high(p, s, frame, i, 0);
+    }
+    break;
+  case offsetof(hr_section, steps):
+    for (uint32_t i = 0; i < count; i++) {
+      bytes[word * i] |= 1;
+      fit_high(p, s, frame, i, 0);
+    }
+    break;
+  case offsetof(hr_section, clocks):
+    for (uint32_t i = 0; i < count; i++)
+      fit_high(p, s, frame, i, 0);
+    break;
+  case offsetof(hr_section, seen):
+    for (uint32_t i = 0; i < count; i++) {
+      fit_high(p, s, frame, i, i < s->held_count ? 0 : UINT32_MAX);
+      if (i >= s->held_count)
+        packet_poke(p, frame, word * i, 4, UINT32_MAX);
+    }
+    break;
+  case offsetof(hr_section, packed): /* no exponent of all ones */
+    for (size_t at = 1; s->dtype == HOTROW_F16 && at < size; at += 2)
+      bytes[at] &= 0xbf;
+    break;
+  case offsetof(hr_section, scales): /* nor these, nor a sign */
+    for (size_t at = 3; at < size; at += 4)
+      bytes[at] &= 0x3f;
+    break;
+  case offsetof(hr_section, unseen_counts):
+    memset(bytes, 0, size);
+    packet_poke(p, frame, 4 * (size_t)hr_unseen_bucket(s->unseen_max & INT32_MAX), 4, s->bound - s->held_count);
+    break;
+  default:
+    break;
+  }
 }
 
 /* Gives every section the frames that its fields call for, so far as they are small. */
@@ -270,14 +374,17 @@ static void fit_arrays(packet *p, bool is_filled)
       if (next >= p->frame_count)
         packet_append(p, "", 0);
       packet_resize(p, next, (size_t)arrays[k].size_bytes);
-      if (is_filled && s.kind == HR_SECTION_PULL_REPLY && k == 0)
-        fit_index(p, next);
-      if (is_filled && s.kind == HR_SECTION_PUSH && k == 2)
-        fit_steps(p, next);
+      if (is_filled)
+        fit_array(p, &s, arrays[k].pointer_offset, next);
     }
   }
   while (p->frame_count > next)
     packet_remove(p, next);
+}
+
+static bool has_sections(uint8_t op)
+{
+  return (op >= HR_OP_PULL && op <= HR_OP_PUSH_PULL) || op == HR_OP_TICK;
 }
 
 static void new_packet(hr_rng *rng, packet *p)
@@ -285,7 +392,7 @@ static void new_packet(hr_rng *rng, packet *p)
   static const uint16_t directions[] = {0, HR_FLAG_REPLY, HR_FLAG_REPLY | HR_FLAG_ERROR};
   hr_message m;
   uint8_t op = below(rng, 2) ? (uint8_t)(HR_OP_PULL + below(rng, 3)) : (uint8_t)(1 + below(rng, HR_OP_COUNT - 1));
-  sample_message(rng, op, directions[below(rng, op >= HR_OP_PULL && op <= HR_OP_PUSH_PULL ? 2 : 3)], &m);
+  sample_message(rng, op, directions[below(rng, has_sections(op) ? 2 : 3)], &m);
   packet_encode(p, &m);
 }
 
@@ -326,7 +433,7 @@ size_t fuzz_mutate(uint8_t *input, size_t size, size_t capacity, uint64_t seed)
   for (size_t count = 1 + below(&rng, 3); count > 0; count--)
     change_packet(&rng, &p);
   uint8_t op = packet_bytes(&p, 0)[offsetof(hr_header, op)];
-  if (p.frame_count > 1 && op >= HR_OP_PULL && op <= HR_OP_PUSH_PULL && below(&rng, 4) > 0)
+  if (p.frame_count > 1 && has_sections(op) && below(&rng, 4) > 0)
     fit_arrays(&p, below(&rng, 2));
   if (below(&rng, 2)) /* what is changed after the fit is not undone by it */
     change_packet(&rng, &p);

@@ -33,9 +33,10 @@ size_t packet_write(const packet *p, uint8_t *bytes, size_t capacity); /* 0 if i
  * call. */
 void sample_message(hr_rng *rng, uint8_t op, uint16_t flags, hr_message *m);
 
-/* Random sound messages of one kind of section each; key_count > 0. */
-void sample_push(hr_rng *rng, uint8_t flags, hr_message *m);
-void sample_pull(hr_rng *rng, uint8_t flags, hr_message *m);
-void sample_pull_reply(hr_rng *rng, uint8_t flags, hr_message *m);
+/* Random sound messages of one section each, with these section flags; key_count > 0. */
+void sample_push(hr_rng *rng, uint8_t flags, hotrow_dtype dtype, hr_message *m);
+void sample_pull(hr_rng *rng, uint8_t flags, hotrow_dtype dtype, hr_message *m);
+void sample_pull_reply(hr_rng *rng, uint8_t flags, hotrow_dtype dtype, hr_message *m);
+void sample_announce(hr_rng *rng, uint8_t op, hr_message *m); /* reply to op */
 
 #endif

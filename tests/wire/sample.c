@@ -41,6 +41,20 @@ static uint32_t *random_words(hr_rng *rng, uint32_t count, uint32_t limit)
   return words;
 }
 
+/* Clocks as a section of these flags has them. */
+static uint32_t *random_clocks(hr_rng *rng, uint8_t flags, uint32_t count, uint32_t limit)
+{
+  uint32_t *words = random_words(rng, count, limit);
+  if (!(flags & HR_SECTION_WIDE))
+    return words;
+  uint32_t *wide = take((size_t)count * 8);
+  for (uint32_t i = 0; i < count; i++) {
+    wide[2 * i] = words[i];
+    wide[2 * i + 1] = 0;
+  }
+  return wide;
+}
+
 static float *random_floats(hr_rng *rng, uint32_t count)
 {
   float *floats = take((size_t)count * 4);
@@ -58,48 +72,90 @@ static void random_name(hr_rng *rng, char *name, size_t size)
 
 /* --- sections --- */
 
-static void push_section(hr_rng *rng, uint8_t flags, uint32_t key_count, hr_section *s)
+/* Values or gradients in the section's dtype; floats go to *floats_p. */
+static void random_rows(hr_rng *rng, uint32_t row_count, hr_section *s, const float **floats_p)
 {
-  *s = (hr_section){.kind = HR_SECTION_PUSH, .flags = flags, .table = below(rng, 5), .key_count = key_count};
+  uint32_t count = row_count * s->dim;
+  if (s->dtype == HOTROW_F32) {
+    *floats_p = random_floats(rng, count);
+  } else if (s->dtype == HOTROW_F16) {
+    uint16_t *halves = take((size_t)count * 2);
+    for (uint32_t i = 0; i < count; i++)
+      halves[i] = (uint16_t)(below(rng, 0x7c00) | below(rng, 2) << 15);
+    s->packed = halves;
+  } else {
+    float *scales = take((size_t)row_count * 4);
+    for (uint32_t i = 0; i < row_count; i++)
+      scales[i] = hr_rng_unit(rng);
+    s->packed = random_bytes(rng, count);
+    s->scales = scales;
+  }
+}
+
+static void push_section(hr_rng *rng, uint8_t flags, uint8_t dtype, uint32_t key_count, hr_section *s)
+{
+  *s = (hr_section){
+      .kind = HR_SECTION_PUSH, .flags = flags, .dtype = dtype, .table = below(rng, 5), .key_count = key_count};
   s->dim = 1 + below(rng, 5);
+  s->lr_scale = 2.0f * hr_rng_unit(rng);
   s->keys = (uint64_t *)(void *)random_bytes(rng, (size_t)key_count * 8);
-  s->grads = random_floats(rng, key_count * s->dim);
+  random_rows(rng, key_count, s, &s->grads);
   if (flags & HR_SECTION_STEPS) {
     s->extra_dim = (uint32_t[]){0, 1, s->dim}[below(rng, 3)];
-    s->steps = random_words(rng, key_count, HR_WIRE_STEPS_MAX);
+    s->steps = random_clocks(rng, flags, key_count, HR_WIRE_STEPS_MAX);
     if (s->extra_dim > 0)
       s->squares = random_floats(rng, key_count * s->extra_dim);
   }
 }
 
-static void pull_section(hr_rng *rng, uint8_t flags, uint32_t key_count, hr_section *s)
+static void pull_section(hr_rng *rng, uint8_t flags, uint8_t dtype, uint32_t key_count, hr_section *s)
 {
-  *s = (hr_section){.kind = HR_SECTION_PULL, .flags = flags, .table = below(rng, 5), .key_count = key_count};
+  *s = (hr_section){
+      .kind = HR_SECTION_PULL, .flags = flags, .dtype = dtype, .table = below(rng, 5), .key_count = key_count};
   s->dim = 1 + below(rng, 5);
   s->held_count = below(rng, key_count + 1);
   s->bound = below(rng, HR_WIRE_BOUND_MAX + 1);
   s->keys = (uint64_t *)(void *)random_bytes(rng, (size_t)key_count * 8);
-  s->seen = random_words(rng, s->held_count, UINT32_MAX);
+  bool is_wide = flags & HR_SECTION_WIDE;
+  uint32_t *seen = random_clocks(rng, flags, is_wide ? key_count : s->held_count, UINT32_MAX);
+  for (uint32_t i = 2 * s->held_count; is_wide && i < 2 * key_count; i++)
+    seen[i] = UINT32_MAX;
+  s->seen = seen;
 }
 
-static void pull_reply_section(hr_rng *rng, uint8_t flags, uint32_t key_count, hr_section *s)
+/* How many of the rows that stayed behind lack how much; unseen_max and unseen_sum likewise. */
+static void count_unseen(hr_rng *rng, hr_section *s)
 {
-  *s = (hr_section){.kind = HR_SECTION_PULL_REPLY, .flags = flags, .table = below(rng, 5), .key_count = key_count};
+  uint32_t *counts = take(HR_UNSEEN_BUCKETS * 4);
+  memset(counts, 0, HR_UNSEEN_BUCKETS * 4);
+  for (uint32_t i = s->held_count; i < s->bound; i++) {
+    uint32_t unseen = below(rng, 2) ? 0 : below(rng, 1000);
+    counts[hr_unseen_bucket(unseen)]++;
+    s->unseen_max = unseen > s->unseen_max ? unseen : s->unseen_max;
+    s->unseen_sum += unseen;
+  }
+  if (s->flags & HR_SECTION_UNSEEN)
+    s->unseen_counts = counts;
+}
+
+static void pull_reply_section(hr_rng *rng, uint8_t flags, uint8_t dtype, uint32_t key_count, hr_section *s)
+{
+  *s = (hr_section){
+      .kind = HR_SECTION_PULL_REPLY, .flags = flags, .dtype = dtype, .table = below(rng, 5), .key_count = key_count};
   s->dim = 1 + below(rng, 5);
-  s->extra_dim = (uint32_t[]){0, 1, s->dim, 2 * s->dim + 1}[below(rng, 4)];
+  s->extra_dim = (uint32_t[]){0, 1, s->dim, hr_wire_extra_dim_max(s->dim)}[below(rng, 4)];
   uint32_t asked_held = s->bound = below(rng, key_count + 1);
-  uint32_t *index = take((size_t)asked_held * 4);
+  size_t stride = flags & HR_SECTION_WIDE ? 2 : 1;
+  uint32_t *index = take(asked_held * stride * 4);
+  memset(index, 0, asked_held * stride * 4);
   for (uint32_t i = 0; i < asked_held; i++)
     if (below(rng, 2))
-      index[s->held_count++] = i;
+      index[stride * s->held_count++] = i;
   s->index = index;
   s->row_count = s->held_count + key_count - asked_held;
-  if (s->held_count < asked_held) {
-    s->unseen_max = below(rng, 100);
-    s->unseen_sum = s->unseen_max ? s->unseen_max + below(rng, 100) : 0;
-  }
-  s->clocks = random_words(rng, s->row_count, UINT32_MAX);
-  s->values = random_floats(rng, s->row_count * s->dim);
+  count_unseen(rng, s);
+  s->clocks = random_clocks(rng, flags, s->row_count, UINT32_MAX);
+  random_rows(rng, s->row_count, s, &s->values);
   if (s->extra_dim > 0)
     s->states = random_floats(rng, s->row_count * s->extra_dim);
   if (flags & HR_SECTION_FOUND) {
@@ -111,25 +167,45 @@ static void pull_reply_section(hr_rng *rng, uint8_t flags, uint32_t key_count, h
   }
 }
 
-typedef void (*section_fn)(hr_rng *rng, uint8_t flags, uint32_t key_count, hr_section *s);
-
-static void add_sections(hr_rng *rng, section_fn section, uint8_t flag, hr_message *m)
+static void announce_section(hr_rng *rng, uint8_t flags, uint8_t dtype, uint32_t key_count, hr_section *s)
 {
-  for (uint32_t count = below(rng, 4); count > 0; count--)
-    section(rng, below(rng, 2) ? flag : 0, below(rng, 12), &m->sections[m->section_count++]);
+  *s = (hr_section){
+      .kind = HR_SECTION_ANNOUNCE, .flags = flags, .dtype = dtype, .table = below(rng, 5), .key_count = 1 + key_count};
+  s->keys = (uint64_t *)(void *)random_bytes(rng, (size_t)s->key_count * 8);
+  s->clocks = random_words(rng, s->key_count, UINT32_MAX);
+}
+
+typedef void (*section_fn)(hr_rng *rng, uint8_t flags, uint8_t dtype, uint32_t key_count, hr_section *s);
+
+/* Each with some of these flags. */
+static void add_sections(hr_rng *rng, section_fn section, uint8_t flags, hr_message *m)
+{
+  for (uint32_t count = below(rng, 4); count > 0; count--) {
+    uint8_t some = flags & (uint8_t)hr_rng_next(rng);
+    if (section == push_section && !(some & HR_SECTION_STEPS))
+      some = 0;
+    uint8_t dtype = section == announce_section ? 0 : (uint8_t)below(rng, 3);
+    section(rng, some, dtype, below(rng, 12), &m->sections[m->section_count++]);
+  }
 }
 
 /* --- bodies --- */
 
 static void table_body(hr_rng *rng, bool is_reply, hr_table_desc *desc)
 {
-  hotrow_optimizer optimizer = {.kind = (hotrow_optimizer_kind)(1 + below(rng, 5)), .lr = hr_rng_unit(rng)};
-  hotrow_initializer initializer = {.kind = (hotrow_initializer_kind)(1 + below(rng, 4)), .scale = hr_rng_unit(rng)};
   memset(desc, 0, sizeof *desc);
   desc->seed = hr_rng_next(rng);
-  desc->dim = 1 + below(rng, HOTROW_DIM_MAX);
-  HOTROW_ASSERT(hr_optimizer_resolve(&optimizer, &desc->optimizer) == HOTROW_OK);
-  HOTROW_ASSERT(hr_initializer_resolve(&initializer, desc->dim, &desc->initializer) == HOTROW_OK);
+  desc->announce_step = below(rng, 100);
+  desc->segment_count = 1 + below(rng, HOTROW_SEGMENTS_MAX);
+  for (uint32_t i = 0; i < desc->segment_count; i++) {
+    hotrow_optimizer optimizer = {.kind = (hotrow_optimizer_kind)(1 + below(rng, 9)), .lr = hr_rng_unit(rng)};
+    hotrow_initializer initializer = {.kind = (hotrow_initializer_kind)(1 + below(rng, 5)), .scale = hr_rng_unit(rng)};
+    hotrow_segment *segment = &desc->segments[i];
+    segment->dim = 1 + below(rng, HOTROW_DIM_MAX / HOTROW_SEGMENTS_MAX);
+    desc->dim += segment->dim;
+    HOTROW_ASSERT(hr_optimizer_resolve(&optimizer, &segment->optimizer) == HOTROW_OK);
+    HOTROW_ASSERT(hr_initializer_resolve(&initializer, segment->dim, &segment->initializer) == HOTROW_OK);
+  }
   random_name(rng, desc->name, 1 + below(rng, HR_WIRE_NAME_BYTES_MAX));
   if (is_reply) {
     desc->id = below(rng, 256);
@@ -163,7 +239,7 @@ static void request_body(hr_rng *rng, hr_message *m)
   switch (m->header.op) {
   case HR_OP_HELLO: {
     hr_hello *hello = take(sizeof *hello);
-    *hello = (hr_hello){hr_rng_next(rng), hr_rng_next(rng), 1 + below(rng, 3), 4 + below(rng, 4093), 0, 0, 1, 1};
+    *hello = (hr_hello){hr_rng_next(rng), hr_rng_next(rng), 1 + below(rng, 3), 4 + below(rng, 4093), 0, 0, 2, 2};
     hello->shard_count = 1 + below(rng, 1024);
     hello->shard_index = below(rng, hello->shard_count);
     set_body(m, hello, sizeof *hello);
@@ -210,7 +286,13 @@ static void reply_body(hr_rng *rng, hr_message *m)
   switch (m->header.op) {
   case HR_OP_HELLO: {
     hr_hello_reply *reply = take(sizeof *reply);
-    *reply = (hr_hello_reply){1 + below(rng, 99), below(rng, 8), 8, 1, below(rng, 9)};
+    *reply = (hr_hello_reply){.epoch = 1 + below(rng, 99),
+                              .received_seq = m->header.applied_seq + below(rng, 9),
+                              .shard_index = below(rng, 8),
+                              .shard_count = 8,
+                              .version = HR_WIRE_VERSION,
+                              .table_count = below(rng, 9),
+                              .is_durable = below(rng, 2)};
     set_body(m, reply, sizeof *reply);
     break;
   }
@@ -239,6 +321,14 @@ static void reply_body(hr_rng *rng, hr_message *m)
 
 /* --- messages --- */
 
+static bool may_announce(uint8_t op, uint16_t flags)
+{
+  if (op == HR_OP_HELLO)
+    return flags == HR_FLAG_REPLY;
+  bool is_data = op == HR_OP_PULL || op == HR_OP_PUSH || op == HR_OP_PUSH_PULL || op == HR_OP_TICK;
+  return is_data && !(flags & HR_FLAG_ERROR);
+}
+
 static void header_of(hr_rng *rng, uint8_t op, uint16_t flags, hr_message *m)
 {
   memset(m, 0, sizeof *m);
@@ -250,6 +340,8 @@ static void header_of(hr_rng *rng, uint8_t op, uint16_t flags, hr_message *m)
                           .push_seq = 1 + below(rng, 1000),
                           .step = below(rng, 1000),
                           .rank = below(rng, 4)};
+  if (may_announce(op, flags))
+    m->header.announce_seq = op == HR_OP_HELLO || below(rng, 2) ? 1 + below(rng, 1000) : 0;
   if (flags & HR_FLAG_REPLY) {
     m->header.applied_seq = below(rng, 1000);
     m->header.durable_seq = hr_rng_below(rng, m->header.applied_seq + 1);
@@ -273,36 +365,46 @@ void sample_message(hr_rng *rng, uint8_t op, uint16_t flags, hr_message *m)
     text_body("shard 3 is full of gr\xc3\xbc\xc3\x9f", m);
   } else if (flags & HR_FLAG_REPLY) {
     if (op == HR_OP_PULL || op == HR_OP_PUSH_PULL)
-      add_sections(rng, pull_reply_section, HR_SECTION_FOUND, m);
+      add_sections(rng, pull_reply_section, HR_SECTION_FOUND | HR_SECTION_WIDE | HR_SECTION_UNSEEN, m);
+    if (op != HR_OP_HELLO && m->header.announce_seq > 1)
+      add_sections(rng, announce_section, 0, m);
+    if (op != HR_OP_HELLO && m->header.announce_seq == 1 && below(rng, 2))
+      m->header.flags |= HR_FLAG_RESET;
     reply_body(rng, m);
   } else {
     if (op == HR_OP_PUSH || op == HR_OP_PUSH_PULL)
-      add_sections(rng, push_section, HR_SECTION_STEPS, m);
+      add_sections(rng, push_section, HR_SECTION_STEPS | HR_SECTION_WIDE, m);
     if (op == HR_OP_PULL || op == HR_OP_PUSH_PULL)
-      add_sections(rng, pull_section, HR_SECTION_WANT_STATE, m);
+      add_sections(rng, pull_section, HR_SECTION_WANT_STATE | HR_SECTION_WIDE | HR_SECTION_UNSEEN, m);
     request_body(rng, m);
   }
 }
 
 static void one_section(hr_rng *rng, uint8_t op, uint16_t header_flags, section_fn section, uint8_t flags,
-                        hr_message *m)
+                        uint8_t dtype, hr_message *m)
 {
   header_of(rng, op, header_flags, m);
   m->section_count = 1;
-  section(rng, flags, 5 + below(rng, 8), &m->sections[0]);
+  section(rng, flags, dtype, 5 + below(rng, 8), &m->sections[0]);
 }
 
-void sample_push(hr_rng *rng, uint8_t flags, hr_message *m)
+void sample_push(hr_rng *rng, uint8_t flags, hotrow_dtype dtype, hr_message *m)
 {
-  one_section(rng, HR_OP_PUSH, 0, push_section, flags, m);
+  one_section(rng, HR_OP_PUSH, 0, push_section, flags, (uint8_t)dtype, m);
 }
 
-void sample_pull(hr_rng *rng, uint8_t flags, hr_message *m)
+void sample_pull(hr_rng *rng, uint8_t flags, hotrow_dtype dtype, hr_message *m)
 {
-  one_section(rng, HR_OP_PULL, 0, pull_section, flags, m);
+  one_section(rng, HR_OP_PULL, 0, pull_section, flags, (uint8_t)dtype, m);
 }
 
-void sample_pull_reply(hr_rng *rng, uint8_t flags, hr_message *m)
+void sample_pull_reply(hr_rng *rng, uint8_t flags, hotrow_dtype dtype, hr_message *m)
 {
-  one_section(rng, HR_OP_PULL, HR_FLAG_REPLY, pull_reply_section, flags, m);
+  one_section(rng, HR_OP_PULL, HR_FLAG_REPLY, pull_reply_section, flags, (uint8_t)dtype, m);
+}
+
+void sample_announce(hr_rng *rng, uint8_t op, hr_message *m)
+{
+  one_section(rng, op, HR_FLAG_REPLY, announce_section, 0, 0, m);
+  m->header.announce_seq = 2 + below(rng, 1000);
 }

@@ -21,17 +21,23 @@ static void check_section(const hr_section *actual, const hr_section *expected)
 {
   const hr_section *e = expected;
   size_t keys = e->key_count, rows = e->row_count, not_held = keys - e->bound;
+  bool is_wide = e->flags & HR_SECTION_WIDE;
+  size_t word = is_wide ? 8 : 4, value = (size_t[]){4, 2, 1}[e->dtype];
+  size_t packed = e->kind == HR_SECTION_PUSH ? keys : rows;
   CHECK(memcmp(actual, e, HR_WIRE_SECTION_BYTES) == 0);
   check_array(actual->keys, e->keys, keys * 8);
-  check_array(actual->seen, e->seen, e->held_count * 4u);
+  check_array(actual->seen, e->seen, (is_wide ? keys : e->held_count) * word);
   check_array(actual->grads, e->grads, keys * e->dim * 4);
-  check_array(actual->steps, e->steps, keys * 4);
+  check_array(actual->steps, e->steps, keys * word);
   check_array(actual->squares, e->squares, keys * e->extra_dim * 4);
-  check_array(actual->index, e->index, e->held_count * 4u);
-  check_array(actual->clocks, e->clocks, rows * 4);
+  check_array(actual->index, e->index, e->held_count * word);
+  check_array(actual->clocks, e->clocks, e->kind == HR_SECTION_ANNOUNCE ? keys * 4 : rows * word);
   check_array(actual->values, e->values, rows * e->dim * 4);
   check_array(actual->states, e->states, rows * e->extra_dim * 4);
   check_array(actual->found, e->found, e->found ? (not_held + 7) / 8 : 0);
+  check_array(actual->unseen_counts, e->unseen_counts, 32 * 4);
+  check_array(actual->packed, e->packed, packed * e->dim * value);
+  check_array(actual->scales, e->scales, packed * 4);
 }
 
 /* Magic, version, counts, sizes and hashes are the encoder's: after a decode they are in `received` alone. */
@@ -86,23 +92,27 @@ static void large_messages_and_full_section_tables_come_back(void)
 {
   hr_rng rng = {hr_test_seed(12)};
   do
-    sample_pull_reply(&rng, HR_SECTION_FOUND, &sent);
+    sample_pull_reply(&rng, HR_SECTION_FOUND | HR_SECTION_UNSEEN, HOTROW_I8, &sent);
   while (sent.sections[0].extra_dim == 0);
+  uint64_t told_keys[] = {7, 8};
+  hr_section told = {.kind = HR_SECTION_ANNOUNCE, .key_count = 2, .keys = told_keys, .clocks = (uint32_t[]){3, 4}};
   for (size_t i = 1; i < HR_WIRE_SECTIONS_MAX; i++)
-    sent.sections[i] = sent.sections[0];
+    sent.sections[i] = i < HR_WIRE_DATA_SECTIONS_MAX ? sent.sections[0] : told;
   sent.section_count = HR_WIRE_SECTIONS_MAX;
+  sent.header.announce_seq = 129;
   packet_encode(&p, &sent);
   CHECK_EQ(p.frame_count, HR_WIRE_FRAMES_MAX);
   CHECK_OK(hr_wire_decode(p.frames, p.frame_count, &received));
   CHECK_EQ(received.section_count, HR_WIRE_SECTIONS_MAX);
-  check_section(&received.sections[HR_WIRE_SECTIONS_MAX - 1], &sent.sections[0]);
+  check_section(&received.sections[HR_WIRE_DATA_SECTIONS_MAX - 1], &sent.sections[0]);
+  check_section(&received.sections[HR_WIRE_SECTIONS_MAX - 1], &told);
   packet_fini(&p);
 
   uint32_t key_count = 20000, dim = 64;
   uint64_t *keys = calloc(key_count, 8);
   float *grads = calloc((size_t)key_count * dim, 4);
   CHECK(keys && grads);
-  sample_push(&rng, 0, &sent);
+  sample_push(&rng, 0, HOTROW_F32, &sent);
   sent.sections[0] =
       (hr_section){.kind = HR_SECTION_PUSH, .key_count = key_count, .dim = dim, .keys = keys, .grads = grads};
   CHECK_EQ(hr_wire_section_bytes(&sent.sections[0]), 40 + 20000 * 8 + 20000 * 64 * 4);

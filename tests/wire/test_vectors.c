@@ -84,7 +84,7 @@ static const uint64_t pull_keys[] = {42, 43, 7}, push_keys[] = {42, UINT64_MAX};
 
 static void hello(void)
 {
-  hr_hello body = {7, 1700000000000000000u, HR_ROLE_WORKER, 4, 0, 2, 1, 1};
+  hr_hello body = {7, 1700000000000000000u, HR_ROLE_WORKER, 4, 0, 2, 2, 2};
   hr_message m = {.header = header_of(HR_OP_HELLO, 1, 0), .body = &body, .body_size = sizeof body};
   m.header.epoch = 0;
   check_vector("hello", &m);
@@ -94,6 +94,7 @@ static void push_and_gap(void)
 {
   hr_message m = {.header = header_of(HR_OP_PUSH, 12, 3), .section_count = 1}, reply;
   m.sections[0] = (hr_section){.kind = HR_SECTION_PUSH,
+                               .lr_scale = 1.0f,
                                .flags = HR_SECTION_STEPS,
                                .table = 3,
                                .key_count = 2,

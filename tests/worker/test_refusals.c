@@ -190,27 +190,28 @@ static void lookups_are_checked(void)
   CHECK_EQ(after.steps, before.steps); /* a refused step_lookup ends no step */
 }
 
-static void prefetches_are_checked(void)
+static void lookaheads_are_checked(void)
 {
   hotrow_lookup_request good = test_lookup_of(table, keys, 4, NULL), r[HOTROW_REQUESTS_MAX + 1];
+  hotrow_client_stats before = test_stats(client);
   for (size_t i = 0; i <= HOTROW_REQUESTS_MAX; i++)
     r[i] = good;
-  CHECK_FAILS(hotrow_prefetch(NULL, r, 1), HOTROW_ERR_INVALID, "NULL");
-  CHECK_FAILS(hotrow_prefetch(client, NULL, 1), HOTROW_ERR_INVALID, "NULL");
-  CHECK_FAILS(hotrow_prefetch(client, r, HOTROW_REQUESTS_MAX + 1), HOTROW_ERR_LIMIT, "17 lookups");
+  CHECK_FAILS(hotrow_lookahead(NULL, r, 1), HOTROW_ERR_INVALID, "NULL");
+  CHECK_FAILS(hotrow_lookahead(client, NULL, 1), HOTROW_ERR_INVALID, "NULL");
+  CHECK_FAILS(hotrow_lookahead(client, r, HOTROW_REQUESTS_MAX + 1), HOTROW_ERR_LIMIT, "17 lookups");
   r[0].struct_size = 0;
-  CHECK_FAILS(hotrow_prefetch(client, r, 1), HOTROW_ERR_INVALID, "struct_size");
+  CHECK_FAILS(hotrow_lookahead(client, r, 1), HOTROW_ERR_INVALID, "struct_size");
   r[0] = good;
   r[0].table = other_table;
-  CHECK_FAILS(hotrow_prefetch(client, r, 1), HOTROW_ERR_INVALID, "not one of this client");
+  CHECK_FAILS(hotrow_lookahead(client, r, 1), HOTROW_ERR_INVALID, "not one of this client");
   r[0] = good;
   r[0].keys = NULL;
-  CHECK_FAILS(hotrow_prefetch(client, r, 1), HOTROW_ERR_INVALID, "keys is NULL");
+  CHECK_FAILS(hotrow_lookahead(client, r, 1), HOTROW_ERR_INVALID, "keys is NULL");
   r[0] = good;
   r[0].key_count = HOTROW_LOOKUP_KEYS_MAX + 1;
-  CHECK_FAILS(hotrow_prefetch(client, r, 1), HOTROW_ERR_LIMIT, "4194305 keys");
-  CHECK_OK(hotrow_prefetch(client, &good, 1)); /* no cache: nothing to do */
-  CHECK_EQ(test_stats(client).prefetched, 0);
+  CHECK_FAILS(hotrow_lookahead(client, r, 1), HOTROW_ERR_LIMIT, "4194305 keys");
+  CHECK_OK(hotrow_lookahead(client, &good, 1)); /* no cache: nothing to do */
+  CHECK_EQ(test_stats(client).requests, before.requests);
 }
 
 static void pushes_are_checked(void)
@@ -345,7 +346,7 @@ int main(void)
   RUN(calls_without_a_client_are_refused);
   RUN(what_no_message_can_hold_is_refused);
   RUN(lookups_are_checked);
-  RUN(prefetches_are_checked);
+  RUN(lookaheads_are_checked);
   RUN(pushes_are_checked);
   RUN(gradients_that_are_not_finite_are_refused_whole);
   RUN(small_calls_are_checked);

@@ -3,21 +3,29 @@
  *
  * A step, as the worker drives it (keys are distinct, with their hashes, as dedup gives them):
  *   hotrow_cache_begin_batch     once per training step: the number that pins rows
- *   hotrow_cache_lookup          slot of each key, and `seen` of the held ones: these go into the probe
- *   hotrow_cache_refresh         the shard's answer for held rows that broke the pull bound
+ *   hotrow_cache_lookup          slot and state of each key: fresh rows are read, others are pulled or asked about
+ *   hotrow_cache_refresh         the shard's answer for held rows that may not be read as they are
  *   hotrow_cache_insert          the shard's answer for missing rows; dirty victims are handed out, never dropped
  *   hotrow_cache_rows            base of the row array: gather and pool read rows by slot
  *   hotrow_cache_update          own gradients of the step; rows over the push bound are handed out
  * Slots stay valid until the next hotrow_cache_begin_batch.
  *
- * Rows that find no way (all 16 pinned) and rows of a cache of 0 rows go to staging slots behind the cached ones: they
- * are readable until the next begin_batch, and an update of them is handed out at once.
+ * Rows that find no way (all 16 pinned, or the policy finds them not worth a victim) and rows of a cache of 0 rows go
+ * to staging slots behind the cached ones: they are readable until the next begin_batch, and an update of them is
+ * handed out at once.
  *
  * What a row holds: the shard's value and state at the last pull, with every own update since applied by the table's
- * optimizer (own writes are visible). `seen` = shard clock at that pull + own steps handed out for pushing since. It
- * counts steps when they are handed out, not when acknowledged: the stream to a shard is ordered and every pull names
- * the last push before it, so the shard has applied them when it compares clocks (design: Miao et al., VLDB 2022, 3.2).
- */
+ * optimizer (own writes are visible). Two ways to know how old it is, chosen by `mode`:
+ *   probe     seen = shard clock at that pull + own steps handed out since: the stream to a shard is ordered and every
+ *             pull names the last push before it, so the shard has applied them when it compares clocks (design: Miao
+ *             et al., VLDB 2022, 3.2). Each lookup of a held row is a question to the shard.
+ *   announce  the shard tells when a row's clock has moved on by announce_step; until told otherwise a row's clock is
+ *             at most `announced` + announce_step - 1. seen = shard clock at that pull + own steps that the shard has
+ *             said to have applied (hotrow_cache_credit). No questions.
+ *
+ * With a wire dtype narrower than f32, a row over its push bound hands out all but one of its steps with a gradient
+ * that the dtype can say exactly, and keeps what rounding left as its one pending step; every other entry of the push
+ * list is to be sent in full precision (is_exact). So no part of a gradient is lost and clocks count every step. */
 #ifndef HOTROW_CACHE_H
 #define HOTROW_CACHE_H
 
@@ -28,27 +36,45 @@ extern "C" {
 #endif
 
 #define HOTROW_CACHE_ROWS_MAX ((uint64_t)1 << 30)
-#define HOTROW_BOUND_MAX 1000000000u /* of pull and push bounds: far below the 2^31 where clock differences wrap */
+#define HOTROW_BOUND_MAX 1000000000u    /* of pull bounds: far below the 2^31 where clock differences wrap */
+#define HOTROW_PUSH_BOUND_MAX 16000000u /* of push bounds: pending steps are counted in 24 bits */
+#define HOTROW_BATCH_NONE UINT32_MAX    /* "not needed within the look-ahead window" */
 
 typedef struct hotrow_cache hotrow_cache;
 
 typedef enum hotrow_cache_policy {
   HOTROW_POLICY_LRU = 0,
-  HOTROW_POLICY_LIGHT_LFU = 1 /* HET's LFUOpt: 10 uses make a row permanent */
+  HOTROW_POLICY_LIGHT_LFU = 1, /* HET's LFUOpt: 10 uses make a row permanent */
+  HOTROW_POLICY_LFU = 2,       /* uses are halved from time to time, so that yesterday's rows make room */
+  HOTROW_POLICY_W_TINY_LFU = 3 /* LFU that remembers the uses of rows it does not hold; new rows must beat the victim */
 } hotrow_cache_policy;
+
+typedef enum hotrow_cache_mode { HOTROW_CACHE_PROBE = 0, HOTROW_CACHE_ANNOUNCE = 1 } hotrow_cache_mode;
+
+/* What a lookup says of a key. */
+typedef enum hotrow_row_state {
+  HOTROW_ROW_MISSING = 0,
+  HOTROW_ROW_FRESH = 1,   /* held: may be read at once */
+  HOTROW_ROW_STALE = 2,   /* held: must be pulled again, whatever its clock */
+  HOTROW_ROW_DOUBTFUL = 3 /* held, probe mode: the shard decides by `seen` */
+} hotrow_row_state;
 
 typedef struct hotrow_cache_options {
   size_t struct_size;
-  const hotrow_kernels *kernels; /* borrowed, for the cache's lifetime */
-  hotrow_optimizer optimizer;    /* of the table, resolved; previews own writes */
-  uint64_t row_count;            /* capacity, rounded up to a multiple of 16; 0: staging only */
-  uint64_t staging_row_count;    /* distinct keys one batch can have (memory is taken only when touched) */
-  uint32_t dim;
+  const hotrow_kernels *kernels;  /* borrowed, for the cache's lifetime */
+  const hotrow_segment *segments; /* of the table; copied. Their optimizers preview own writes */
+  uint64_t row_count;             /* capacity, rounded up to a multiple of 16; 0: staging only */
+  uint64_t staging_row_count;     /* distinct keys one batch can have (memory is taken only when touched) */
+  uint64_t pending_row_count;     /* rows that may keep steps back at once; those beyond hand each step out at once.
+                                   * 0 or more than there are: every cached row (memory is taken only when touched) */
+  uint32_t segment_count;
   uint32_t pull_bound;
   uint32_t push_bound;
   hotrow_cache_policy policy;
-  uint64_t pending_row_count; /* rows that may keep steps back at once; those beyond hand each step out at once.
-                               * 0 or more than there are: every cached row (memory is taken only when touched) */
+  hotrow_cache_mode mode;
+  uint32_t announce_step;      /* announce mode: the shards', 1 .. pull_bound + 1 */
+  hotrow_dtype wire_dtype;     /* of what the push bound hands out */
+  uint32_t counts_occurrences; /* 1: a step counts as often as its key occurs in the batch (SGD only) */
 } hotrow_cache_options;
 #define HOTROW_CACHE_OPTIONS_INIT HOTROW_INIT(hotrow_cache_options)
 
@@ -56,27 +82,34 @@ typedef struct hotrow_cache_options {
 typedef struct hotrow_cache_push_list {
   const uint64_t *keys;
   const uint64_t *hashes;
-  const uint32_t *steps; /* k >= 1 */
-  const float *grads;    /* [count][dim]: summed over the k steps */
-  const float *squares;  /* [count][square_dim], zero where k is 1; NULL if square_dim is 0 */
+  const uint32_t *steps;   /* k >= 1 */
+  const float *grads;      /* [count][dim]: summed over the k steps */
+  const float *squares;    /* [count][square_dim], zero where k is 1; NULL if square_dim is 0 */
+  const uint8_t *is_exact; /* 1: to be sent in full precision; 0: grads is what wire_dtype says exactly */
   size_t count;
 } hotrow_cache_push_list;
 
 typedef struct hotrow_cache_stats {
   uint64_t lookups; /* distinct keys looked up */
-  uint64_t hits;    /* of them, held and not refreshed */
-  uint64_t stale;   /* of them, held and refreshed */
+  uint64_t hits;    /* of them, fresh, or doubtful and not refreshed */
+  uint64_t stale;   /* of them, stale, or doubtful and refreshed */
   uint64_t misses;
   uint64_t evicted_clean;
   uint64_t evicted_dirty;
-  uint64_t uncached;    /* misses that found no way */
+  uint64_t uncached;    /* new rows that found no way */
+  uint64_t bypassed;    /* new rows that the policy did not find worth a victim */
   uint64_t row_count;   /* rows held now */
   uint64_t pending_max; /* largest `pending` left behind by an update: never above push_bound */
+  /* Announce mode, over fresh hits: updates of others that the row lacks. */
+  uint64_t unseen_sum;        /* as announced */
+  uint64_t unseen_max;        /* the most there can have been: announced + announce_step - 1 - seen */
+  uint64_t unseen_counts[32]; /* as announced: [0] none, [b] 2^(b-1) .. 2^b - 1 */
 } hotrow_cache_stats;
 
-/*   HOTROW_ERR_INVALID      kernels, policy, dim, staging_row_count (0) or the optimizer
+/*   HOTROW_ERR_INVALID      kernels, segments, policy, mode, wire_dtype, staging_row_count (0), announce_step (0 in
+ *                           announce mode), counts_occurrences (not 0 or 1, or with another optimizer than SGD)
  *   HOTROW_ERR_UNSUPPORTED  kernels of a device other than the CPU
- *   HOTROW_ERR_LIMIT        row_count, staging_row_count, dim, bounds
+ *   HOTROW_ERR_LIMIT        row_count, staging_row_count, bounds, announce_step over pull_bound + 1
  *   HOTROW_ERR_NO_MEMORY
  * Free with destroy. */
 HOTROW_API hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_cache **cache_p);
@@ -84,11 +117,15 @@ HOTROW_API void hotrow_cache_destroy(hotrow_cache *cache); /* accepts NULL; pend
 
 /* Starts the next batch: frees staging slots, unpins the rows of the batch before. */
 HOTROW_API void hotrow_cache_begin_batch(hotrow_cache *cache);
+/* Number of the batch in hand: 0 before the first begin_batch, then one more at each. It wraps. */
+HOTROW_API uint32_t hotrow_cache_batch(const hotrow_cache *cache);
 
-/* slots[i] = slot of keys[i] or HOTROW_SLOT_NONE; seen[i] is set for those that have one. Held rows are pinned until
- * the next begin_batch. A key that is in staging since an earlier lookup of this batch counts as missing. */
+/* states[i] = a hotrow_row_state; slots[i] = slot of keys[i] or HOTROW_SLOT_NONE; seen[i] is set for those that have
+ * one. Held rows are pinned until the next begin_batch, or until next_use[i], the later batch that needs the key next
+ * (HOTROW_BATCH_NONE: none is known; next_use NULL: pins made by hotrow_cache_expect stay). A key that is in staging
+ * since an earlier lookup of this batch counts as missing. */
 HOTROW_API void hotrow_cache_lookup(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
-                                    uint32_t *slots, uint32_t *seen);
+                                    const uint32_t *next_use, uint32_t *slots, uint32_t *seen, uint8_t *states);
 
 /* The shard's fresh value, state and clock for held slots: rows become fresh + own pending steps, applied again.
  * values[i] at values + i*dim, states[i] at states + i*state_dim (NULL if state_dim is 0, or row_count is 0: staged
@@ -96,23 +133,38 @@ HOTROW_API void hotrow_cache_lookup(hotrow_cache *cache, const uint64_t *keys, c
 HOTROW_API void hotrow_cache_refresh(hotrow_cache *cache, const uint32_t *slots, const uint32_t *clocks,
                                      const float *values, const float *states, size_t row_count);
 
-/* Puts missing rows in and pins them; slots_p[i] is where each went. Victims with pending steps join the push list. A
- * row that is held after all (another answer brought it) is pinned too; its copy stays unless clocks[i] says that it
- * lacks more than pull_bound updates, then it is refreshed. HOTROW_ERR_LIMIT  more rows without a way than
- * staging_row_count; nothing was inserted */
+/* Puts missing rows in and pins them as lookup does; slots_p[i] is where each went. Victims with pending steps join the
+ * push list. A victim is a row that no batch from the present one on is known to need, by the policy; if there is none,
+ * the row that is needed last, if that is after next_use[i] and the present batch does not use it; else the new row is
+ * staged. A new row with a next use needs not beat its victim.
+ * A row that is held after all (another answer brought it) is pinned too; it is refreshed if it is stale, or if
+ * clocks[i] says that it lacks more than pull_bound updates, else its copy stays.
+ *   HOTROW_ERR_LIMIT  more rows without a free way or a row that no batch needs than staging rows are left; nothing was
+ *                     inserted */
 HOTROW_API hotrow_status hotrow_cache_insert(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
                                              const uint32_t *clocks, const float *values, const float *states,
-                                             size_t row_count, uint32_t *slots_p);
+                                             const uint32_t *next_use, size_t row_count, uint32_t *slots_p);
+
+/* Keys of a batch to come: held rows are pinned until then, unless an earlier batch to come needs them.
+ * is_held_p[i] = 1 if held and not stale. No use of a row, and not counted. */
+HOTROW_API void hotrow_cache_expect(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
+                                    uint32_t batch, uint8_t *is_held_p);
 
 /* Base and stride of the row array for gather and pool, valid for the cache's lifetime. */
 HOTROW_API const float *hotrow_cache_rows(const hotrow_cache *cache, size_t *row_stride_p);
 
-/* One own step: grads[i] for keys[i] (distinct). Rows held apply the table's optimizer and gain one pending step; rows
- * whose pending would exceed push_bound, and rows not held, join the push list.
- *   HOTROW_ERR_LIMIT  entries of the push list and rows with pending steps would together exceed
- *                     row_count + 2 * staging_row_count: take the pushes first. Nothing was updated */
+/* One own step: grads[i] for keys[i] (distinct), counted ticks[i] times (NULL: once). Rows held apply the table's
+ * optimizer and gain so many pending steps; rows whose pending would exceed push_bound, and rows not held, join the
+ * push list.
+ *   HOTROW_ERR_INVALID  ticks without counts_occurrences, or a tick of 0
+ *   HOTROW_ERR_LIMIT    a tick over HOTROW_PUSH_BOUND_MAX; or entries of the push list and rows with pending steps
+ *                       would together exceed row_count + 2 * staging_row_count: take the pushes first
+ * Nothing was updated then. */
 HOTROW_API hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
-                                             const float *grads, size_t key_count);
+                                             const float *grads, const uint32_t *ticks, size_t key_count);
+
+/* Multiplies every segment's learning rate in the previews from now on (finite, not negative; 1 at first). */
+HOTROW_API void hotrow_cache_set_lr_scale(hotrow_cache *cache, float lr_scale);
 
 /* Hands out every row with pending steps (before a save, a barrier, the end). */
 HOTROW_API void hotrow_cache_flush(hotrow_cache *cache);
@@ -125,6 +177,17 @@ HOTROW_API size_t hotrow_cache_push_count(const hotrow_cache *cache);
 /* Forgets every row with hash in [hash_first, hash_last]; their pending steps join the push list. Slots of these rows
  * are no longer valid. */
 HOTROW_API void hotrow_cache_invalidate(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last);
+
+/* Announce mode (they do nothing in probe mode). Of one reply: first credit, then announce, then the rows.
+ * announce: rows of these keys, where held, have these clocks or later ones at their shard; keys may repeat.
+ * credit: the shard has applied own pushes of so many steps (NULL: 1 each). */
+HOTROW_API void hotrow_cache_announce(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
+                                      const uint32_t *clocks, size_t key_count);
+HOTROW_API void hotrow_cache_credit(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
+                                    const uint32_t *steps, size_t key_count);
+
+/* Every row with hash in [hash_first, hash_last] is stale until it is refreshed; pending steps are kept. */
+HOTROW_API void hotrow_cache_mark_stale(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last);
 
 HOTROW_API void hotrow_cache_get_stats(const hotrow_cache *cache, hotrow_cache_stats *stats_p);
 

@@ -1,10 +1,10 @@
 /* Row math: one table of functions per device. Every function gives the same bits on every device.
  *
- * Rows live in a row array: row s begins at rows + s*row_stride floats; its first `dim` floats are the value, the next
- * state_dim floats the optimizer's state. Arrays belong to the caller and lie on the table's device. Calls on CPU
- * finish before they return and may run on any thread; calls on a GPU are queued on `stream` (NULL: the default
- * stream). Counts may be 0. Arguments are the caller's promise and are asserted, not reported: only memory and device
- * calls and kernels that can run out of something return a status. */
+ * Rows live in a row array: row s begins at rows + s*row_stride floats; its first `dim` floats are the values of all
+ * its segments, the next state_dim floats their optimizers' states (see hotrow_row_layout). Arrays belong to the caller
+ * and lie on the table's device. Calls on CPU finish before they return and may run on any thread; calls on a GPU are
+ * queued on `stream` (NULL: the default stream). Counts may be 0. Arguments are the caller's promise and are asserted,
+ * not reported: only memory and device calls and kernels that can run out of something return a status. */
 #ifndef HOTROW_KERNELS_H
 #define HOTROW_KERNELS_H
 
@@ -77,19 +77,30 @@ typedef struct hotrow_kernels {
 
   /* Applies gradients to rows and their state. slots[i] are distinct. steps NULL: every push is one step (k = 1), and
    * squares are taken from the gradient. Else steps[i] = k >= 1 and squares[i][square_dim] (NULL if square_dim is 0)
-   * is the sum over the k steps of g*g (Adagrad, per element) or of the row mean of g*g (row-wise Adagrad); for a row
-   * with k = 1 it is ignored and taken from the gradient, so that k = 1 has one meaning.
-   * The row mean of g*g is summed in column order and multiplied by 1/(float)dim.
-   * The rules are in <hotrow/base.h>. The optimizer must be resolved (no zero defaults). */
-  void (*optimizer_apply)(const hotrow_optimizer *optimizer, uint32_t dim, float *rows, size_t row_stride,
+   * is, segment by segment, the sum over the k steps of g*g (Adagrad and FTRL, per element) or of the mean of g*g over
+   * the segment (row-wise Adagrad); for a row with k = 1 it is ignored and taken from the gradient, so that k = 1 has
+   * one meaning. The mean of g*g is summed in column order and multiplied by 1/(float)dim.
+   * The rules are in <hotrow/base.h>. lr_scale (finite, not negative) multiplies every segment's lr: 1 leaves it. */
+  void (*optimizer_apply)(const hotrow_row_layout *layout, float lr_scale, float *rows, size_t row_stride,
                           const uint32_t *slots, const float *grads, const float *squares, const uint32_t *steps,
                           size_t row_count, void *stream);
 
   /* Adds one step to pending sums: pending row p = pending + slots[i]*pending_stride holds G[dim] | squares. For each i
-   * G += grads[i]; squares += g*g or its row mean as above. A row with is_first[i] != 0 is set, not added to. */
-  void (*pending_add)(hotrow_optimizer_kind kind, uint32_t dim, float *pending, size_t pending_stride,
-                      const uint32_t *slots, const uint8_t *is_first, const float *grads, size_t row_count,
-                      void *stream);
+   * G += grads[i]; squares += g*g or its mean as above. A row with is_first[i] != 0 is set, not added to. */
+  void (*pending_add)(const hotrow_row_layout *layout, float *pending, size_t pending_stride, const uint32_t *slots,
+                      const uint8_t *is_first, const float *grads, size_t row_count, void *stream);
+
+  /* Rows of finite values as they travel: row i is values + slots[i]*value_stride (slots NULL: values +
+   * i*value_stride), packed[i][dim] lies without gaps. F32  a copy F16  IEEE half, rounded to nearest even; beyond
+   * +-65504 that limit I8   scales[i] = max |x| of the row, q = x / scale * 127 rounded to nearest even; a row of
+   * zeroes has scale 0 scales is written for I8 only. */
+  void (*pack)(hotrow_dtype dtype, const float *values, size_t value_stride, uint32_t dim, const uint32_t *slots,
+               size_t row_count, void *stream, void *packed, float *scales);
+
+  /* The values of packed rows, value_stride floats apart. I8: q / 127 * scale, so that +-scale is exact and packing
+   * again gives the same bytes; a byte of -128, which pack never makes, is read as -127. */
+  void (*unpack)(hotrow_dtype dtype, const void *packed, const float *scales, uint32_t dim, size_t row_count,
+                 void *stream, float *values, size_t value_stride);
 
   /* Index of the first row of values[row_count][dim] that holds a NaN or an infinity, or row_count if none does. */
   size_t (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream);

@@ -94,14 +94,30 @@ typedef enum hotrow_device { HOTROW_CPU = 0, HOTROW_CUDA = 1 } hotrow_device;
  *   ROWWISE_ADAGRAD   a += mean over the row of g*g; x -= lr*g/(sqrt(a)+eps) k > 1: likewise
  *   ADAM              m = b1*m+(1-b1)*g; v = b2*v+(1-b2)*g*g;
  *                     x -= lr*(m/(1-b1^t))/(sqrt(v/(1-b2^t))+eps)            k > 1: k steps of G/k
- * (Duchi et al. 2011; row-wise as in FBGEMM and TorchRec; Kingma & Ba 2015.) */
+ *   ADAMW             as Adam, with x -= ... + lr*weight_decay*x             k > 1: k steps of G/k
+ *   ROWWISE_ADAM      as Adam, with one v: the mean over the row of g*g      k > 1: k steps of G/k
+ *   FTRL              n' = n + g*g; z += g - (sqrt(n')-sqrt(n))/lr*x; n = n'; x = 0 where |z| <= l1, else
+ *                     x = -(z - sign(z)*l1)/((eps+sqrt(n))/lr + weight_decay)
+ *                                                                            k > 1: n' = n + sum of g*g (exact), then G
+ *   LAMB              m, v as Adam; r = (m/(1-b1^t))/(sqrt(v/(1-b2^t))+eps) + weight_decay*x;
+ *                     x -= lr*|x|/|r|*r, norms over the row; 1 for their quotient if either is 0
+ *                                                                            k > 1: k steps of G/k
+ * In a row of several segments "the row" is the segment. FTRL's z of a new row is such that its x is the row's initial
+ * value. A learning rate that changes while training multiplies lr; FTRL's lr is part of what z means, so there it
+ * multiplies g where z takes it in: a step is scaled by as much, and rows do not move without gradients.
+ * (Duchi et al. 2011; row-wise as in FBGEMM and TorchRec; Kingma & Ba 2015; Loshchilov & Hutter 2019; McMahan et al.
+ * 2013; You et al. 2020.) */
 typedef enum hotrow_optimizer_kind {
   HOTROW_OPTIMIZER_DEFAULT = 0, /* row-wise Adagrad */
   HOTROW_SGD = 1,
   HOTROW_MOMENTUM = 2,
   HOTROW_ADAGRAD = 3,
   HOTROW_ROWWISE_ADAGRAD = 4,
-  HOTROW_ADAM = 5
+  HOTROW_ADAM = 5,
+  HOTROW_ADAMW = 6,
+  HOTROW_ROWWISE_ADAM = 7,
+  HOTROW_FTRL = 8,
+  HOTROW_LAMB = 9
 } hotrow_optimizer_kind;
 
 /* A zero field means its default. All are plain floats so that both ends of a wire agree on every bit. */
@@ -109,9 +125,11 @@ typedef struct hotrow_optimizer {
   hotrow_optimizer_kind kind;
   float lr;            /* default 0.01 */
   float beta1;         /* momentum, or Adam's beta1; default 0.9 */
-  float beta2;         /* Adam; default 0.999 */
-  float eps;           /* default 1e-8 (Adam), 1e-10 (Adagrad) */
-  float initial_state; /* the Adagrad accumulator of a new row; default 0 */
+  float beta2;         /* Adam and its kin; default 0.999 */
+  float eps;           /* default 1e-8 (Adam and its kin), 1e-10 (Adagrad), 1 (FTRL's beta) */
+  float initial_state; /* of a new row: the accumulator of Adagrad, n of FTRL; default 0 */
+  float weight_decay;  /* AdamW, LAMB; FTRL's l2; default 0 */
+  float l1;            /* FTRL; default 0 */
 } hotrow_optimizer;
 
 /* What a new row holds. The value is a pure function of (seed, table name, key, column): it does not depend on shard
@@ -119,15 +137,58 @@ typedef struct hotrow_optimizer {
 typedef enum hotrow_initializer_kind {
   HOTROW_INIT_DEFAULT = 0, /* uniform in [-scale, scale) with scale = 1/sqrt(dim) */
   HOTROW_INIT_ZERO = 1,
-  HOTROW_INIT_CONSTANT = 2, /* scale */
-  HOTROW_INIT_UNIFORM = 3,  /* [-scale, scale) */
-  HOTROW_INIT_NORMAL = 4    /* mean 0, standard deviation scale */
+  HOTROW_INIT_CONSTANT = 2,        /* scale */
+  HOTROW_INIT_UNIFORM = 3,         /* [-scale, scale) */
+  HOTROW_INIT_NORMAL = 4,          /* mean 0, standard deviation scale */
+  HOTROW_INIT_TRUNCATED_NORMAL = 5 /* likewise, drawn again where it lies beyond 2*scale */
 } hotrow_initializer_kind;
 
 typedef struct hotrow_initializer {
   hotrow_initializer_kind kind;
   float scale;
 } hotrow_initializer;
+
+/* A run of a row's columns with its own optimizer and initializer: one lookup of a key may bring a 1-float weight under
+ * FTRL and a 16-float vector under Adagrad. */
+typedef struct hotrow_segment {
+  uint32_t dim;
+  hotrow_optimizer optimizer;
+  hotrow_initializer initializer;
+} hotrow_segment;
+
+#define HOTROW_SEGMENTS_MAX 4u
+
+/* Where a segment lies in a row, which is: values of all segments | states of all segments. */
+typedef struct hotrow_segment_layout {
+  hotrow_optimizer optimizer; /* resolved: no zero defaults */
+  uint32_t dim;
+  uint32_t value_offset; /* floats from the start of the row */
+  uint32_t state_offset; /* floats from the start of the row */
+  uint32_t state_dim;
+  uint32_t square_offset; /* floats from the start of the row's squares */
+  uint32_t square_dim;
+} hotrow_segment_layout;
+
+typedef struct hotrow_row_layout {
+  uint32_t segment_count;
+  uint32_t dim; /* this and the following: sums over the segments */
+  uint32_t state_dim;
+  uint32_t square_dim;
+  hotrow_segment_layout segments[HOTROW_SEGMENTS_MAX];
+} hotrow_row_layout;
+
+/* How values and gradients travel. */
+typedef enum hotrow_dtype {
+  HOTROW_F32 = 0,
+  HOTROW_F16 = 1, /* IEEE half */
+  HOTROW_I8 = 2   /* bytes with one float of scale per row */
+} hotrow_dtype;
+
+/* Bytes that belong to somebody else. */
+typedef struct hotrow_frame {
+  const void *data;
+  size_t size;
+} hotrow_frame;
 
 #ifdef __cplusplus
 }

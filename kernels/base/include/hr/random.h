@@ -8,6 +8,11 @@
 void hr_init_row(const hotrow_initializer *initializer, uint64_t seed, uint64_t table_seed, uint64_t key, uint32_t dim,
                  float *row);
 
+/* Likewise the values of all segments of a row, one behind the other. Each segment has numbers of its own: two with the
+ * same initializer differ. A row of one segment is hr_init_row(). */
+void hr_init_segments(const hotrow_segment *segments, uint32_t segment_count, uint64_t seed, uint64_t table_seed,
+                      uint64_t key, float *row);
+
 /* splitmix64 (Steele et al. 2014): a stream of 64-bit numbers from any seed. */
 typedef struct hr_rng {
   uint64_t state;
