@@ -16,9 +16,9 @@
 #include <hotrow/hotrow.h>
 
 #define RANKS 3u
-#define SESSIONS_MAX 10u
+#define SESSIONS_MAX 8u
 #define BITS 20u
-#define COLUMNS 30u /* of one session */
+#define COLUMNS 50u /* of one session */
 #define STEPS_MAX (COLUMNS * BITS)
 #define RANK_COLUMNS (SESSIONS_MAX * COLUMNS)
 #define DIM (RANKS * RANK_COLUMNS)

@@ -12,7 +12,7 @@
 #define CACHE_ROWS 32u
 #define PULL_BOUND 7u
 #define PUSH_BOUND 5u
-#define PAUSE_NS_MAX 8000000u
+#define PAUSE_NS (uint64_t)8000000
 #define PLANT_STEP 30u
 #define PLANT_END 60u
 #define EXIT_FENCED 3
@@ -248,17 +248,19 @@ static void do_step(worker *w, const step_keys *now, const step_keys *next)
       prefetch(w, next);
     look_up(w, next);
   }
-  if (dice / 8 % 24 == 0 && w->plant != PLANT_HOLE)
+  if (dice / 8 % 24 == 0 && fault == PLANT_NONE && w->plant != PLANT_HOLE)
     flush(w);
 }
 
-/* A little while, at most PAUSE_NS_MAX. True if SIGTERM came. */
-static bool pause_or_end(uint64_t dice)
+/* A little while; the fewer steps are left the longer. True if SIGTERM came. */
+static bool pause_or_end(const worker *w, uint32_t round)
 {
+  uint64_t pause_ns_max = PAUSE_NS * STEPS_MAX / (STEPS_MAX + STEPS_MAX / 10 - w->step);
+  struct timespec pause = {.tv_nsec = (long)(mix(step_seed(w, round)) % pause_ns_max)};
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
-  return sigtimedwait(&signals, NULL, &(struct timespec){.tv_nsec = (long)(dice % PAUSE_NS_MAX)}) == SIGTERM;
+  return sigtimedwait(&signals, NULL, &pause) == SIGTERM;
 }
 
 static void work(worker *w)
@@ -269,7 +271,7 @@ static void work(worker *w)
   look_up(w, &now); /* every row once: what the predecessor left must stay as it is */
   draw_keys(step_seed(w, 0), &now);
   look_up(w, &now);
-  for (uint32_t round = 0; !pause_or_end(mix(step_seed(w, round))) && !(is_short && w->step == PLANT_END); round++) {
+  for (uint32_t round = 0; !pause_or_end(w, round) && !(is_short && w->step == PLANT_END); round++) {
     draw_keys(step_seed(w, round + 1), &next);
     if (w->step < STEPS_MAX) {
       do_step(w, &now, &next);

@@ -22,14 +22,16 @@ start_worker() { # NAME RANK SESSION [PLANT [blind]]
   sessions[$2]=$3
 }
 
-# How much a worker has written into its history.
-records() { # NAME RANK SESSION
-  local file="$scratch/$1/history-$2-$3"
+# How much the newest session of a rank has written into its history.
+records() { # NAME RANK
+  local file="$scratch/$1/history-$2-${sessions[$2]}"
   [[ -e $file ]] && echo $(($(stat -c %s "$file") / 32)) || echo 0
 }
-has_records() { (($(records "${@:1:3}") >= $4)); }     # NAME RANK SESSION COUNT
-await_records() {                                       # NAME RANK SESSION MORE
-  await has_records "${@:1:3}" $(($(records "${@:1:3}") + $4))
+has_records_or_ended() { (($(records "$1" "$2") >= $3)) || is_gone "${worker_pids[$2]}"; }
+await_records() { # NAME RANK MORE
+  local goal=$(($(records "$1" "$2") + $3))
+  await has_records_or_ended "$1" "$2" "$goal"
+  (($(records "$1" "$2") >= goal)) || fail "worker $2 of $1 has ended"
 }
 is_gone() { ! kill -0 "$1"; }
 is_stopped() { [[ $(<"/proc/$1/stat") == *") T "* ]]; }
@@ -82,7 +84,7 @@ expect_found hole '^worker 0 session 0 step 3[0-9] .*: is there, and .* before i
 
 check 'planted faults: a worker whose successor does not end it'
 start_worker unfenced 0 0 unfenced
-await_records unfenced 0 0 10
+await_records unfenced 0 10
 old=${worker_pids[0]}
 start_worker unfenced 0 1
 expect_end "${worker_pids[0]}" 1
@@ -94,15 +96,15 @@ expect_found unfenced '^worker 0 session 0 step .*: is there and was handed in w
 check 'planted faults: a push that is taken back'
 start_worker undo 0 0 undo blind
 start_worker undo 1 0
-await_records undo 0 0 10
-await_records undo 1 0 10
+await_records undo 0 10
+await_records undo 1 10
 finish_worker 0
 expect_end "${worker_pids[1]}" 1
 grep -q 'reads .*: worker 0 session 0 step 0: what others pushed stays' "$scratch/undo-1-0.err" || fail "not seen"
 expect_found undo '^worker 0 session 0 step 0 .*: a flush confirmed it and it is not there'
 
 # Faults. Each takes a rank; another one, such as a killed server, is a function here and a word in the list below.
-let_work() { await_records main "$1" "${sessions[$1]}" $((RANDOM % 30 + 3)); }
+let_work() { await_records main "$1" $((RANDOM % 30 + 3)); }
 succeed() { # RANK: starts the next session of it
   start_worker main "$1" $((sessions[$1] + 1))
 }
