@@ -60,13 +60,16 @@ expect_found() { # NAME WORDS
   expect_out "$2"
 }
 
-check 'planted faults: the worker that reads sees them'
+check 'planted faults: the worker that reads sees them, and the checker a hole'
 start_worker skip-seen 0 0 skip
 start_worker twice-seen 1 0 twice
+start_worker hole 2 0 hole blind
 expect_end "${worker_pids[0]}" 1
 grep -q 'worker 0 session 0 step 30: a worker reads its own steps' "$scratch/skip-seen-0-0.err" || fail "skip not seen"
 expect_end "${worker_pids[1]}" 1
 grep -q 'worker 1 session 0 step 30: a worker reads its own steps' "$scratch/twice-seen-1-0.err" || fail "twice not seen"
+expect_end "${worker_pids[2]}" 0
+expect_found hole '^worker 2 session 0 step [3-5][0-9] .*: is there, and .* before it is not'
 
 check 'planted faults: the checker finds them'
 start_worker skip 0 0 skip blind
@@ -78,9 +81,6 @@ done
 expect_found skip '^worker 0 session 0 step 30 .*: a flush confirmed it and it is not there: expected bits 0x'
 expect_found twice '^worker 1 session 0 step 30 .*: is there more than once: expected bits 0x'
 expect_found secret '^worker 2 session 0 step 30 .*: is there and was never handed in: expected bits 0x'
-start_worker hole 0 0 hole blind
-expect_end "${worker_pids[0]}" 0
-expect_found hole '^worker 0 session 0 step 3[0-9] .*: is there, and .* before it is not'
 
 check 'planted faults: a worker whose successor does not end it'
 start_worker unfenced 0 0 unfenced
