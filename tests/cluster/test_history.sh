@@ -104,7 +104,7 @@ grep -q 'reads .*: worker 0 session 0 step 0: what others pushed stays' "$scratc
 expect_found undo '^worker 0 session 0 step 0 .*: a flush confirmed it and it is not there'
 
 # Faults. Each takes a rank; another one, such as a killed server, is a function here and a word in the list below.
-let_work() { await_records main "$1" $((RANDOM % 30 + 3)); }
+let_work() { await_records main "$1" $((RANDOM % 20 + 3)); }
 succeed() { # RANK: starts the next session of it
   start_worker main "$1" $((sessions[$1] + 1))
 }
@@ -113,7 +113,6 @@ stop_worker() {
   kill -STOP "${worker_pids[$1]}"
   sleep $resend_s
   kill -CONT "${worker_pids[$1]}"
-  let_work "$1"
 }
 kill_worker() {
   local old=${worker_pids[$1]}
@@ -149,7 +148,7 @@ stop_server() {
     sleep $resend_s
     kill -CONT "$pid"
     for rank in 0 1 2; do
-      let_work $rank
+      await_records main $rank 1
     done
     (($(repeats) > before)) && return
   done
@@ -170,7 +169,7 @@ while ((${#faults[@]} > 0)); do
   faults=("${faults[@]}")
 done
 for rank in 0 1 2; do
-  let_work $rank
+  await_records main $rank 1
   finish_worker $rank
 done
 check_history main
