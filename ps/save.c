@@ -150,7 +150,7 @@ static hotrow_status write_rows(const save_part *part, const char *dir, const hr
   const hr_table_desc *desc = hr_table_get_desc(table);
   hr_path path;
   HOTROW_TRY(hr_path_format(&path, "%s/%s.rows", dir, desc->name));
-  size_t record_size = hr_save_record_size(desc);
+  size_t record_size = hr_save_record_size(hr_table_get_layout(table));
   hr_rows_header header = {.magic = HR_ROWS_MAGIC,
                            .version = HR_SAVE_VERSION,
                            .record_size = (uint32_t)record_size,

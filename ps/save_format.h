@@ -45,10 +45,9 @@ _Static_assert(sizeof(hr_manifest_header) == 40 && sizeof(hr_manifest_table) == 
                "STORE.md gives these sizes");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian and so is this code");
 
-static inline size_t hr_save_record_size(const hr_table_desc *desc)
+static inline size_t hr_save_record_size(const hotrow_row_layout *layout)
 {
-  return HR_ROW_HEAD_BYTES +
-         sizeof(float) * (desc->dim + hr_optimizer_state_dim(desc->segments[0].optimizer.kind, desc->dim));
+  return HR_ROW_HEAD_BYTES + sizeof(float) * (layout->dim + layout->state_dim);
 }
 
 typedef struct hr_path {

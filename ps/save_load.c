@@ -85,8 +85,11 @@ static hotrow_status check_manifest(const char *path, const uint8_t *bytes, size
     hr_manifest_table *table = &part->tables[i];
     if (hr_wire_check_name(table->desc.name, strnlen(table->desc.name, sizeof table->desc.name)) != HOTROW_OK)
       return hr_fail(HOTROW_ERR_CORRUPT, "%s: %s", path, hotrow_last_error());
-    if (table->desc.dim == 0 || table->desc.dim > HOTROW_DIM_MAX || table->desc.row_count > HR_TABLE_ROWS_MAX ||
-        table->file_size != sizeof(hr_rows_header) + table->desc.row_count * hr_save_record_size(&table->desc))
+    hotrow_row_layout layout;
+    if (hr_row_layout_make(table->desc.segments, table->desc.segment_count, &layout) != HOTROW_OK)
+      return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %s", path, table->desc.name, hotrow_last_error());
+    if (table->desc.dim != layout.dim || table->desc.row_count > HR_TABLE_ROWS_MAX ||
+        table->file_size != sizeof(hr_rows_header) + table->desc.row_count * hr_save_record_size(&layout))
       return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %llu rows of dim %u do not make a file of %llu bytes", path,
                      table->desc.name, (unsigned long long)table->desc.row_count, table->desc.dim,
                      (unsigned long long)table->file_size);
@@ -172,8 +175,8 @@ static hotrow_status load_record(const loading *l, const rows_file *file, const 
 {
   uint64_t key;
   uint32_t clock;
-  float value_and_state[3 * HOTROW_DIM_MAX + 1];
-  size_t record_size = hr_save_record_size(&file->entry->desc);
+  float value_and_state[3 * HOTROW_DIM_MAX + HOTROW_SEGMENTS_MAX];
+  size_t record_size = hr_save_record_size(hr_table_get_layout(file->table));
   HOTROW_ASSERT(record_size - HR_ROW_HEAD_BYTES <= sizeof value_and_state);
   memcpy(&key, record, sizeof key);
   memcpy(&clock, record + sizeof key, sizeof clock);
@@ -191,7 +194,7 @@ static hotrow_status load_record(const loading *l, const rows_file *file, const 
 
 static hotrow_status load_records(const loading *l, rows_file *file, int fd)
 {
-  size_t record_size = hr_save_record_size(&file->entry->desc);
+  size_t record_size = hr_save_record_size(hr_table_get_layout(file->table));
   size_t batch = HR_SAVE_BUFFER_BYTES / record_size;
   for (uint64_t left = file->entry->desc.row_count; left > 0;) {
     size_t count = left < batch ? (size_t)left : batch;

@@ -8,6 +8,7 @@
 #include <hr/route.h>
 
 #include "shard_admin.h"
+#include "shard_cut.h"
 #include "shard_data.h"
 #include "shard_sync.h"
 
@@ -24,6 +25,8 @@ hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_
   if (shard->options.held_bytes_max == 0)
     shard->options.held_bytes_max = HR_SHARD_HELD_BYTES_MAX;
   hotrow_status status = hr_map(HR_REPLY_POOL_BYTES, "reply pool", &pool);
+  if (status == HOTROW_OK)
+    status = hr_announce_log_init(&shard->log, options->announce_log_count);
   if (status == HOTROW_OK)
     status = hr_map(SCRATCH_BYTES, "row numbers of a pull", &rows);
   if (status == HOTROW_OK)
@@ -53,6 +56,7 @@ void hr_shard_destroy(hr_shard *shard)
   for (size_t i = 0; i < shard->table_count; i++)
     hr_table_destroy(shard->tables[i]);
   HOTROW_ASSERT(shard->held_bytes == 0);
+  hr_announce_log_fini(&shard->log);
   hr_unmap(shard->clocks, SCRATCH_BYTES);
   hr_unmap(shard->rows, SCRATCH_BYTES);
   hr_unmap(shard->pool, HR_REPLY_POOL_BYTES);
@@ -75,21 +79,35 @@ hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_
   hr_table_desc own = *desc;
   own.id = (uint32_t)shard->table_count;
   own.row_count = 0;
-  HOTROW_TRY(hr_table_create(&own, shard->options.row_count_max, &shard->tables[shard->table_count]));
-  hr_table_set_owner(shard->tables[shard->table_count], shard->options.shard_index, shard->options.shard_count);
-  *table_p = shard->tables[shard->table_count++];
+  hr_table *table;
+  HOTROW_TRY(hr_table_create(&own, shard->options.row_count_max, &table));
+  hr_table_set_owner(table, shard->options.shard_index, shard->options.shard_count);
+  hotrow_status status = shard->options.storage ? hr_table_track(table) : HOTROW_OK;
+  if (status != HOTROW_OK) {
+    hr_table_destroy(table);
+    return status;
+  }
+  shard->tables[shard->table_count++] = table;
+  hr_cut_table_changed(shard, own.id);
+  *table_p = table;
   return HOTROW_OK;
 }
 
+/* Nobody has asked for announcements yet: how often they are made is for those to say who will. */
 static hotrow_status load_table(const hr_table_desc *desc, void *context, hr_table **table_p)
 {
-  return hr_shard_add_table(context, desc, table_p);
+  hr_table_desc own = *desc;
+  own.announce_step = 0;
+  return hr_shard_add_table(context, &own, table_p);
 }
 
 hotrow_status hr_shard_load(hr_shard *shard, const char *path)
 {
   HOTROW_ASSERT(shard->table_count == 0);
-  return hr_save_load(path, shard->options.shard_index, shard->options.shard_count, load_table, shard);
+  HOTROW_TRY(hr_save_load(path, shard->options.shard_index, shard->options.shard_count, load_table, shard));
+  for (size_t i = 0; shard->options.storage && i < shard->table_count; i++)
+    hr_table_touch_all(shard->tables[i]);
+  return HOTROW_OK;
 }
 
 size_t hr_shard_table_count(const hr_shard *shard)
@@ -109,6 +127,7 @@ static void address(hr_shard *shard, const hr_session *session)
 {
   shard->reply.header.epoch = shard->options.epoch;
   shard->reply.header.applied_seq = session ? session->applied_seq : 0;
+  shard->reply.header.durable_seq = session ? session->durable_seq : 0;
   shard->reply_to = session ? session->route : *shard->from;
 }
 
@@ -227,9 +246,10 @@ static hotrow_status greet(hr_shard *shard, const hr_message *message)
       .shard_count = shard->options.shard_count,
       .version = HR_WIRE_VERSION,
       .table_count = (uint32_t)shard->table_count,
+      .is_durable = shard->options.storage != NULL,
   };
   hr_reply_begin(shard, session, &message->header);
-  shard->reply.header.announce_seq = 1;
+  shard->reply.header.announce_seq = shard->log.next;
   shard->reply.body = &reply;
   shard->reply.body_size = sizeof reply;
   hr_reply_send(shard);
@@ -297,8 +317,10 @@ static hotrow_status dispatch(hr_shard *shard, hr_session *session, hr_message *
     return hr_admin_save(shard, session, message);
   case HR_OP_BYE:
     return hr_admin_bye(shard, session, message);
-  case HR_OP_HELLO:
   case HR_OP_TICK:
+    hr_data_tick(shard, session, &message->header);
+    return HOTROW_OK;
+  case HR_OP_HELLO:
   case HR_OP_COUNT:
     break;
   }

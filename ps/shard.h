@@ -1,13 +1,16 @@
 /* One shard as a pure state machine: messages in, messages out. No sockets, no threads, no clock of its own: the same
  * code runs behind ZeroMQ (server.c) and in the simulator. One thread.
  *
- * It answers hello, tables, pull, push, push+pull, barrier, blobs, stats, save and bye. What it promises:
+ * It answers hello, tables, pull, push, push+pull, tick, barrier, blobs, stats, save and bye. What it promises:
  *  - a session's pushes are applied exactly once, in the order of push_seq: a repeat is answered and not applied again,
  *    a push or a pull that names a push not yet seen gets GAP;
  *  - a request with another epoch gets HOTROW_ERR_RESET, a request of a fenced or unknown session HOTROW_ERR_FENCED;
  *  - HR_FLAG_SYNC: the pushes of a step are held until all world_size ranks of the job have sent theirs, then applied
  *    in rank order; a pull for step t waits until the pushes of step t-1 are applied. Steps count from 0. In a
- * push_pull header.step is the step that the push ends, and the pull is for the step after it;
+ *    push_pull header.step is the step that the push ends, and the pull is for the step after it;
+ *  - applied_seq, rows and announcements of one reply are of one moment, that of its sending;
+ *  - with a storage: durable_seq is what survives its death, and a shard restored from a durable cut goes on with every
+ *    session where the cut left it: pushes up to its watermark are answered and not applied again;
  *  - whatever the bytes are, it never crashes, and what it refuses is counted in stats. */
 #ifndef HR_SHARD_H
 #define HR_SHARD_H
@@ -15,6 +18,7 @@
 #include <hotrow/kernels.h>
 #include <hr/wire.h>
 
+#include "storage.h"
 #include "table.h"
 
 #define HR_SHARD_TABLES_MAX 256u
@@ -22,7 +26,6 @@
 #define HR_SHARD_BLOBS_MAX 1024u
 #define HR_SHARD_JOBS_MAX 256u /* the job idle longest is forgotten for a new one, with its sessions */
 #define HR_SHARD_HELD_BYTES_MAX ((size_t)4 << 30)
-#define HR_PUSH_WINDOW 64u /* pushes of one session without an answer */
 
 typedef struct hr_shard hr_shard;
 
@@ -54,7 +57,9 @@ typedef struct hr_shard_options {
   const char *save_dir;   /* NULL: saves are refused. Borrowed */
   const hotrow_kernels *kernels;
   hr_shard_transport transport;
-  size_t held_bytes_max; /* copies of pushes and pulls that wait for other ranks; 0: HR_SHARD_HELD_BYTES_MAX */
+  size_t held_bytes_max;       /* copies of pushes and pulls that wait for other ranks; 0: HR_SHARD_HELD_BYTES_MAX */
+  uint32_t announce_log_count; /* 0: HR_ANNOUNCE_LOG_COUNT_DEFAULT */
+  const hr_storage *storage;   /* borrowed; NULL: memory only */
 } hr_shard_options;
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p);
@@ -66,6 +71,25 @@ hotrow_status hr_shard_load(hr_shard *shard, const char *path);
 /* One message. The frames are the caller's and are not kept: what must wait is copied. now_ns only grows. */
 void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *frames, size_t frame_count,
                       uint64_t now_ns);
+
+/* Hands a cut to the storage, which must be there. A client that asks for a new table makes the shard do so too.
+ *   HOTROW_ERR_BUSY  the last cut is not durable yet
+ * and what the storage returns: then there is no cut, and the next call tries again. */
+hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p);
+/* The storage has the last cut safe. Sends the replies that waited for it; not to be called from within the storage. */
+void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number);
+size_t hr_shard_dirty_bytes(const hr_shard *shard); /* of the rows of the next cut */
+
+/* Puts a cut back into a shard that has had no message: the tables in the order of their ids, then rows and jobs, then
+ * sessions. The shard's epoch must be a new one, as clients have seen clocks that are gone until the pushes after the
+ * cut have come again. now_ns: the time of the restart. After a failure the shard is to be destroyed.
+ *   HOTROW_ERR_CORRUPT, and what hr_table_create() and hr_table_restore_row() return */
+hotrow_status hr_shard_restore_table(hr_shard *shard, const hr_table_desc *desc);
+hotrow_status hr_shard_restore_row(hr_shard *shard, uint32_t table_id, uint64_t key, uint32_t clock,
+                                   const float *record, size_t float_count);
+hotrow_status hr_shard_restore_job(hr_shard *shard, const hr_stored_job *stored, const hr_stored_member *members,
+                                   uint64_t now_ns);
+hotrow_status hr_shard_restore_session(hr_shard *shard, const hr_stored_session *stored, uint64_t now_ns);
 
 /* Counts a message that the transport itself refused (too many frames, too large). */
 void hr_shard_count_refused(hr_shard *shard);

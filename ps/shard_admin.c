@@ -7,6 +7,7 @@
 
 #include <hr/assert.h>
 
+#include "shard_cut.h"
 #include "shard_sync.h"
 
 /* ---- tables ---- */
@@ -19,49 +20,61 @@ static hr_table *table_by_name(const hr_shard *shard, const char *name)
   return NULL;
 }
 
-/* The name of the first field in which two descriptions differ, or NULL. Floats are compared as bits. */
-static const char *first_difference(const hr_table_desc *a, const hr_table_desc *b)
+/* Writes the name of the first field in which two descriptions differ; false if there is none. Floats are compared as
+ * bits. */
+static bool find_difference(const hr_table_desc *a, const hr_table_desc *b, char *name, size_t name_size)
 {
-  const struct {
+  static const struct {
     const char *name;
     size_t offset, size;
   } fields[] = {
-#define FIELD(field) {#field, offsetof(hr_table_desc, field), sizeof a->field}
+#define FIELD(field) {#field, offsetof(hotrow_segment, field), sizeof((hotrow_segment *)0)->field}
       FIELD(dim),
-      FIELD(seed),
-      FIELD(segments[0].optimizer.kind),
-      FIELD(segments[0].optimizer.lr),
-      FIELD(segments[0].optimizer.beta1),
-      FIELD(segments[0].optimizer.beta2),
-      FIELD(segments[0].optimizer.eps),
-      FIELD(segments[0].optimizer.initial_state),
-      FIELD(segments[0].optimizer.weight_decay),
-      FIELD(segments[0].optimizer.l1),
-      FIELD(segments[0].initializer.kind),
-      FIELD(segments[0].initializer.scale),
+      FIELD(optimizer.kind),
+      FIELD(optimizer.lr),
+      FIELD(optimizer.beta1),
+      FIELD(optimizer.beta2),
+      FIELD(optimizer.eps),
+      FIELD(optimizer.initial_state),
+      FIELD(optimizer.weight_decay),
+      FIELD(optimizer.l1),
+      FIELD(initializer.kind),
+      FIELD(initializer.scale),
 #undef FIELD
   };
-  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-    if (memcmp((const char *)a + fields[i].offset, (const char *)b + fields[i].offset, fields[i].size) != 0)
-      return fields[i].name;
-  return NULL;
+  const char *whole = a->dim != b->dim                       ? "dim"
+                      : a->seed != b->seed                   ? "seed"
+                      : a->segment_count != b->segment_count ? "segment_count"
+                                                             : NULL;
+  if (whole) {
+    snprintf(name, name_size, "%s", whole);
+    return true;
+  }
+  for (uint32_t s = 0; s < a->segment_count; s++)
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+      if (memcmp((const char *)&a->segments[s] + fields[i].offset, (const char *)&b->segments[s] + fields[i].offset,
+                 fields[i].size) != 0) {
+        snprintf(name, name_size, "segments[%u].%s", s, fields[i].name);
+        return true;
+      }
+  return false;
 }
 
 hotrow_status hr_admin_table_create(hr_shard *shard, hr_session *session, const hr_message *message)
 {
   hr_table_desc desc;
+  char difference[64];
   HOTROW_ASSERT(message->body_size == sizeof desc);
   memcpy(&desc, message->body, sizeof desc);
   hr_table *table = table_by_name(shard, desc.name);
-  if (table) {
-    const char *difference = first_difference(hr_table_get_desc(table), &desc);
-    if (difference)
-      return hr_fail(HOTROW_ERR_EXISTS, "table %s exists with another %s", desc.name, difference);
-  } else {
+  if (table && find_difference(hr_table_get_desc(table), &desc, difference, sizeof difference))
+    return hr_fail(HOTROW_ERR_EXISTS, "table %s exists with another %s", desc.name, difference);
+  if (!table)
     HOTROW_TRY(hr_shard_add_table(shard, &desc, &table));
-  }
-  hr_reply_body(shard, session, &message->header, hr_table_get_desc(table), sizeof desc);
-  return HOTROW_OK;
+  uint32_t id = hr_table_get_desc(table)->id;
+  if (hr_table_lower_announce_step(table, desc.announce_step))
+    hr_cut_table_changed(shard, id);
+  return hr_cut_answer_table(shard, session, &message->header, id);
 }
 
 hotrow_status hr_admin_table_open(hr_shard *shard, hr_session *session, const hr_message *message)
@@ -69,11 +82,10 @@ hotrow_status hr_admin_table_open(hr_shard *shard, hr_session *session, const hr
   char name[HR_WIRE_NAME_BYTES_MAX + 1] = {0};
   HOTROW_ASSERT(message->body_size <= HR_WIRE_NAME_BYTES_MAX);
   memcpy(name, message->body, message->body_size);
-  hr_table *table = table_by_name(shard, name);
+  const hr_table *table = table_by_name(shard, name);
   if (!table)
     return hr_fail(HOTROW_ERR_NOT_FOUND, "no table %s", name);
-  hr_reply_body(shard, session, &message->header, hr_table_get_desc(table), sizeof(hr_table_desc));
-  return HOTROW_OK;
+  return hr_cut_answer_table(shard, session, &message->header, hr_table_get_desc(table)->id);
 }
 
 hotrow_status hr_admin_table_list(hr_shard *shard, hr_session *session, const hr_message *message)
@@ -249,10 +261,37 @@ static void write_tables(const hr_shard *shard, writer *w)
   write_text(w, "]");
 }
 
-size_t hr_shard_stats_json(const hr_shard *shard, char *text, size_t text_size)
+static void write_traffic(const hr_shard_counters *c, writer *w)
+{
+  static const char *const dtypes[] = {"f32", "f16", "i8"};
+  write_counter(w, "pulls", c->pulls);
+  write_counter(w, "pulls_held", c->pulls_held);
+  write_counter(w, "rows_pulled", c->rows_pulled);
+  write_counter(w, "rows_kept", c->rows_kept);
+  write_counter(w, "pushes", c->pushes);
+  write_counter(w, "push_repeats", c->push_repeats);
+  write_counter(w, "rows_pushed", c->rows_pushed);
+  for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
+    write_text(w, ",\"bytes_pulled_%s\":%llu,\"bytes_pushed_%s\":%llu", dtypes[i],
+               (unsigned long long)c->bytes_pulled[i], dtypes[i], (unsigned long long)c->bytes_pushed[i]);
+}
+
+static void write_messages(const hr_shard_counters *c, writer *w)
 {
   static const char *const reasons[HR_REFUSED_COUNT] = {"protocol", "version", "limit", "epoch",
                                                         "session",  "gap",     "busy",  "request"};
+  write_text(w, ",\"messages\":{");
+  for (int op = HR_OP_HELLO; op < HR_OP_COUNT; op++)
+    write_text(w, "%s\"%s\":%llu", op > HR_OP_HELLO ? "," : "", hr_op_name((uint8_t)op),
+               (unsigned long long)c->messages[op]);
+  write_text(w, "},\"refused\":{");
+  for (size_t i = 0; i < HR_REFUSED_COUNT; i++)
+    write_text(w, "%s\"%s\":%llu", i ? "," : "", reasons[i], (unsigned long long)c->refused[i]);
+  write_text(w, "}");
+}
+
+size_t hr_shard_stats_json(const hr_shard *shard, char *text, size_t text_size)
+{
   const hr_shard_counters *c = &shard->counters;
   writer w = {.text = text, .size = text_size};
   /* As text: the epoch has 64 bits, and many readers of JSON keep 53 of a number. */
@@ -262,21 +301,14 @@ size_t hr_shard_stats_json(const hr_shard *shard, char *text, size_t text_size)
   write_counter(&w, "jobs", shard->job_count);
   write_counter(&w, "blobs", shard->blob_count);
   write_counter(&w, "held_bytes", shard->held_bytes);
-  write_counter(&w, "pulls", c->pulls);
-  write_counter(&w, "pulls_held", c->pulls_held);
-  write_counter(&w, "rows_pulled", c->rows_pulled);
-  write_counter(&w, "rows_kept", c->rows_kept);
-  write_counter(&w, "pushes", c->pushes);
-  write_counter(&w, "push_repeats", c->push_repeats);
-  write_counter(&w, "rows_pushed", c->rows_pushed);
-  write_text(&w, ",\"messages\":{");
-  for (int op = HR_OP_HELLO; op < HR_OP_COUNT; op++)
-    write_text(&w, "%s\"%s\":%llu", op > HR_OP_HELLO ? "," : "", hr_op_name((uint8_t)op),
-               (unsigned long long)c->messages[op]);
-  write_text(&w, "},\"refused\":{");
-  for (size_t i = 0; i < HR_REFUSED_COUNT; i++)
-    write_text(&w, "%s\"%s\":%llu", i ? "," : "", reasons[i], (unsigned long long)c->refused[i]);
-  write_text(&w, "}");
+  write_traffic(c, &w);
+  write_counter(&w, "announcements", shard->log.next - 1);
+  write_counter(&w, "announcements_kept", shard->log.next - hr_announce_log_first(&shard->log));
+  write_counter(&w, "resets", c->resets);
+  write_counter(&w, "ticks", c->messages[HR_OP_TICK]);
+  write_counter(&w, "cuts", c->cuts);
+  write_counter(&w, "dirty_bytes", hr_shard_dirty_bytes(shard));
+  write_messages(c, &w);
   write_tables(shard, &w);
   write_text(&w, "}");
   return w.used;

@@ -1,4 +1,4 @@
-/* Pull, push and push_pull. */
+/* Pull, push, push_pull and tick. */
 #ifndef HR_SHARD_DATA_H
 #define HR_SHARD_DATA_H
 
@@ -8,10 +8,7 @@
 void hr_data_pull(hr_shard *shard, hr_session *session, hr_message *message);
 void hr_data_push(hr_shard *shard, hr_session *session, hr_message *message);
 void hr_data_push_pull(hr_shard *shard, hr_session *session, hr_message *message);
-
-/* Serves a pull whose time has come, or says why not. */
-void hr_data_answer_pull(hr_shard *shard, hr_session *session, const hr_header *header, const hr_section *sections,
-                         size_t section_count);
+void hr_data_tick(hr_shard *shard, hr_session *session, const hr_header *header);
 
 /* Could these push sections be applied? HOTROW_ERR_NOT_FOUND, HOTROW_ERR_INVALID */
 hotrow_status hr_data_check_push(const hr_shard *shard, const hr_section *sections, size_t section_count);

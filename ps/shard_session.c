@@ -48,6 +48,24 @@ static void forget_idlest(hr_shard *shard)
   hr_session_remove(shard, idlest);
 }
 
+hr_session *hr_session_add(hr_shard *shard, hr_session_id id, const hr_hello *hello, uint32_t rank, uint64_t now_ns)
+{
+  hr_session *session = calloc(1, sizeof *session);
+  if (!session)
+    return NULL;
+  if (shard->session_count == HR_SHARD_SESSIONS_MAX)
+    forget_idlest(shard);
+  session->id = id;
+  session->hello = *hello;
+  session->rank = rank;
+  session->used_ns = now_ns;
+  hr_session **bucket = bucket_of(shard, id);
+  session->next = *bucket;
+  *bucket = session;
+  shard->session_count++;
+  return session;
+}
+
 static hotrow_status check_hello(const hr_shard *shard, const hr_header *header, const hr_hello *hello)
 {
   const hr_shard_options *own = &shard->options;
@@ -84,20 +102,10 @@ hotrow_status hr_session_hello(hr_shard *shard, const hr_header *header, const h
   hr_job *job = NULL;
   if (hello->role == HR_ROLE_WORKER)
     HOTROW_TRY(hr_job_open(shard, hello, header->rank, &job));
-  session = calloc(1, sizeof *session);
+  session = hr_session_add(shard, header->session, hello, header->rank, shard->now_ns);
   if (!session)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a session");
-  if (shard->session_count == HR_SHARD_SESSIONS_MAX)
-    forget_idlest(shard);
-  session->id = header->session;
-  session->hello = *hello;
   session->route = *shard->from;
-  session->used_ns = shard->now_ns;
-  session->rank = header->rank;
-  hr_session **bucket = bucket_of(shard, session->id);
-  session->next = *bucket;
-  *bucket = session;
-  shard->session_count++;
   if (job)
     hr_job_join(shard, job, session);
   *session_p = session;
@@ -111,8 +119,13 @@ void hr_session_take_push(hr_session *session, const hr_header *header)
   hr_outcome *outcome = hr_session_outcome(session, header->push_seq);
   HOTROW_ASSERT(!outcome->waiting);
   free(outcome->sentence);
-  *outcome = (hr_outcome){
-      .request_id = header->request_id, .status = HOTROW_OK, .step = header->step, .op = header->op, .waiting = true};
+  *outcome = (hr_outcome){.request_id = header->request_id,
+                          .announce_seq = header->announce_seq,
+                          .status = HOTROW_OK,
+                          .step = header->step,
+                          .op = header->op,
+                          .waiting = true};
+  session->decided &= ~((uint64_t)1 << (header->push_seq % HR_PUSH_WINDOW));
   session->received_seq = header->push_seq;
 }
 
@@ -144,7 +157,9 @@ void hr_session_answer_push(hr_shard *shard, hr_session *session, uint64_t push_
       .rank = session->rank,
   };
   if (outcome->status == HOTROW_OK) {
-    hr_reply_body(shard, session, &request, NULL, 0);
+    hr_reply_begin(shard, session, &request);
+    hr_reply_announce(shard, outcome->announce_seq);
+    hr_reply_send(shard);
     return;
   }
   const char *sentence = outcome->sentence ? outcome->sentence : hotrow_status_text(outcome->status);

@@ -9,11 +9,13 @@ typedef struct hr_held hr_held;
 /* What came of one push, and the latest request that carried it: its answer goes there. */
 typedef struct hr_outcome {
   uint64_t request_id;
+  uint64_t announce_seq;
   char *sentence; /* owned; NULL unless the push was refused */
   hotrow_status status;
   uint32_t step;
   uint8_t op;
   bool waiting; /* held for its step: no outcome yet */
+  bool is_step; /* its rank's push of an exact step */
 } hr_outcome;
 
 struct hr_session {
@@ -24,8 +26,13 @@ struct hr_session {
   uint64_t used_ns;
   uint64_t received_seq; /* pushes taken: applied, refused, or held for their step */
   uint64_t applied_seq;  /* all pushes up to here have an outcome */
+  uint64_t cut_seq;      /* of them, those that the last cut covers */
+  uint64_t durable_seq;  /* of them, those that the last durable cut covers */
+  uint64_t decided;      /* bit s % HR_PUSH_WINDOW: a cut that was restored holds push s > received_seq */
   hr_job *job;           /* borrowed; NULL unless a worker */
   hr_held *pull;         /* owned: the pull that waits for its step */
+  hr_header table_asked; /* the request for a table that is not durable yet; op 0: none */
+  uint32_t table;        /* that table */
   uint32_t rank;
   hr_outcome outcomes[HR_PUSH_WINDOW]; /* of push seq at seq % HR_PUSH_WINDOW */
 };
@@ -43,6 +50,15 @@ void hr_session_remove(hr_shard *shard, hr_session *session);
 static inline hr_outcome *hr_session_outcome(hr_session *session, uint64_t push_seq)
 {
   return &session->outcomes[push_seq % HR_PUSH_WINDOW];
+}
+
+/* Puts a new session in, in the place of the idlest if there is no room. NULL if memory ran out. */
+hr_session *hr_session_add(hr_shard *shard, hr_session_id id, const hr_hello *hello, uint32_t rank, uint64_t now_ns);
+
+/* Is the effect of this push, which has not come yet, in the rows already? Its outcome's status is then known. */
+static inline bool hr_session_was_decided(const hr_session *session, uint64_t push_seq)
+{
+  return session->decided >> (push_seq % HR_PUSH_WINDOW) & 1;
 }
 
 /* The push received_seq + 1 is taken; its outcome is yet to come. */

@@ -34,12 +34,23 @@ typedef struct hr_shard_counters {
   uint64_t pushes;      /* taken */
   uint64_t push_repeats;
   uint64_t rows_pushed;
-  uint64_t pulls_held; /* that had to wait for a step */
+  uint64_t pulls_held;                  /* that had to wait for a step */
+  uint64_t bytes_pulled[HOTROW_I8 + 1]; /* of values sent, by dtype */
+  uint64_t bytes_pushed[HOTROW_I8 + 1]; /* of gradients applied */
+  uint64_t resets;                      /* replies that had to say so */
+  uint64_t cuts;                        /* handed to the storage */
 } hr_shard_counters;
+
+typedef enum hr_table_cut {
+  HR_TABLE_CHANGED, /* to be put in the next cut */
+  HR_TABLE_IN_CUT,  /* that is not durable yet */
+  HR_TABLE_DURABLE  /* or there is no storage */
+} hr_table_cut;
 
 struct hr_shard {
   hr_shard_options options;
   hr_table *tables[HR_SHARD_TABLES_MAX]; /* owned; a table's id is its index */
+  hr_table_cut table_cuts[HR_SHARD_TABLES_MAX];
   size_t table_count;
   hr_session *sessions[HR_SESSION_BUCKETS]; /* owned */
   size_t session_count;
@@ -49,6 +60,9 @@ struct hr_shard {
   size_t blob_count;
   size_t held_bytes; /* of all hr_held */
   hr_save saved;     /* the last save written: a repeat of it is answered, not written again */
+  hr_announce_log log;
+  uint64_t cut_number;  /* of the last cut begun */
+  bool cut_in_progress; /* handed over and not durable */
   hr_shard_counters counters;
 
   /* The message in hand. */
@@ -76,6 +90,9 @@ struct hr_shard {
 void hr_reply_begin(hr_shard *shard, const hr_session *session, const hr_header *request);
 /* Room in the reply's pool, aligned to 64 bytes. The caller has checked that it is there. */
 void *hr_reply_take(hr_shard *shard, size_t size_bytes);
+/* Tells what was announced since announce_seq, that of the request: the last thing before a data reply is sent, so that
+ * it is of the same moment. */
+void hr_reply_announce(hr_shard *shard, uint64_t announce_seq);
 void hr_reply_send(hr_shard *shard);
 /* A whole reply: OK with a body (size 0: none). */
 void hr_reply_body(hr_shard *shard, const hr_session *session, const hr_header *request, const void *body, size_t size);

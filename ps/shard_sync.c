@@ -7,6 +7,7 @@
 
 #include "shard_admin.h"
 #include "shard_data.h"
+#include "shard_pull.h"
 
 /* A job whose every worker has been silent this long may be replaced by one of another size under its number. */
 #define JOB_SILENT_NS 60000000000u
@@ -127,11 +128,33 @@ static bool is_living(const hr_shard *shard, const hr_job *job)
   return has_member && shard->now_ns - job->used_ns < JOB_SILENT_NS;
 }
 
-hotrow_status hr_job_open(hr_shard *shard, const hr_hello *hello, uint32_t rank, hr_job **job_p)
+hr_job *hr_job_find(const hr_shard *shard, uint64_t id)
 {
   hr_job *job = shard->jobs;
-  while (job && job->id != hello->job)
+  while (job && job->id != id)
     job = job->next;
+  return job;
+}
+
+hr_job *hr_job_add(hr_shard *shard, uint64_t id, uint32_t world_size, uint64_t now_ns)
+{
+  hr_job *job = calloc(1, sizeof *job + world_size * sizeof *job->members);
+  if (!job)
+    return NULL;
+  if (shard->job_count == HR_SHARD_JOBS_MAX)
+    drop_idlest(shard);
+  job->id = id;
+  job->world_size = world_size;
+  job->used_ns = now_ns;
+  job->next = shard->jobs;
+  shard->jobs = job;
+  shard->job_count++;
+  return job;
+}
+
+hotrow_status hr_job_open(hr_shard *shard, const hr_hello *hello, uint32_t rank, hr_job **job_p)
+{
+  hr_job *job = hr_job_find(shard, hello->job);
   if (job && job->world_size != hello->world_size) {
     if (is_living(shard, job))
       return hr_fail(HOTROW_ERR_INVALID, "job %llu has %u workers, and rank %u says %u", (unsigned long long)job->id,
@@ -143,16 +166,9 @@ hotrow_status hr_job_open(hr_shard *shard, const hr_hello *hello, uint32_t rank,
     return hr_fail(HOTROW_ERR_FENCED, "rank %u of job %llu has a session that started later or at the same time", rank,
                    (unsigned long long)job->id);
   if (!job) {
-    job = calloc(1, sizeof *job + hello->world_size * sizeof *job->members);
+    job = hr_job_add(shard, hello->job, hello->world_size, shard->now_ns);
     if (!job)
       return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a job of %u workers", hello->world_size);
-    if (shard->job_count == HR_SHARD_JOBS_MAX)
-      drop_idlest(shard);
-    job->id = hello->job;
-    job->world_size = hello->world_size;
-    job->next = shard->jobs;
-    shard->jobs = job;
-    shard->job_count++;
   }
   job->used_ns = shard->now_ns;
   *job_p = job;
@@ -324,6 +340,7 @@ hotrow_status hr_job_push(hr_shard *shard, hr_session *session, const hr_header 
     HOTROW_TRY(hold_push(shard, job, header, sections, section_count, &copy));
 
   hr_session_take_push(session, header);
+  hr_session_outcome(session, header->push_seq)->is_step = true;
   member->step_next++;
   ++*arrived;
   if (verdict != HOTROW_OK) /* the step goes on without it */

@@ -35,6 +35,9 @@ struct hr_job {
 /* Finds or creates the job that a new worker names, and checks that this rank may have a new session.
  *   HOTROW_ERR_INVALID (world size), HOTROW_ERR_FENCED, HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_job_open(hr_shard *shard, const hr_hello *hello, uint32_t rank, hr_job **job_p);
+hr_job *hr_job_find(const hr_shard *shard, uint64_t id); /* NULL if there is none */
+/* A new job, in the place of the idlest if there is no room. NULL if memory ran out. */
+hr_job *hr_job_add(hr_shard *shard, uint64_t id, uint32_t world_size, uint64_t now_ns);
 /* Makes the session its rank's. The old one is fenced; if exact steps have begun, all the old ones are, and the steps
  * begin again at 0. */
 void hr_job_join(hr_shard *shard, hr_job *job, hr_session *session);

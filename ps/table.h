@@ -5,12 +5,14 @@
 #include <hotrow/kernels.h>
 #include <hr/wire.h>
 
+#include "announce_log.h"
+
 #define HR_ROW_NONE UINT32_MAX
 
 typedef struct hr_table hr_table;
 
 /* `desc` must be resolved (no zero defaults). row_count_max bounds the rows (0: HR_TABLE_ROWS_MAX).
- *   HOTROW_ERR_INVALID (dim, name, optimizer), HOTROW_ERR_NO_MEMORY */
+ *   HOTROW_ERR_INVALID (name, segments, dim, announce_step), HOTROW_ERR_NO_MEMORY */
 #define HR_TABLE_ROWS_MAX ((uint64_t)1 << 31)
 hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max, hr_table **table_p);
 void hr_table_destroy(hr_table *table);
@@ -18,7 +20,7 @@ void hr_table_destroy(hr_table *table);
 /* From now on keys of other shards are refused when they would be created. */
 void hr_table_set_owner(hr_table *table, uint32_t shard_index, uint32_t shard_count);
 
-/* Do they describe one table: all but id and row_count alike? */
+/* Do they describe one table? All but id, row_count and announce_step alike: the last is a matter of who reads it. */
 bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b);
 
 const hr_table_desc *hr_table_get_desc(const hr_table *table); /* its row_count is current */
@@ -44,9 +46,14 @@ hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, siz
 hotrow_status hr_table_check_push(const hr_table *table, const hr_section *push);
 
 /* Applies a push section that has passed hr_table_check_push: creates missing rows, runs the optimizer, adds k to each
- * clock. On failure no row has changed.
+ * clock, and announces in `log` the rows that are announce_step past their last announcement (log may be NULL if
+ * announce_step is 0). On failure no row has changed.
  *   HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY, HOTROW_ERR_INVALID (a key of another shard) */
-hotrow_status hr_table_push(hr_table *table, const hr_section *push);
+hotrow_status hr_table_push(hr_table *table, const hr_section *push, hr_announce_log *log);
+
+/* Announces rows whenever their clocks have moved on by `step` (0: nobody asks for it), unless it is done sooner
+ * already. Who counts on a larger step is told sooner than it must be. True if desc.announce_step has changed. */
+bool hr_table_lower_announce_step(hr_table *table, uint32_t step);
 
 /* The default row, for keys a reader asks for that are not there: the initial value of that key. */
 void hr_table_default_row(const hr_table *table, uint64_t key, float *value);
@@ -55,7 +62,17 @@ void hr_table_default_row(const hr_table *table, uint64_t key, float *value);
 typedef hotrow_status (*hr_table_visit_fn)(uint64_t key, uint32_t clock, const float *value_and_state, void *context);
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context);
 
-/* Puts a row in as it was saved; the key must not be there yet. HOTROW_ERR_EXISTS, _LIMIT, _NO_MEMORY. */
+/* From now on the table knows which rows were created or pushed to since they were last cleared. HOTROW_ERR_NO_MEMORY
+ */
+hotrow_status hr_table_track(hr_table *table);
+void hr_table_untrack(hr_table *table);
+void hr_table_touch_all(hr_table *table); /* as if all rows had been pushed to */
+uint64_t hr_table_dirty_count(const hr_table *table);
+hotrow_status hr_table_visit_dirty(const hr_table *table, hr_table_visit_fn visit, void *context);
+void hr_table_clear_dirty(hr_table *table);
+
+/* Puts a row in as it was saved, and as announced at this clock; the key must not be there yet. It is not dirty for
+ * that. HOTROW_ERR_EXISTS, _LIMIT, _NO_MEMORY, _INVALID (a key of another shard) */
 hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *value_and_state);
 
 #endif

@@ -201,11 +201,11 @@ static void look_up(worker *w, const step_keys *set)
   check_reads(w);
 }
 
-static void prefetch(worker *w, const step_keys *set)
+static void look_ahead(worker *w, const step_keys *set)
 {
   hotrow_lookup_request requests[TABLES];
   ask_for(w, set, requests);
-  may_be_fenced(w, hotrow_prefetch(w->client, requests, TABLES), "prefetch");
+  may_be_fenced(w, hotrow_lookahead(w->client, requests, TABLES), "look-ahead");
 }
 
 static void flush(worker *w)
@@ -229,7 +229,7 @@ static void do_step(worker *w, const step_keys *now, const step_keys *next)
   if (fault != PLANT_SECRET)
     write_record(w, EVENT_HANDED, w->step);
   if (dice % 4 == 0) /* before the rows' updates: what it brings of them is too old */
-    prefetch(w, next);
+    look_ahead(w, next);
   if (fault != PLANT_SKIP && fault != PLANT_HOLE)
     may_be_fenced(w, push(w, now, w->step, -1), "push");
   if (fault == PLANT_TWICE)
@@ -245,7 +245,7 @@ static void do_step(worker *w, const step_keys *now, const step_keys *next)
   } else {
     may_be_fenced(w, hotrow_step(w->client, 0), "step");
     if (dice / 2 % 4 == 0)
-      prefetch(w, next);
+      look_ahead(w, next);
     look_up(w, next);
   }
   if (dice / 8 % 24 == 0 && w->plant != PLANT_HOLE)

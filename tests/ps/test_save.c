@@ -22,7 +22,8 @@ static const struct {
   uint32_t dim;
   hotrow_optimizer_kind kind;
   uint64_t key_count;
-} shapes[TABLES] = {{"user.id", 5, HOTROW_ADAM, KEYS}, {"wide", 1, HOTROW_SGD, KEYS}, {"empty", 16, HOTROW_ADAGRAD, 0}};
+} shapes[TABLES] = {
+    {"user.id", 5, HOTROW_ADAM, KEYS}, {"wide", 3, HOTROW_FTRL, KEYS}, {"empty", 16, HOTROW_ADAGRAD, 0}};
 
 typedef struct shard {
   uint32_t index, count;
@@ -39,6 +40,12 @@ static hr_table_desc describe(size_t t)
   hotrow_initializer initializer = {0};
   CHECK_OK(hr_optimizer_resolve(&optimizer, &desc.segments[0].optimizer));
   CHECK_OK(hr_initializer_resolve(&initializer, desc.dim, &desc.segments[0].initializer));
+  if (optimizer.kind == HOTROW_FTRL) { /* a weight under FTRL and a vector under another optimizer */
+    desc.segment_count = 2;
+    desc.segments[1] = describe(0).segments[0];
+    desc.segments[1].dim = desc.dim - 1;
+    desc.segments[0].dim = 1;
+  }
   return desc;
 }
 
@@ -166,8 +173,8 @@ static void check_loaded(const shard *s, uint64_t token)
     hr_table_desc expected = describe(t);
     const hr_table_desc *desc = hr_table_get_desc(s->tables[t]);
     CHECK(hr_table_desc_matches(desc, &expected));
-    size_t stride, owned = 0,
-                   float_count = desc->dim + hr_optimizer_state_dim(desc->segments[0].optimizer.kind, desc->dim);
+    const hotrow_row_layout *layout = hr_table_get_layout(s->tables[t]);
+    size_t stride, owned = 0, float_count = layout->dim + layout->state_dim;
     const float *rows = hr_table_rows(s->tables[t], &stride);
     for (size_t i = 0; i < shapes[t].key_count; i++) {
       float row[FLOATS_MAX];
@@ -266,7 +273,11 @@ static void a_forged_manifest_leads_nowhere(void)
       {desc + offsetof(hr_table_desc, dim), &zero, 4, HOTROW_ERR_CORRUPT, "dim 0"},
       {desc + offsetof(hr_table_desc, dim), &many, 4, HOTROW_ERR_CORRUPT, "dim 1048576"},
       {desc + offsetof(hr_table_desc, row_count), &huge, 8, HOTROW_ERR_CORRUPT, "do not make a file"},
-      {desc + offsetof(hr_table_desc, segments[0].optimizer), &many, 4, HOTROW_ERR_CORRUPT, "do not make a file"},
+      {desc + offsetof(hr_table_desc, segment_count), &zero, 4, HOTROW_ERR_CORRUPT, "user.id: a row of 0 segments"},
+      {desc + offsetof(hr_table_desc, segment_count), &many, 4, HOTROW_ERR_CORRUPT, "a row of 1048576 segments"},
+      {desc + offsetof(hr_table_desc, segments[0].dim), &many, 4, HOTROW_ERR_CORRUPT, "segment 0: dim 1048576"},
+      {desc + offsetof(hr_table_desc, segments[0].optimizer), &many, 4, HOTROW_ERR_CORRUPT, "optimizer kind 1048576"},
+      {desc + offsetof(hr_table_desc, segments[0].optimizer.lr), &zero, 4, HOTROW_ERR_INVALID, "defaults left"},
       {table + offsetof(hr_manifest_table, file_size), &huge, 8, HOTROW_ERR_CORRUPT, "do not make a file"},
       {table + offsetof(hr_manifest_table, file_hash), &huge, 8, HOTROW_ERR_CORRUPT, "user.id.rows: its bytes"},
       {offsetof(hr_manifest_header, token), &huge, 8, HOTROW_ERR_CORRUPT, "user.id.rows: of save"},
@@ -367,10 +378,11 @@ static void tables_must_be_described_alike(void)
     hr_table_desc desc = describe(1);
     desc.seed += difference == 0;
     desc.dim += difference == 1;
-    desc.segments[0].dim = desc.dim;
+    desc.segments[0].dim += difference == 1;
     desc.segments[0].optimizer.lr *= difference == 2 ? 2.0f : 1.0f;
     desc.segments[0].initializer.scale *= difference == 3 ? 2.0f : 1.0f;
     desc.name[0] = difference == 4 ? 'W' : 'w';
+    desc.announce_step = 7; /* no difference */
     hr_table_destroy(s.tables[1]);
     s.tables[1] = make_table(1, &desc, &s, 1);
     size_t table_count = s.table_count;

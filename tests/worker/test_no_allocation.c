@@ -46,7 +46,7 @@ static void step(hotrow_client *client, hotrow_table **tables, uint64_t first, b
   for (size_t i = 0; i < BATCH; i++)
     next_keys[i] = 5000 + (first * 13 + i) % 2000;
   hotrow_lookup_request coming = test_lookup_of(tables[0], next_keys, BATCH, NULL);
-  CHECK_OK(hotrow_prefetch(client, &coming, 1));
+  CHECK_OK(hotrow_lookahead(client, &coming, 1));
 }
 
 static void warm_steps_take_no_memory(uint64_t cache_row_count, uint32_t bound)

@@ -1,4 +1,4 @@
-/* A server: N shards in one process, one thread and one ZeroMQ ROUTER endpoint each. */
+/* A server: N shards in one process, one thread and one ZeroMQ ROUTER endpoint each. And one shard without sockets. */
 #ifndef HOTROW_SERVER_H
 #define HOTROW_SERVER_H
 
@@ -40,6 +40,40 @@ HOTROW_API const char *hotrow_server_endpoint(const hotrow_server *server, uint3
 
 /* Stops the threads after the message in hand, closes the sockets, frees everything. Accepts NULL. */
 HOTROW_API void hotrow_server_stop(hotrow_server *server);
+
+/* One shard in the caller's process, without sockets, threads or a clock, for benchmarks and simulators: messages go in
+ * and come out by function calls. Memory only: it neither saves nor loads. One thread at a time. */
+typedef struct hotrow_shard hotrow_shard;
+
+typedef struct hotrow_shard_options {
+  size_t struct_size;
+  uint32_t shard_index;
+  uint32_t shard_count;   /* of the cluster; 0 means 1 */
+  uint64_t row_count_max; /* per table; 0: no limit of its own */
+  /* Takes a reply; called from within hotrow_shard_receive(). The frames are valid until it returns, and it must not
+   * call the shard. `client` is where the reply goes: as a rule the one that asked, in exact steps also others. */
+  void (*reply)(void *context, uint64_t client, const hotrow_frame *frames, size_t frame_count);
+  void *context;
+  uint64_t epoch;              /* another one for every shard that takes the place of an earlier one; 0: random */
+  uint32_t announce_log_count; /* announcements that are kept, up to 2^20; 0 means 2^18 */
+  uint32_t reserved;           /* 0 */
+} hotrow_shard_options;
+#define HOTROW_SHARD_OPTIONS_INIT HOTROW_INIT(hotrow_shard_options)
+
+/* Makes an empty shard in *shard_p, which is unchanged on failure.
+ *   HOTROW_ERR_INVALID  no reply function, or an index that is not below the count, or more than 1024 shards
+ *   HOTROW_ERR_LIMIT    announce_log_count
+ *   HOTROW_ERR_NO_MEMORY */
+HOTROW_API hotrow_status hotrow_shard_open(const hotrow_shard_options *options, hotrow_shard **shard_p);
+
+/* Takes one message of a client (any number; its replies go to it). Each frame of more than no bytes begins at an
+ * address that 8 divides; a message with another is dropped, as are messages of too many frames. What a message says is
+ * answered, good or bad. The frames are not kept. now_ns: any monotonic clock. */
+HOTROW_API void hotrow_shard_receive(hotrow_shard *shard, uint64_t client, const hotrow_frame *frames,
+                                     size_t frame_count, uint64_t now_ns);
+
+/* Accepts NULL. */
+HOTROW_API void hotrow_shard_close(hotrow_shard *shard);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,178 @@
+#include "shard_cut.h"
+
+#include <hr/assert.h>
+
+#include "shard_sync.h"
+
+/* ---- what a cut holds ---- */
+
+typedef struct row_sink {
+  const hr_storage *storage;
+  const hr_table_desc *desc;
+  size_t float_count;
+} row_sink;
+
+static hotrow_status put_row(uint64_t key, uint32_t clock, const float *value_and_state, void *context)
+{
+  const row_sink *sink = context;
+  return sink->storage->put_row(sink->storage->context, sink->desc, key, clock, value_and_state, sink->float_count);
+}
+
+static size_t record_floats(const hr_table *table)
+{
+  const hotrow_row_layout *layout = hr_table_get_layout(table);
+  return layout->dim + layout->state_dim;
+}
+
+static hotrow_status put_tables(const hr_shard *shard, const hr_storage *storage)
+{
+  for (size_t i = 0; i < shard->table_count; i++)
+    if (shard->table_cuts[i] == HR_TABLE_CHANGED)
+      HOTROW_TRY(storage->put_table(storage->context, hr_table_get_desc(shard->tables[i])));
+  for (size_t i = 0; i < shard->table_count; i++) {
+    const hr_table *table = shard->tables[i];
+    row_sink sink = {storage, hr_table_get_desc(table), record_floats(table)};
+    HOTROW_TRY(hr_table_visit_dirty(table, put_row, &sink));
+  }
+  return HOTROW_OK;
+}
+
+/* Pushes that wait for their step are in no cut: their clients send them again. Neither are those of an exact step that
+ * were refused behind a waiting one, as steps must come in order: they are refused again. */
+static bool is_replayed(const hr_outcome *outcome)
+{
+  return outcome->waiting || outcome->is_step;
+}
+
+static hr_stored_session describe_session(hr_session *session)
+{
+  hr_stored_session stored = {.id = session->id,
+                              .hello = session->hello,
+                              .watermark = session->applied_seq,
+                              .decided = session->decided,
+                              .rank = session->rank};
+  for (uint64_t seq = session->applied_seq + 1; seq <= session->received_seq; seq++)
+    if (!is_replayed(hr_session_outcome(session, seq)))
+      stored.decided |= (uint64_t)1 << (seq % HR_PUSH_WINDOW);
+  for (size_t i = 0; i < HR_PUSH_WINDOW; i++)
+    stored.statuses[i] = (int8_t)session->outcomes[i].status;
+  return stored;
+}
+
+static hotrow_status put_job(const hr_job *job, const hr_storage *storage)
+{
+  hr_stored_member members[HR_WIRE_WORLD_MAX];
+  for (uint32_t rank = 0; rank < job->world_size; rank++) {
+    const hr_member *member = &job->members[rank];
+    members[rank] = (hr_stored_member){.started_ns = member->started_ns,
+                                       .barrier = member->barrier,
+                                       .step_next = member->step_next,
+                                       .has_joined = member->has_joined,
+                                       .said_bye = member->said_bye};
+    hr_session *session = member->session;
+    for (uint64_t seq = session ? session->applied_seq + 1 : 1; session && seq <= session->received_seq; seq++)
+      members[rank].step_next -= hr_session_outcome(session, seq)->is_step;
+  }
+  hr_stored_job stored = {.id = job->id, .step_next = job->step_next, .world_size = job->world_size};
+  return storage->put_job(storage->context, &stored, members);
+}
+
+static hotrow_status put_cut(hr_shard *shard, const hr_storage *storage)
+{
+  HOTROW_TRY(put_tables(shard, storage));
+  for (const hr_job *job = shard->jobs; job; job = job->next)
+    HOTROW_TRY(put_job(job, storage));
+  for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
+    for (hr_session *session = shard->sessions[i]; session; session = session->next) {
+      hr_stored_session stored = describe_session(session);
+      HOTROW_TRY(storage->put_session(storage->context, &stored));
+    }
+  return storage->end_cut(storage->context, shard->cut_number);
+}
+
+hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
+{
+  const hr_storage *storage = shard->options.storage;
+  HOTROW_ASSERT(storage);
+  if (shard->cut_in_progress)
+    return hr_fail(HOTROW_ERR_BUSY, "cut %llu is not durable yet", (unsigned long long)shard->cut_number);
+  HOTROW_TRY(storage->begin_cut(storage->context, ++shard->cut_number));
+  HOTROW_TRY(put_cut(shard, storage));
+  shard->cut_in_progress = true;
+  shard->counters.cuts++;
+  for (size_t i = 0; i < shard->table_count; i++) {
+    hr_table_clear_dirty(shard->tables[i]);
+    if (shard->table_cuts[i] == HR_TABLE_CHANGED)
+      shard->table_cuts[i] = HR_TABLE_IN_CUT;
+  }
+  for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
+    for (hr_session *session = shard->sessions[i]; session; session = session->next)
+      session->cut_seq = session->applied_seq;
+  *number_p = shard->cut_number;
+  return HOTROW_OK;
+}
+
+size_t hr_shard_dirty_bytes(const hr_shard *shard)
+{
+  size_t size_bytes = 0;
+  for (size_t i = 0; i < shard->table_count; i++)
+    size_bytes += hr_table_dirty_count(shard->tables[i]) * record_floats(shard->tables[i]) * sizeof(float);
+  return size_bytes;
+}
+
+/* ---- when it is durable ---- */
+
+static void send_table(hr_shard *shard, const hr_session *session, const hr_header *header, uint32_t table)
+{
+  hr_reply_body(shard, session, header, hr_table_get_desc(shard->tables[table]), sizeof(hr_table_desc));
+}
+
+/* True if it still waits for its table. */
+static bool answer_waiting(hr_shard *shard, hr_session *session)
+{
+  if (session->table_asked.op == 0)
+    return false;
+  if (shard->table_cuts[session->table] != HR_TABLE_DURABLE)
+    return true;
+  send_table(shard, session, &session->table_asked, session->table);
+  session->table_asked.op = 0;
+  return false;
+}
+
+void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
+{
+  HOTROW_ASSERT(shard->cut_in_progress && number == shard->cut_number);
+  bool is_awaited = false;
+  shard->cut_in_progress = false;
+  for (size_t i = 0; i < shard->table_count; i++)
+    if (shard->table_cuts[i] == HR_TABLE_IN_CUT)
+      shard->table_cuts[i] = HR_TABLE_DURABLE;
+  for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
+    for (hr_session *session = shard->sessions[i]; session; session = session->next) {
+      session->durable_seq = session->cut_seq;
+      is_awaited = answer_waiting(shard, session) || is_awaited;
+    }
+  uint64_t next;
+  if (is_awaited)
+    hr_shard_cut(shard, &next); /* if it fails the client asks again, and is told */
+}
+
+void hr_cut_table_changed(hr_shard *shard, uint32_t table)
+{
+  shard->table_cuts[table] = shard->options.storage ? HR_TABLE_CHANGED : HR_TABLE_DURABLE;
+}
+
+hotrow_status hr_cut_answer_table(hr_shard *shard, hr_session *session, const hr_header *header, uint32_t table)
+{
+  if (shard->table_cuts[table] == HR_TABLE_DURABLE) {
+    send_table(shard, session, header, table);
+    return HOTROW_OK;
+  }
+  uint64_t number;
+  hotrow_status status = hr_shard_cut(shard, &number);
+  if (status != HOTROW_OK && status != HOTROW_ERR_BUSY)
+    return status;
+  session->table_asked = *header;
+  session->table = table;
+  return HOTROW_OK;
+}

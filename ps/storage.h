@@ -1,0 +1,63 @@
+/* Storage seam: where the cuts of a shard go, and what a cut consists of.
+ *
+ * A cut is what a shard holds at one moment: rows with their clocks, and of every session how many of its pushes are in
+ * them. All of it becomes durable together or none of it does. The shard hands a cut over within one call
+ * (hr_shard_cut) and goes on; when the storage has it safe, the owner calls hr_shard_cut_is_durable().
+ *
+ * A cut's rows and tables are those that changed since the cut before and replace what the storage has of them. Its
+ * sessions and jobs are all there are: others are forgotten. A row's announced clock is in no cut: after a restore
+ * every copy of it is stale, so the row counts as announced at its clock. */
+#ifndef HR_STORAGE_H
+#define HR_STORAGE_H
+
+#include <hr/wire.h>
+
+#define HR_PUSH_WINDOW 64u /* pushes of one session without an answer */
+
+/* Pushes up to the watermark are in the cut: a repeat is answered and not applied again. Of those after it the cut
+ * holds none that waits for its step, and those whose bit is set in `decided`. */
+typedef struct hr_stored_session {
+  hr_session_id id;
+  hr_hello hello;
+  uint64_t watermark;
+  uint64_t decided; /* of push s the bit s % HR_PUSH_WINDOW, for s > watermark */
+  uint32_t rank;
+  uint32_t reserved;               /* 0 */
+  int8_t statuses[HR_PUSH_WINDOW]; /* hotrow_status of push s at s % HR_PUSH_WINDOW, if s is decided, or is one of the
+                                      last HR_PUSH_WINDOW up to the watermark and not taken by a decided one */
+} hr_stored_session;
+
+typedef struct hr_stored_member {
+  uint64_t started_ns; /* of the newest session of this rank */
+  uint64_t barrier;    /* the latest it asked for */
+  uint64_t step_next;  /* the step that its first exact push not in the cut ends */
+  uint32_t has_joined;
+  uint32_t said_bye;
+} hr_stored_member;
+
+typedef struct hr_stored_job {
+  uint64_t id;
+  uint64_t step_next; /* the first step that is not applied */
+  uint32_t world_size;
+  uint32_t reserved; /* 0 */
+} hr_stored_job;
+
+_Static_assert(sizeof(hr_stored_session) == 144 && sizeof(hr_stored_member) == 32 && sizeof(hr_stored_job) == 24,
+               "no padding: they may be stored as they are");
+
+/* The calls of one cut: begin, tables, rows, jobs, sessions, end; what pointers point at is the shard's and is to be
+ * copied. All are called on the shard's thread and must not wait for a disk. After a failure no more calls of that cut
+ * come and the storage forgets it; the shard goes on, what was dirty stays so, and the next cut has another number. */
+typedef struct hr_storage {
+  void *context;
+  hotrow_status (*begin_cut)(void *context, uint64_t number);
+  hotrow_status (*put_table)(void *context, const hr_table_desc *desc);
+  /* record: value[dim], state[float_count - dim] */
+  hotrow_status (*put_row)(void *context, const hr_table_desc *desc, uint64_t key, uint32_t clock, const float *record,
+                           size_t float_count);
+  hotrow_status (*put_job)(void *context, const hr_stored_job *job, const hr_stored_member *members);
+  hotrow_status (*put_session)(void *context, const hr_stored_session *session);
+  hotrow_status (*end_cut)(void *context, uint64_t number);
+} hr_storage;
+
+#endif

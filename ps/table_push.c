@@ -1,0 +1,136 @@
+/* Pushes: what may be applied, and how it is. */
+#include "table_state.h"
+
+#include <float.h>
+#include <stdlib.h>
+
+#include <hr/assert.h>
+#include <hr/memory.h>
+#include <hr/optimizer.h>
+
+static hotrow_status check_steps(const hr_table *table, const hr_section *push)
+{
+  uint32_t steps_max = hr_row_layout_steps_max(&table->layout);
+  steps_max = steps_max < HR_WIRE_STEPS_MAX ? steps_max : HR_WIRE_STEPS_MAX;
+  for (size_t i = 0; i < push->key_count; i++) {
+    uint32_t k = hr_section_u32(push->steps, push, i);
+    if (k == 0 || k > steps_max)
+      return hr_fail(k ? HOTROW_ERR_LIMIT : HOTROW_ERR_INVALID,
+                     "push to table %s, key %llu: %u steps are not in 1 .. %u", table->desc.name,
+                     (unsigned long long)push->keys[i], k, steps_max);
+  }
+  return HOTROW_OK;
+}
+
+hotrow_status hr_table_check_push(const hr_table *table, const hr_section *push)
+{
+  HOTROW_ASSERT(push->kind == HR_SECTION_PUSH);
+  const char *name = table->desc.name;
+  bool has_steps = push->flags & HR_SECTION_STEPS;
+  uint32_t square_dim = has_steps ? table->layout.square_dim : 0;
+  if (push->dim != table->desc.dim)
+    return hr_fail(HOTROW_ERR_INVALID, "push to table %s has dim %u, the table has %u", name, push->dim,
+                   table->desc.dim);
+  if (push->extra_dim != square_dim)
+    return hr_fail(HOTROW_ERR_INVALID, "push to table %s has square_dim %u, its optimizer needs %u", name,
+                   push->extra_dim, square_dim);
+  if (has_steps)
+    HOTROW_TRY(check_steps(table, push));
+  if (push->dtype == HOTROW_F32) { /* what is packed was looked at when it was decoded */
+    size_t bad = table->kernels->find_nonfinite(push->grads, push->key_count, push->dim, NULL);
+    if (bad < push->key_count)
+      return hr_fail(HOTROW_ERR_INVALID, "push to table %s, key %llu: its gradient is not finite", name,
+                     (unsigned long long)push->keys[bad]);
+  }
+  for (size_t i = 0; i < (size_t)push->key_count * square_dim; i++)
+    if (!(push->squares[i] >= 0.0f && push->squares[i] <= FLT_MAX))
+      return hr_fail(HOTROW_ERR_INVALID, "push to table %s, key %llu: its sum of squares is %g", name,
+                     (unsigned long long)push->keys[i / square_dim], (double)push->squares[i]);
+  return HOTROW_OK;
+}
+
+static hotrow_status reserve(hr_table *table, const hr_section *push)
+{
+  size_t count = push->key_count, floats = push->dtype == HOTROW_F32 ? 0 : count * push->dim;
+  void *memory;
+  if (count > table->push_count_max) {
+    HOTROW_TRY(hr_alloc(3 * count, sizeof *table->push_rows, "push", &memory));
+    free(table->push_rows);
+    table->push_rows = memory;
+    table->push_clocks = table->push_rows + count;
+    table->push_steps = table->push_clocks + count;
+    table->push_count_max = count;
+  }
+  if (floats > table->push_grads_max) {
+    HOTROW_TRY(hr_alloc(floats, sizeof *table->push_grads, "gradients of a push", &memory));
+    free(table->push_grads);
+    table->push_grads = memory;
+    table->push_grads_max = floats;
+  }
+  return HOTROW_OK;
+}
+
+/* push_rows and push_clocks of all keys. Their clocks move while their buckets are at hand, and back if a key cannot be
+ * created. */
+static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const uint32_t *steps, size_t key_count)
+{
+  bool is_announced = table->desc.announce_step > 0;
+  hr_hash_ring ring;
+  hr_ring_begin(&ring, table, keys, key_count);
+  for (size_t i = 0; i < key_count; i++) {
+    hr_entry *entry;
+    uint64_t hash = hr_ring_next(&ring, table, keys, key_count, i);
+    hotrow_status status = hr_table_find_or_create_one(table, hash, keys[i], &entry);
+    if (status != HOTROW_OK) {
+      while (i-- > 0)
+        hr_index_find(&table->index, hr_key_hash(keys[i], table->seed), keys[i])->clock -= steps ? steps[i] : 1;
+      return status;
+    }
+    table->push_rows[i] = entry->row;
+    table->push_clocks[i] = entry->clock += steps ? steps[i] : 1;
+    if (is_announced)
+      __builtin_prefetch(&table->announced[entry->row], 1);
+  }
+  return HOTROW_OK;
+}
+
+/* Clocks wrap: the difference is signed, and no sum of an announce_step and the steps of one push reaches its end. */
+static void announce(hr_table *table, const uint64_t *keys, size_t key_count, hr_announce_log *log)
+{
+  _Static_assert((uint64_t)HR_WIRE_BOUND_MAX + HR_WIRE_STEPS_MAX <= INT32_MAX, "a signed difference tells");
+  for (size_t i = 0; i < key_count; i++) {
+    hr_announced *last = &table->announced[table->push_rows[i]];
+    uint32_t clock = table->push_clocks[i];
+    if ((int32_t)(clock - last->clock) < (int32_t)table->desc.announce_step)
+      continue;
+    hr_announce_log_append(log, table->desc.id, keys[i], clock, &last->place);
+    last->clock = clock;
+  }
+}
+
+hotrow_status hr_table_push(hr_table *table, const hr_section *push, hr_announce_log *log)
+{
+  HOTROW_ASSERT(push->kind == HR_SECTION_PUSH && push->dim == table->desc.dim);
+  HOTROW_ASSERT(log || table->desc.announce_step == 0);
+  HOTROW_TRY(reserve(table, push));
+  const uint32_t *steps = push->flags & HR_SECTION_STEPS ? push->steps : NULL;
+  if (steps && (push->flags & HR_SECTION_WIDE)) {
+    for (size_t i = 0; i < push->key_count; i++)
+      table->push_steps[i] = hr_section_u32(push->steps, push, i);
+    steps = table->push_steps;
+  }
+  HOTROW_TRY(find_and_tick(table, push->keys, steps, push->key_count));
+  const float *grads = push->grads;
+  if (push->dtype != HOTROW_F32) {
+    table->kernels->unpack((hotrow_dtype)push->dtype, push->packed, push->scales, push->dim, push->key_count, NULL,
+                           table->push_grads, push->dim);
+    grads = table->push_grads;
+  }
+  table->kernels->optimizer_apply(&table->layout, push->lr_scale, table->rows, table->row_stride, table->push_rows,
+                                  grads, push->extra_dim ? push->squares : NULL, steps, push->key_count, NULL);
+  for (size_t i = 0; table->dirty.bits && i < push->key_count; i++)
+    hr_table_touch(table, table->push_rows[i]);
+  if (table->desc.announce_step > 0)
+    announce(table, push->keys, push->key_count, log);
+  return HOTROW_OK;
+}
