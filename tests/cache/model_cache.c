@@ -5,7 +5,7 @@
 #include "cache_sketch.h"
 #include "hr_test.h"
 
-static hr_sketch_line sketch_lines[SETS_MAX * WAYS / 8];
+static hr_sketch_line sketch_lines[SETS_MAX * WAYS / 4];
 static hr_sketch sketch;
 
 void model_start(model_cache *m, const hotrow_cache_options *options, const hotrow_row_layout *layout)
@@ -16,7 +16,7 @@ void model_start(model_cache *m, const hotrow_cache_options *options, const hotr
   m->layout = *layout;
   m->lr_scale = 1.0f;
   m->set_count = (uint32_t)(options->row_count + WAYS - 1) / WAYS;
-  sketch = (hr_sketch){sketch_lines, m->set_count * WAYS / 8};
+  sketch = (hr_sketch){sketch_lines, m->set_count * WAYS / 4};
   m->dirty_max = m->set_count * WAYS;
   if (options->pending_row_count && options->pending_row_count < m->dirty_max)
     m->dirty_max = (uint32_t)options->pending_row_count;
