@@ -238,7 +238,7 @@ bool hr_core_can_push(const hr_core *core)
 bool hr_core_pushes_done(const hr_core *core)
 {
   for (uint32_t i = 0; i < core->options.shard_count; i++)
-    if (core->links[i].pushes_open > 0)
+    if (core->links[i].pushes_open > 0 || (core->links[i].awaits_cut && core->links[i].kept.oldest))
       return false;
   return true;
 }
@@ -272,6 +272,8 @@ hotrow_status hr_core_timed_out(hr_core *core, const char *what, uint32_t timeou
 
 void hr_core_begin_call(hr_core *core)
 {
+  for (uint32_t i = 0; i < core->options.shard_count; i++)
+    core->links[i].awaits_cut = false;
   for (uint32_t i = 0; core->waited_count > 0 && i < core->options.shard_count; i++)
     hr_link_abandon(&core->links[i]); /* the call before was given up */
   core->call++;

@@ -168,7 +168,7 @@ hotrow_status hr_core_add_table(hr_core *core, const hr_table_desc *desc, const 
 
 /* May a push be submitted to every shard now? Else feed messages until it may. */
 bool hr_core_can_push(const hr_core *core);
-/* Has every push been answered? */
+/* Has every push been answered, and, after hr_core_flush_begin, is all of it durable where shards are? */
 bool hr_core_pushes_done(const hr_core *core);
 /* What must be over before rows are looked up: answers that bring rows of the next batch, and shards that owe the news
  * of more than HR_LINK_TICKS_MAX steps. */

@@ -106,5 +106,7 @@ hotrow_status hr_core_flush_begin(hr_core *core, uint64_t now_ns)
     HOTROW_TRY(hr_core_draft_pushes(core, core->tables[i]));
     HOTROW_TRY(hr_core_submit_drafts(core, 0, 0, false)); /* a message for each table, as each may fill one */
   }
+  for (uint32_t shard = 0; shard < core->options.shard_count; shard++)
+    core->links[shard].awaits_cut = true;
   return HOTROW_OK;
 }

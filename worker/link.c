@@ -361,7 +361,8 @@ void hr_link_abandon(hr_link *link)
 /* Nothing is on its way that could tell what has become durable, and that is waited for. */
 static bool waits_for_a_cut(const hr_link *link)
 {
-  return !link->open.oldest && link->kept_bytes > link->options.kept_bytes_max;
+  bool is_full = link->kept_bytes > link->options.kept_bytes_max;
+  return !link->open.oldest && (is_full || (link->awaits_cut && link->kept.oldest));
 }
 
 uint64_t hr_link_due_ns(const hr_link *link)

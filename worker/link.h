@@ -51,6 +51,7 @@ typedef struct hr_link {
   uint64_t announce_seq; /* the first announcement not had */
   bool is_durable;
   bool wants_announcements;
+  bool awaits_cut;                  /* the owner waits until nothing is kept any more */
   bool is_lost;                     /* the shard has another epoch: to be greeted again */
   bool has_resumed;                 /* since the owner last looked: every copy of this shard's rows is stale */
   uint32_t pushes_open, ticks_open; /* unanswered */

@@ -87,6 +87,8 @@ hr_message *test_begin(test_client *c, hr_op op)
       .session = c->session,
       .epoch = op == HR_OP_HELLO ? 0 : c->epoch,
       .push_seq = c->push_seq,
+      .announce_seq =
+          op == HR_OP_PULL || op == HR_OP_PUSH || op == HR_OP_PUSH_PULL || op == HR_OP_TICK ? c->announce_seq : 0,
       .rank = c->rank,
   };
   m->body = NULL;
@@ -219,13 +221,19 @@ void test_greet(test_shard *t, test_client *c)
   c->epoch = reply.epoch;
 }
 
+uint32_t test_create(test_shard *t, test_client *c, const hr_table_desc *desc)
+{
+  hr_table_desc answer;
+  test_body(c, HR_OP_TABLE_CREATE, desc, sizeof *desc);
+  CHECK_OK(test_ask(t, c));
+  memcpy(&answer, t->replies[0].message.body, sizeof answer);
+  return answer.id;
+}
+
 uint32_t test_create_table(test_shard *t, test_client *c, const char *name)
 {
   hr_table_desc desc = test_desc(name);
-  test_body(c, HR_OP_TABLE_CREATE, &desc, sizeof desc);
-  CHECK_OK(test_ask(t, c));
-  memcpy(&desc, t->replies[0].message.body, sizeof desc);
-  return desc.id;
+  return test_create(t, c, &desc);
 }
 
 hr_message *test_push_row(test_client *c, uint32_t table, uint64_t key, float grad)

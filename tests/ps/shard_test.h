@@ -15,7 +15,8 @@ typedef struct test_client {
   uint64_t job;
   uint64_t started_ns;
   uint64_t epoch;
-  uint64_t push_seq; /* the last push sent */
+  uint64_t push_seq;     /* the last push sent */
+  uint64_t announce_seq; /* of its data requests */
   uint64_t request_id;
   uint32_t role;
   uint32_t rank;
@@ -71,6 +72,7 @@ const test_reply *test_reply_to(const test_shard *t, const test_client *c);
 /* What most tests need: greet (the epoch is noted), create a table, push one row (grad, -grad), pull one row. */
 void test_greet(test_shard *t, test_client *c);
 uint32_t test_create_table(test_shard *t, test_client *c, const char *name);
+uint32_t test_create(test_shard *t, test_client *c, const hr_table_desc *desc);
 hr_message *test_push_row(test_client *c, uint32_t table, uint64_t key, float grad);
 float test_pull_value(test_shard *t, test_client *c, uint32_t table, uint64_t key);
 

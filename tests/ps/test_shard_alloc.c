@@ -65,6 +65,13 @@ static void warm_requests_allocate_nothing(void)
   test_client c = test_worker(1, 7, 0, 1, 1);
   c.epoch = 1;
   hr_table_desc desc = test_desc("t");
+  desc.announce_step = 2;
+  c.announce_seq = 1;
+  static const uint8_t packed[KEYS * TEST_DIM];
+  static const float scales[KEYS];
+  static uint64_t wide[KEYS];
+  for (uint64_t i = 0; i < KEYS; i++)
+    wide[i] = 1;
   test_hello(&c);
   deliver(shard, &c);
   test_body(&c, HR_OP_TABLE_CREATE, &desc, sizeof desc);
@@ -73,8 +80,22 @@ static void warm_requests_allocate_nothing(void)
     hr_message *m = test_begin(&c, HR_OP_PUSH_PULL);
     m->header.flags = HR_FLAG_SYNC; /* a job of one worker: nothing waits, so nothing is copied */
     m->header.step = step;
-    test_add_push(m, 0, keys, grads, KEYS);
-    test_add_pull(m, 0, keys, KEYS);
+    hr_section *push = test_add_push(m, 0, keys, grads, KEYS);
+    hr_section *pull = test_add_pull(m, 0, keys, KEYS);
+    if (step % 2) {
+      *push = (hr_section){.kind = HR_SECTION_PUSH,
+                           .flags = HR_SECTION_STEPS | HR_SECTION_WIDE,
+                           .dtype = HOTROW_I8,
+                           .lr_scale = 1.0f,
+                           .key_count = KEYS,
+                           .dim = TEST_DIM,
+                           .keys = keys,
+                           .packed = packed,
+                           .scales = scales,
+                           .steps = (const uint32_t *)wide};
+      pull->dtype = HOTROW_F16;
+      pull->flags = HR_SECTION_UNSEEN;
+    }
     deliver(shard, &c);
     if (step < 2) {
       CHECK(count > 0);

@@ -23,12 +23,43 @@ static void mend(uint8_t *header_bytes, const hr_frame *frames, size_t frame_cou
   memcpy(header_bytes, &header, sizeof header);
 }
 
+/* Arrays of any form that a section may have; they are long enough for the largest. */
+static void random_form(hr_message *m, hr_rng *rng)
+{
+  static const uint64_t wide[3] = {1, 2, 3};
+  static const uint32_t narrow[3] = {1, 2, 3};
+  static const float scales[3] = {1.0f, 0.0f, 1e30f};
+  static const uint16_t halves[6] = {0x3c00, 0, 0xbc00, 1, 0x7bff, 0x8000};
+  for (size_t i = 0; i < m->section_count; i++) {
+    hr_section *s = &m->sections[i];
+    bool is_wide = hr_rng_below(rng, 2);
+    s->dtype = (uint8_t)hr_rng_below(rng, HOTROW_I8 + 1);
+    s->flags |= is_wide && (s->kind == HR_SECTION_PULL || hr_rng_below(rng, 2)) ? HR_SECTION_WIDE : 0;
+    if (s->kind == HR_SECTION_PULL) {
+      s->held_count = is_wide ? 3 : (uint32_t)hr_rng_below(rng, 4);
+      s->seen = is_wide ? (const uint32_t *)wide : narrow;
+      s->flags |= (uint8_t)(hr_rng_below(rng, 4) * HR_SECTION_UNSEEN / 2 & HR_SECTION_UNSEEN);
+      continue;
+    }
+    if ((s->flags & HR_SECTION_WIDE) || hr_rng_below(rng, 2)) {
+      s->flags |= HR_SECTION_STEPS;
+      s->steps = s->flags & HR_SECTION_WIDE ? (const uint32_t *)wide : narrow;
+    }
+    s->lr_scale = hr_rng_unit(rng);
+    s->packed = s->dtype == HOTROW_F32 ? NULL : halves;
+    s->scales = s->dtype == HOTROW_I8 ? scales : NULL;
+    s->grads = s->dtype == HOTROW_F32 ? s->grads : NULL;
+  }
+}
+
 /* A message of any operation, sound but for chance. */
 static void random_request(test_client *c, hr_rng *rng, const uint64_t *keys, const float *grads)
 {
   c->push_seq = hr_rng_below(rng, 3);
+  c->announce_seq = hr_rng_below(rng, 4) ? hr_rng_below(rng, 50) : hr_rng_next(rng);
   hr_op op = (hr_op)(1 + hr_rng_below(rng, HR_OP_COUNT - 1));
   hr_table_desc desc = test_desc("own");
+  desc.announce_step = 2 - (uint32_t)hr_rng_below(rng, 2);
   hr_barrier barrier = {.number = 1, .world_size = 1};
   hr_save save = {.token = 1, .name = "x"};
   switch (op) {
@@ -59,6 +90,7 @@ static void random_request(test_client *c, hr_rng *rng, const uint64_t *keys, co
     test_add_push(&c->message, 1, keys, grads, 3);
   if (kinds & 2)
     test_add_pull(&c->message, 1, keys, 3);
+  random_form(&c->message, rng);
   if (kinds && hr_rng_below(rng, 2)) {
     c->message.header.flags = HR_FLAG_SYNC;
     c->message.header.step = (uint32_t)hr_rng_below(rng, 3);
@@ -68,14 +100,14 @@ static void random_request(test_client *c, hr_rng *rng, const uint64_t *keys, co
 /* Messages with bytes changed, cut and left out, half of them with their counts and hashes made right again. */
 static void garbage_is_refused(void)
 {
-  test_shard *t = test_shard_open(NULL);
+  test_shard *t = test_shard_open(&(hr_shard_options){.announce_log_count = 16});
   test_client victim = test_worker(2, 8, 0, 1, 100);
   test_greet(t, &victim);
   CHECK_EQ(test_create_table(t, &victim, "t") + test_create_table(t, &victim, "own"), 1);
   test_push_row(&victim, 0, 1, 1.0f);
   CHECK_OK(test_ask(t, &victim));
   hr_rng rng = {hr_test_seed(11)};
-  static _Alignas(8) uint8_t bytes[8][512];
+  static _Alignas(8) uint8_t bytes[12][512];
   test_client c = {0};
   for (uint64_t round = 0; round < 40000; round++) {
     if (round % 100 == 0) { /* damage may have ended its session */
@@ -113,6 +145,8 @@ static void garbage_is_refused(void)
     test_clear(t);
   }
   CHECK(test_counter(t->shard, "\"protocol\"") > 5000 && test_counter(t->shard, "\"request\"") > 100);
+  CHECK(test_counter(t->shard, "\"announcements\"") > 100 && test_counter(t->shard, "\"resets\"") > 100);
+  CHECK(test_counter(t->shard, "\"bytes_pushed_i8\"") > 100 && test_counter(t->shard, "\"bytes_pulled_f16\"") > 100);
   test_client reader = test_reader(1);
   test_greet(t, &reader);
   CHECK(test_pull_value(t, &reader, 0, 1) == -1.0f);

@@ -482,8 +482,90 @@ static void a_row_is_restored_as_it_was(void)
   hr_table_destroy(table);
 }
 
+static hotrow_status add_row_up(uint64_t key, uint32_t clock, const float *value_and_state, void *context)
+{
+  CHECK(value_and_state);
+  *(uint64_t *)context += (key + 1) * 1000 + clock;
+  return HOTROW_OK;
+}
+
+static uint64_t dirty_sum(const hr_table *table)
+{
+  uint64_t sum = 0;
+  CHECK_OK(hr_table_visit_dirty(table, add_row_up, &sum));
+  return sum;
+}
+
+static void dirty_rows_are_known(void)
+{
+  hr_table *table = make(HOTROW_SGD, 0);
+  uint64_t keys[3] = {0, 1, 2};
+  uint32_t rows[3], clocks[3];
+  float grads[3 * DIM] = {0}, row[DIM] = {0};
+  CHECK_OK(hr_table_find_or_create(table, keys, 1, rows, clocks)); /* before anybody asked */
+  CHECK_EQ(hr_table_dirty_count(table), 0);
+  CHECK_OK(hr_table_track(table));
+  CHECK_EQ(hr_table_dirty_count(table), 0);
+  CHECK_OK(hr_table_find_or_create(table, keys, 2, rows, clocks)); /* key 1 is new */
+  CHECK_EQ(dirty_sum(table), 2000);
+  hr_section push = {
+      .kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = 2, .dim = DIM, .keys = keys + 1, .grads = grads};
+  CHECK_OK(hr_table_push(table, &push, NULL));
+  CHECK_OK(hr_table_push(table, &push, NULL));
+  CHECK(hr_table_dirty_count(table) == 2 && dirty_sum(table) == 2000 + 3000 + 2 * 2);
+  hr_table_clear_dirty(table);
+  CHECK_EQ(dirty_sum(table), 0);
+  push.key_count = 1;
+  CHECK_OK(hr_table_push(table, &push, NULL));
+  CHECK_EQ(dirty_sum(table), 2003);
+  CHECK_OK(hr_table_restore_row(table, 77, 1, row));
+  CHECK_EQ(hr_table_dirty_count(table), 1);
+  hr_table_touch_all(table);
+  CHECK_EQ(hr_table_dirty_count(table), 4);
+  hr_table_destroy(table);
+
+  enum { MANY = 5000 }; /* over several chunks and words */
+  static uint64_t many[MANY];
+  static float many_grads[MANY * DIM];
+  table = make(HOTROW_SGD, 0);
+  CHECK_OK(hr_table_track(table));
+  for (uint64_t i = 0; i < MANY; i++)
+    many[i] = i;
+  push = (hr_section){
+      .kind = HR_SECTION_PUSH, .lr_scale = 1.0f, .key_count = MANY, .dim = DIM, .keys = many, .grads = many_grads};
+  for (uint32_t round = 1; round <= 3; round++) {
+    CHECK_OK(hr_table_push(table, &push, NULL));
+    CHECK_EQ(hr_table_dirty_count(table), MANY);
+    CHECK_EQ(dirty_sum(table), (uint64_t)MANY * (MANY + 1) / 2 * 1000 + round * MANY);
+    hr_table_clear_dirty(table);
+  }
+  hr_table_destroy(table);
+}
+
+static void bad_segments_are_refused(void)
+{
+  hr_table *table = NULL;
+  hr_table_desc desc = describe(HOTROW_SGD);
+  desc.segment_count = 0;
+  CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "0 segments");
+  desc.segment_count = HOTROW_SEGMENTS_MAX + 1;
+  CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "5 segments");
+  desc = describe(HOTROW_SGD);
+  desc.segments[0].dim--;
+  CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "and its segments have");
+  desc = describe(HOTROW_SGD);
+  desc.segments[1].optimizer.lr = 1.0f; /* beyond the count: must be zero */
+  CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "defaults left");
+  desc = describe(HOTROW_SGD);
+  desc.announce_step = HR_WIRE_BOUND_MAX + 1;
+  CHECK_FAILS(hr_table_create(&desc, 0, &table), HOTROW_ERR_INVALID, "announce_step 1000000001");
+  CHECK(table == NULL);
+}
+
 int main(void)
 {
+  RUN(dirty_rows_are_known);
+  RUN(bad_segments_are_refused);
   RUN(bad_descriptions_are_refused);
   RUN(pushes_are_refused_whole);
   RUN(steps_that_would_hold_the_shard_up_are_refused);

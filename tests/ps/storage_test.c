@@ -1,0 +1,127 @@
+#include "storage_test.h"
+
+static hotrow_status check_call(test_storage *s)
+{
+  if (s->calls_left > 0 && --s->calls_left == 0) {
+    s->is_open = false;
+    return hr_fail(HOTROW_ERR_STORAGE, "the disk is full");
+  }
+  return HOTROW_OK;
+}
+
+static hotrow_status begin_cut(void *context, uint64_t number)
+{
+  test_storage *s = context;
+  CHECK(!s->is_open && !s->is_whole && number > s->number);
+  s->number = number;
+  memset(&s->staged, 0, sizeof s->staged);
+  s->is_open = true;
+  return check_call(s);
+}
+
+static hotrow_status put_table(void *context, const hr_table_desc *desc)
+{
+  test_storage *s = context;
+  CHECK(s->is_open && s->staged.table_count < STORED_TABLES_MAX && s->staged.row_count == 0);
+  s->staged.tables[s->staged.table_count++] = *desc;
+  return check_call(s);
+}
+
+static hotrow_status put_row(void *context, const hr_table_desc *desc, uint64_t key, uint32_t clock,
+                             const float *record, size_t float_count)
+{
+  test_storage *s = context;
+  CHECK(s->is_open && s->staged.row_count < STORED_ROWS_MAX && float_count <= STORED_FLOATS_MAX);
+  stored_row *row = &s->staged.rows[s->staged.row_count++];
+  *row = (stored_row){.key = key, .table = desc->id, .clock = clock, .float_count = float_count};
+  memcpy(row->record, record, float_count * sizeof *record);
+  return check_call(s);
+}
+
+static hotrow_status put_job(void *context, const hr_stored_job *job, const hr_stored_member *members)
+{
+  test_storage *s = context;
+  CHECK(s->is_open && s->staged.job_count < STORED_JOBS_MAX && job->world_size <= STORED_MEMBERS_MAX);
+  stored_job *stored = &s->staged.jobs[s->staged.job_count++];
+  stored->job = *job;
+  memcpy(stored->members, members, job->world_size * sizeof *members);
+  return check_call(s);
+}
+
+static hotrow_status put_session(void *context, const hr_stored_session *session)
+{
+  test_storage *s = context;
+  CHECK(s->is_open && s->staged.session_count < STORED_SESSIONS_MAX);
+  s->staged.sessions[s->staged.session_count++] = *session;
+  return check_call(s);
+}
+
+static hotrow_status end_cut(void *context, uint64_t number)
+{
+  test_storage *s = context;
+  CHECK(s->is_open && number == s->number);
+  HOTROW_TRY(check_call(s));
+  s->is_open = false;
+  s->is_whole = true;
+  return HOTROW_OK;
+}
+
+test_storage *test_storage_open(void)
+{
+  test_storage *s = calloc(1, sizeof *s);
+  CHECK(s);
+  s->calls = (hr_storage){.context = s,
+                          .begin_cut = begin_cut,
+                          .put_table = put_table,
+                          .put_row = put_row,
+                          .put_job = put_job,
+                          .put_session = put_session,
+                          .end_cut = end_cut};
+  return s;
+}
+
+static void merge_row(stored_cut *safe, const stored_row *row)
+{
+  size_t i = 0;
+  while (i < safe->row_count && (safe->rows[i].key != row->key || safe->rows[i].table != row->table))
+    i++;
+  CHECK(i < STORED_ROWS_MAX);
+  safe->rows[i] = *row;
+  safe->row_count += i == safe->row_count;
+}
+
+void test_storage_commit(test_storage *s, hr_shard *shard)
+{
+  CHECK(s->is_whole);
+  for (size_t i = 0; i < s->staged.table_count; i++) {
+    const hr_table_desc *desc = &s->staged.tables[i];
+    CHECK(desc->id <= s->safe.table_count);
+    s->safe.table_count += desc->id == s->safe.table_count;
+    s->safe.tables[desc->id] = *desc;
+  }
+  for (size_t i = 0; i < s->staged.row_count; i++)
+    merge_row(&s->safe, &s->staged.rows[i]);
+  memcpy(s->safe.jobs, s->staged.jobs, sizeof s->safe.jobs);
+  memcpy(s->safe.sessions, s->staged.sessions, sizeof s->safe.sessions);
+  s->safe.job_count = s->staged.job_count;
+  s->safe.session_count = s->staged.session_count;
+  s->is_whole = false;
+  hr_shard_cut_is_durable(shard, s->number);
+}
+
+void test_storage_restore(test_storage *s, hr_shard *shard, uint64_t now_ns)
+{
+  const stored_cut *safe = &s->safe;
+  for (size_t i = 0; i < safe->table_count; i++)
+    CHECK_OK(hr_shard_restore_table(shard, &safe->tables[i]));
+  for (size_t i = 0; i < safe->row_count; i++) {
+    const stored_row *row = &safe->rows[i];
+    CHECK_OK(hr_shard_restore_row(shard, row->table, row->key, row->clock, row->record, row->float_count));
+  }
+  for (size_t i = 0; i < safe->job_count; i++)
+    CHECK_OK(hr_shard_restore_job(shard, &safe->jobs[i].job, safe->jobs[i].members, now_ns));
+  for (size_t i = 0; i < safe->session_count; i++)
+    CHECK_OK(hr_shard_restore_session(shard, &safe->sessions[i], now_ns));
+  s->is_open = s->is_whole = false;
+  s->number = 0; /* the new shard counts from 1 */
+}

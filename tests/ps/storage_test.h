@@ -1,0 +1,51 @@
+/* A storage in memory for the tests of cuts: what was handed over last, and what is safe. */
+#ifndef STORAGE_TEST_H
+#define STORAGE_TEST_H
+
+#include "shard_test.h"
+#include "storage.h"
+
+#define STORED_TABLES_MAX 8u
+#define STORED_ROWS_MAX 1024u
+#define STORED_FLOATS_MAX 32u
+#define STORED_SESSIONS_MAX 32u
+#define STORED_JOBS_MAX 4u
+#define STORED_MEMBERS_MAX 8u
+
+typedef struct stored_row {
+  uint64_t key;
+  uint32_t table, clock;
+  size_t float_count;
+  float record[STORED_FLOATS_MAX];
+} stored_row;
+
+typedef struct stored_job {
+  hr_stored_job job;
+  hr_stored_member members[STORED_MEMBERS_MAX];
+} stored_job;
+
+typedef struct stored_cut {
+  hr_table_desc tables[STORED_TABLES_MAX];
+  stored_row rows[STORED_ROWS_MAX];
+  hr_stored_session sessions[STORED_SESSIONS_MAX];
+  stored_job jobs[STORED_JOBS_MAX];
+  size_t table_count, row_count, session_count, job_count;
+} stored_cut;
+
+typedef struct test_storage {
+  hr_storage calls;
+  stored_cut staged, safe;
+  uint64_t number; /* of the staged cut */
+  bool is_open, is_whole;
+  size_t calls_left; /* before one fails; 0: none does */
+} test_storage;
+
+test_storage *test_storage_open(void);
+
+/* The staged cut is on disk now, and the shard is told so. */
+void test_storage_commit(test_storage *s, hr_shard *shard);
+
+/* Puts what is safe into an empty shard. What is staged is lost. */
+void test_storage_restore(test_storage *s, hr_shard *shard, uint64_t now_ns);
+
+#endif
