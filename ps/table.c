@@ -16,7 +16,8 @@
 bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b)
 {
   return strncmp(a->name, b->name, sizeof a->name) == 0 && a->seed == b->seed && a->dim == b->dim &&
-         a->segment_count == b->segment_count && memcmp(a->segments, b->segments, sizeof a->segments) == 0;
+         a->segment_count == b->segment_count &&
+         memcmp((const void *)a->segments, (const void *)b->segments, sizeof a->segments) == 0;
 }
 
 /* Everything of a description but its id and row_count, which are the shard's. */

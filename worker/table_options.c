@@ -143,9 +143,9 @@ const char *hr_table_difference(const hr_table_desc *a, const hr_table_desc *b)
     const hotrow_segment *left = &a->segments[i], *right = &b->segments[i];
     if (left->dim != right->dim)
       return "segments";
-    if (memcmp(&left->optimizer, &right->optimizer, sizeof left->optimizer) != 0)
+    if (memcmp((const void *)&left->optimizer, (const void *)&right->optimizer, sizeof left->optimizer) != 0)
       return "optimizer";
-    if (memcmp(&left->initializer, &right->initializer, sizeof left->initializer) != 0)
+    if (memcmp((const void *)&left->initializer, (const void *)&right->initializer, sizeof left->initializer) != 0)
       return "initializer";
   }
   return NULL;

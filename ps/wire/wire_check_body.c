@@ -107,7 +107,7 @@ static hotrow_status check_segment(const uint8_t *bytes, uint32_t i)
   if (hr_optimizer_resolve(&segment.optimizer, &resolved.optimizer) != HOTROW_OK ||
       hr_initializer_resolve(&segment.initializer, segment.dim, &resolved.initializer) != HOTROW_OK)
     REFUSE("table: segment %u: %s", i, hotrow_last_error());
-  if (memcmp(&segment, &resolved, sizeof segment) != 0)
+  if (memcmp((const void *)&segment, (const void *)&resolved, sizeof segment) != 0)
     REFUSE("table: segment %u is not resolved: a default is left for the shard to fill in", i);
   return HOTROW_OK;
 }
@@ -120,7 +120,7 @@ static hotrow_status check_segments(const uint8_t *segments, uint32_t segment_co
     uint32_t segment_dim;
     memcpy(&segment_dim, segments + offsetof(hotrow_segment, dim), sizeof segment_dim);
     if (i >= segment_count) {
-      if (memcmp(segments, &none, sizeof none) != 0)
+      if (memcmp((const void *)segments, (const void *)&none, sizeof none) != 0)
         REFUSE("table: segment %u is not zero, and segment_count is %u", i, segment_count);
       continue;
     }
