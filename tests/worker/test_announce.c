@@ -364,6 +364,18 @@ static void a_lookup_waits_for_a_shard_that_owes_more_than_four_steps(void)
   end();
 }
 
+static void what_an_earlier_batch_brings_is_asked_for_once(void)
+{
+  begin(0);
+  const uint64_t keys[3] = {1, 2, 3};
+  hotrow_lookup_request r = request_of(keys, 2);
+  CHECK_OK(hr_core_lookahead(core, &r, 1, 1));
+  r = request_of(keys, 3);
+  CHECK_OK(hr_core_lookahead(core, &r, 1, 1));
+  CHECK(sent_count == 2 && sent[0].pulled == 2 && sent[1].pulled == 1 && sent[1].keys[0] == 3);
+  end();
+}
+
 static void the_next_uses_of_the_window_keep_rows_in_the_cache(void)
 {
   begin(0);
@@ -461,6 +473,7 @@ int main(void)
   RUN(an_answer_that_makes_a_used_copy_stale_is_heeded);
   RUN(announcements_of_unknown_tables_and_keys_are_passed_over);
   RUN(a_lookup_waits_for_a_shard_that_owes_more_than_four_steps);
+  RUN(what_an_earlier_batch_brings_is_asked_for_once);
   RUN(the_next_uses_of_the_window_keep_rows_in_the_cache);
   return 0;
 }
