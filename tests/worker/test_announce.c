@@ -5,7 +5,7 @@
 #include "core.h"
 
 #define SENT_MAX 200u
-#define KEYS_MAX 16u
+#define KEYS_MAX 32u
 #define TABLE 3u
 
 typedef struct sent_message {
@@ -16,7 +16,7 @@ typedef struct sent_message {
 
 static sent_message sent[SENT_MAX];
 static uint32_t sent_count;
-static uint64_t epoch = 5;
+static uint64_t epoch = 5, cache_row_count = 64;
 static hr_core *core;
 static hotrow_table *table;
 
@@ -122,7 +122,7 @@ static void begin(uint32_t push_bound)
   const uint32_t id = TABLE;
   table_options.pull_bound = 1;
   table_options.push_bound = push_bound;
-  table_options.cache_row_count = 64;
+  table_options.cache_row_count = cache_row_count;
   CHECK_OK(hr_core_add_table(core, &desc, &id, &table_options, &table));
   CHECK(table->is_announced);
   sent_count = 0;
@@ -340,6 +340,46 @@ static void an_answer_that_makes_a_used_copy_stale_is_heeded(void)
   end();
 }
 
+/* 17 rows in a cache of 16: one is in staging, where the cache knows no clocks. */
+static void news_of_staged_rows_are_heeded_too(void)
+{
+  uint64_t keys[17];
+  for (uint64_t i = 0; i < 17; i++)
+    keys[i] = i + 1;
+  for (int is_reset = 0; is_reset < 2; is_reset++) {
+    cache_row_count = 16;
+    begin(0);
+    uint32_t tick = step(0);
+    CHECK_EQ(look_up(keys, 17), 17);
+    tell(sent_count - 1, (answer){.next = 41, .clock = 5, .value = 50});
+    uint32_t staged = 0;
+    while (table->slots[staged] < table->cached_slots)
+      staged++;
+    uint64_t key = table->lookup.dedup.keys[staged];
+    for (uint32_t clock = 6; clock < 8 && !is_reset; clock++) { /* 6 is within the bound */
+      bool is_settled;
+      tell(tick, (answer){.next = 42, .announced_key = key, .announced_clock = clock});
+      CHECK_OK(hr_core_lookup_settle(core, 1, &is_settled));
+      CHECK_EQ(is_settled, clock == 6);
+      tick = clock == 6 ? sent_count : tick;
+      if (clock == 6) { /* something else that is answered while the lookup goes on */
+        core->is_told[0] = false;
+        CHECK_OK(hr_core_tell_ticks(core));
+      }
+    }
+    if (is_reset) {
+      bool is_settled;
+      tell(tick, (answer){.next = 900, .is_reset = true});
+      CHECK_OK(hr_core_lookup_settle(core, 1, &is_settled));
+      CHECK(!is_settled);
+    }
+    CHECK_EQ(sent[sent_count - 1].pulled, is_reset ? 17 : 1);
+    CHECK(is_reset || sent[sent_count - 1].keys[0] == key);
+    end();
+  }
+  cache_row_count = 64;
+}
+
 static void announcements_of_unknown_tables_and_keys_are_passed_over(void)
 {
   begin(0);
@@ -361,6 +401,18 @@ static void a_lookup_waits_for_a_shard_that_owes_more_than_four_steps(void)
   CHECK(hr_core_is_behind(core));
   tell(last, (answer){.next = 41});
   CHECK(!hr_core_is_behind(core));
+  end();
+}
+
+static void what_an_earlier_batch_brings_is_asked_for_once(void)
+{
+  begin(0);
+  const uint64_t keys[3] = {1, 2, 3};
+  hotrow_lookup_request r = request_of(keys, 2);
+  CHECK_OK(hr_core_lookahead(core, &r, 1, 1));
+  r = request_of(keys, 3);
+  CHECK_OK(hr_core_lookahead(core, &r, 1, 1));
+  CHECK(sent_count == 2 && sent[0].pulled == 2 && sent[1].pulled == 1 && sent[1].keys[0] == 3);
   end();
 }
 
@@ -459,8 +511,10 @@ int main(void)
   RUN(rows_that_a_push_has_overtaken_are_not_taken);
   RUN(fresh_rows_of_held_copies_are_spoiled_too);
   RUN(an_answer_that_makes_a_used_copy_stale_is_heeded);
+  RUN(news_of_staged_rows_are_heeded_too);
   RUN(announcements_of_unknown_tables_and_keys_are_passed_over);
   RUN(a_lookup_waits_for_a_shard_that_owes_more_than_four_steps);
+  RUN(what_an_earlier_batch_brings_is_asked_for_once);
   RUN(the_next_uses_of_the_window_keep_rows_in_the_cache);
   return 0;
 }

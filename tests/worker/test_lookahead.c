@@ -52,6 +52,8 @@ static void check_window(uint64_t first, uint64_t end)
 {
   CHECK(window.first == first && window.count == end - first);
   CHECK(!hr_lookahead_find(&window, first - 1) && !hr_lookahead_find(&window, end));
+  bool is_in_window[KEYS] = {false};
+  size_t distinct = 0;
   for (uint64_t n = first; n < end; n++) {
     const hr_lookahead_batch *b = hr_lookahead_find(&window, n);
     CHECK(b && b->count == history[n].count);
@@ -60,8 +62,11 @@ static void check_window(uint64_t first, uint64_t end)
       CHECK(b->keys[i] == key && b->hashes[i] == history[n].hashes[i]);
       CHECK_EQ(b->later[i], search(n, 1, key, first, end));
       CHECK_EQ(hr_lookahead_is_needed_before(&window, n, i), search(n, -1, key, first, end) > 0);
+      distinct += !is_in_window[key];
+      is_in_window[key] = true;
     }
   }
+  CHECK_EQ(window.place_used, distinct);
 }
 
 static void next_uses_are_those_of_a_plain_search(bool is_crowded)

@@ -544,6 +544,8 @@ static void het_counts_occurrences_and_sends_wide_clocks(void)
   test_read(b, tables[1], keys, 4, rows);
   CHECK(rows[3] == 102 && seen[1].counts[HOTROW_EVENT_STALE] == 1 && seen[1].numbers[HOTROW_EVENT_STALE] == 102);
   CHECK(seen[1].counts[HOTROW_EVENT_HIT] == 3 && test_stats(b).stale == 1 && test_stats(b).hits == 3);
+  test_read(b, tables[1], keys, 4, rows); /* the clock that came is the one that is sent */
+  CHECK(test_stats(b).stale == 1 && test_stats(b).hits == 5);
   stop(&c);
 }
 
