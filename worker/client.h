@@ -28,7 +28,7 @@ hotrow_status hr_table_options_check(const hotrow_client *client, const hotrow_t
 hotrow_status hr_table_options_describe(const hotrow_table_options *options, hr_table_desc *desc_p);
 /* Do the options go with the table that the shards have? */
 hotrow_status hr_table_options_match(const hotrow_table_options *options, const hr_table_desc *desc);
-/* The first thing in which two descriptions differ; NULL if nothing does. */
+/* The first thing in which two descriptions differ, but for announce_step; NULL if nothing does. */
 const char *hr_table_difference(const hr_table_desc *a, const hr_table_desc *b);
 
 /* Feeds messages to the core while `is_pending` holds and no link is broken; `what` names the call in the sentence. */

@@ -30,6 +30,9 @@ static hotrow_status join_table(hotrow_client *client, hr_op op, const void *bod
     if (shard == 0)
       desc = answer;
     const char *difference = hr_table_difference(&desc, &answer);
+    /* Somebody may be lowering it, shard by shard: what holds for all is the largest, or that one never announces. */
+    if (answer.announce_step == 0 || (desc.announce_step > 0 && answer.announce_step > desc.announce_step))
+      desc.announce_step = answer.announce_step;
     if (difference)
       return hr_fail(HOTROW_ERR_EXISTS, "table %s: shards 0 and %u differ in its %s", options->name, shard, difference);
   }

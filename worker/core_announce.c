@@ -4,6 +4,7 @@
 #include <hr/assert.h>
 #include <hr/hash.h>
 #include <hr/memory.h>
+#include <hr/mutant.h>
 #include <hr/route.h>
 
 #include "core.h"
@@ -116,7 +117,7 @@ void hr_core_take_news(hr_core *core, uint32_t shard, hr_request *request, const
   for (uint32_t i = 0; i < reply->section_count; i++)
     if (reply->sections[i].kind == HR_SECTION_ANNOUNCE)
       take_announcements(core, shard, &reply->sections[i]);
-  if (header->flags & HR_FLAG_RESET)
+  if (header->flags & HR_FLAG_RESET && !HR_MUTANT(NO_RESET))
     hr_core_forget_clocks(core, shard, false);
 }
 

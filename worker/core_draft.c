@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include <hr/assert.h>
+#include <hr/mutant.h>
 #include <hr/route.h>
 
 #include "core.h"
@@ -166,7 +167,7 @@ static void spoil_rows(hr_core *core, const hotrow_table *table, const uint64_t 
         for (size_t i = 0; note->table_index == table->index && i < count; i++) {
           uint32_t at = hr_core_find_hash(note->hashes, key_count, hashes[i]);
           if (at < key_count)
-            note->spoiled[at] = 1;
+            note->spoiled[at] = !HR_MUTANT(UNSPOILED);
         }
       }
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <hr/assert.h>
+#include <hr/mutant.h>
 
 void hr_link_init(hr_link *link, const hr_link_options *options)
 {
@@ -154,7 +155,8 @@ void hr_link_submit(hr_link *link, hr_request *request, uint64_t now_ns)
 static void resend_all(hr_link *link, uint64_t now_ns)
 {
   for (hr_request *request = link->open.oldest; request != link->unsent; request = request->next) {
-    transmit(link, request);
+    if (!(HR_MUTANT(LOST_PUSH) && request->is_push))
+      transmit(link, request);
     link->resends++;
   }
   link->sent_ns = now_ns;
@@ -197,7 +199,7 @@ static void forget_durable(hr_link *link)
 void hr_link_finish(hr_link *link, hr_request *request)
 {
   uint64_t push_seq = request->message.header.push_seq;
-  if (!request->is_push || !link->is_durable || push_seq <= link->durable_seq) {
+  if (!request->is_push || !link->is_durable || push_seq <= link->durable_seq || HR_MUTANT(ACK_IS_DURABLE)) {
     hr_link_release(link, request);
     return;
   }
@@ -249,7 +251,7 @@ static bool accept_header(hr_link *link, const hr_message *reply)
     return false; /* of the time before */
   if (link->epoch_before && header->epoch == link->epoch_before)
     return false;
-  bool is_other_epoch = link->epoch && header->epoch != link->epoch && !link->greeting;
+  bool is_other_epoch = link->epoch && header->epoch != link->epoch && !link->greeting && !HR_MUTANT(NO_EPOCH);
   if (is_other_epoch && (header->status == HOTROW_OK || header->status == HOTROW_ERR_RESET)) {
     on_reset(link);
     return false;

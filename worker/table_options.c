@@ -137,8 +137,6 @@ const char *hr_table_difference(const hr_table_desc *a, const hr_table_desc *b)
     return "dim";
   if (a->seed != b->seed)
     return "seed";
-  if (a->announce_step != b->announce_step)
-    return "announce_step";
   if (a->segment_count != b->segment_count)
     return "segments";
   for (uint32_t i = 0; i < a->segment_count; i++) {

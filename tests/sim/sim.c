@@ -295,6 +295,19 @@ static bool all_are_done(const cluster *sim)
   return done;
 }
 
+_Noreturn static void fail_for_standstill(const cluster *sim)
+{
+  for (uint32_t w = 0; w < sim->config.workers; w++) {
+    const sim_worker *worker = &sim->workers[w];
+    hr_core *core = worker->core;
+    fprintf(stderr, "worker %u: step %u, phase %d%s, waited for %u, may %spush, fetching %d, behind %d, flushed %d\n",
+            w, worker->step, (int)worker->phase, worker->step_is_open ? " (step open)" : "", core->waited_count,
+            hr_core_can_push(core) ? "" : "not ", hr_core_is_fetching(core), hr_core_is_behind(core),
+            hr_core_pushes_done(core));
+  }
+  sim_fail(sim, "no progress");
+}
+
 static void add_totals(cluster *sim, sim_totals *totals)
 {
   for (uint32_t w = 0; w < sim->config.workers; w++) {
@@ -339,8 +352,7 @@ void sim_run(uint64_t seed, sim_totals *totals)
   while (!all_are_done(sim)) {
     uint64_t next = next_event_ns(sim);
     if (next == SIM_FOREVER || next > PROGRESS_END_NS)
-      sim_fail(sim, "no progress: worker 0 at step %u, worker 1 at step %u", sim->workers[0].step,
-               sim->workers[1].step);
+      fail_for_standstill(sim);
     sim->now_ns = next > sim->now_ns ? next : sim->now_ns;
     sim->faults_end = sim->now_ns > FAULTS_END_NS;
     handle_events(sim);

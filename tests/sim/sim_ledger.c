@@ -82,6 +82,9 @@ static void read_watermarks(cluster *sim, uint32_t shard)
     const hr_session *known = hr_session_find(sim_shard_get(sim, shard), sim->sessions[j].id);
     if (!known)
       continue;
+    const sim_session *successor = &sim->sessions[sim->workers[sim->sessions[j].worker].session];
+    if (sim->sessions[j].is_dead && hr_session_find(sim_shard_get(sim, shard), successor->id))
+      sim_fail(sim, "shard %u: session %u may go on although its successor has come", shard, j);
     if (known->applied_seq < stream->applied)
       sim_fail(sim, "shard %u: the watermark of session %u falls from %llu to %llu", shard, j,
                (unsigned long long)stream->applied, (unsigned long long)known->applied_seq);

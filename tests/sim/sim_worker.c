@@ -276,10 +276,10 @@ static void run_once(sim_worker *worker)
 void sim_worker_run(sim_worker *worker)
 {
   sim_phase before;
-  do { /* a phase may be over as soon as it begins: a flush with nothing to send */
+  do { /* a phase may be over as soon as it begins: a flush with nothing to send, a lookup of rows that are held */
     before = worker->phase;
     run_once(worker);
-  } while (worker->phase != before);
+  } while (worker->phase != before || (worker->phase == PHASE_LOOKUP && !hr_core_is_waiting(worker->core)));
 }
 
 /* Requests of the core's link that have no answer yet. */

@@ -202,7 +202,7 @@ static void bounds_hold_and_no_update_is_lost(void)
   }
 }
 
-static void prefetched_rows_are_found(void)
+static void rows_that_came_early_are_found(void)
 {
   test_servers servers;
   test_start(&servers, 3, NULL, NULL);
@@ -230,7 +230,7 @@ static void prefetched_rows_are_found(void)
   test_stop(&servers);
 }
 
-/* One exact table makes every step exact: then own pushes wait at the shard, and so must prefetched rows. */
+/* One exact table makes every step exact: then own pushes wait at the shard, and so must rows that come early. */
 static void a_lookahead_among_exact_steps_has_own_writes(void)
 {
   test_servers servers;
@@ -248,7 +248,7 @@ static void a_lookahead_among_exact_steps_has_own_writes(void)
   test_push(clients[0], loose[0], &key, 1, &grad);
   CHECK_OK(hotrow_step(clients[0], 0));
   CHECK_OK(hotrow_lookahead(clients[0], &r, 1));
-  char *json; /* a round trip: the prefetch is at the shard */
+  char *json; /* a round trip: the request is at the shard */
   CHECK_OK(hotrow_shard_stats(clients[0], 0, 0, &json));
   free(json);
   CHECK_OK(hotrow_step(clients[1], 0));
@@ -265,7 +265,7 @@ int main(void)
   RUN(own_pushes_make_no_copy_stale);
   RUN(adagrad_is_exact_under_a_push_bound);
   RUN(bounds_hold_and_no_update_is_lost);
-  RUN(prefetched_rows_are_found);
+  RUN(rows_that_came_early_are_found);
   RUN(a_lookahead_among_exact_steps_has_own_writes);
   return 0;
 }

@@ -162,9 +162,8 @@ static void a_table_that_differs_is_named(void)
   DIFFERS(o.optimizer.lr = 1, "optimizer");
   DIFFERS(o.optimizer.kind = HOTROW_ADAM, "optimizer");
   DIFFERS(o.initializer.scale = 2, "initializer");
-  DIFFERS(o.pull_bound = 4, "announce_step");
   hotrow_segment halves[2] = {{DIM / 2, o.optimizer, o.initializer}, {DIM - DIM / 2, o.optimizer, o.initializer}};
-  DIFFERS((o.segments = halves, o.segment_count = 2), "segments");
+  DIFFERS((o.segments = halves, o.segment_count = 2), "segment");
 #undef DIFFERS
   /* A table that is never announced: its default is to be probed. */
   o = good;

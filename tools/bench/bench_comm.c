@@ -107,8 +107,8 @@ bool comm_add_config(const comm_config *common, const char *text, comm_job *jobs
   hotrow_table_options_preset(&config.table, HOTROW_PRESET_BOUNDED);
   if (strcmp(text, "no-cache") == 0) {
     config.table.cache_row_count = 0;
-    config.table.mode = HOTROW_MODE_PROBE;
-    config.table.wire_dtype = HOTROW_F32;
+    hotrow_table_options_preset(&config.table, HOTROW_PRESET_EXACT);
+    config.table.pull_bound = config.table.push_bound = 1; /* without a cache the same, but workers do not wait */
     config.batches = config.batches < NO_CACHE_BATCHES ? config.batches : NO_CACHE_BATCHES;
   } else if (strcmp(text, "het-compat") == 0) {
     hotrow_table_options_preset(&config.table, HOTROW_PRESET_HET_COMPAT);

@@ -18,6 +18,7 @@ typedef struct message {
   size_t frame_count, frame_capacity;
   char *bytes; /* owned */
   size_t byte_capacity;
+  uint64_t frame_bytes; /* of the frames, without what aligns them */
 } message;
 
 typedef struct link_client {
@@ -50,14 +51,14 @@ static void *grow(void *memory, size_t count, size_t element_size)
   return more;
 }
 
-/* Copies frames, each to an aligned place. Returns their bytes. */
-static uint64_t message_set(message *m, const hotrow_frame *frames, size_t count)
+/* Copies frames, each to an aligned place. */
+static void message_set(message *m, const hotrow_frame *frames, size_t count)
 {
   size_t size = 0;
-  uint64_t sum = 0;
+  m->frame_bytes = 0;
   for (size_t i = 0; i < count; i++) {
     size += (frames[i].size + FRAME_ALIGNMENT - 1) / FRAME_ALIGNMENT * FRAME_ALIGNMENT;
-    sum += frames[i].size;
+    m->frame_bytes += frames[i].size;
   }
   if (count > m->frame_capacity)
     m->frames = grow(m->frames, m->frame_capacity = count, sizeof *m->frames);
@@ -71,7 +72,6 @@ static uint64_t message_set(message *m, const hotrow_frame *frames, size_t count
       memcpy(at, frames[i].data, frames[i].size);
     at += (frames[i].size + FRAME_ALIGNMENT - 1) / FRAME_ALIGNMENT * FRAME_ALIGNMENT;
   }
-  return sum;
 }
 
 static void message_fini(message *m)
@@ -94,7 +94,7 @@ static void take_reply(void *context, uint64_t client_number, const hotrow_frame
   }
   message *reply = &client->inbox[client->inbox_count++];
   reply->shard = from->index;
-  from->cluster->bytes += message_set(reply, frames, frame_count);
+  message_set(reply, frames, frame_count);
 }
 
 static void client_send(void *context, uint32_t shard, const hotrow_frame *frames, size_t frame_count)
@@ -102,7 +102,8 @@ static void client_send(void *context, uint32_t shard, const hotrow_frame *frame
   link_client *client = context;
   comm_cluster *cluster = client->cluster;
   HOTROW_ASSERT(shard < cluster->shard_count);
-  cluster->bytes += message_set(&cluster->outgoing, frames, frame_count);
+  message_set(&cluster->outgoing, frames, frame_count);
+  cluster->bytes += cluster->outgoing.frame_bytes;
   hotrow_shard_receive(cluster->shards[shard].shard, (uint64_t)(client - cluster->clients), cluster->outgoing.frames,
                        frame_count, hr_now_ns());
 }
@@ -117,6 +118,7 @@ static bool client_receive(void *context, uint64_t timeout_ns, uint32_t *shard_p
     return false;
   }
   const message *reply = &client->inbox[client->inbox_first++];
+  client->cluster->bytes += reply->frame_bytes;
   *shard_p = reply->shard;
   *frames_p = reply->frames;
   *frame_count_p = reply->frame_count;

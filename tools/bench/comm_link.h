@@ -1,5 +1,6 @@
 /* Shards and clients of one process, one thread: a message that is sent is served before the call returns, and its
- * reply waits in the client's inbox. Counts the bytes of all frames as encoded. */
+ * reply waits in the client's inbox. Counts the bytes of all frames as encoded: requests when they are
+ * sent, replies when the client takes them. */
 #ifndef HR_COMM_LINK_H
 #define HR_COMM_LINK_H
 

@@ -87,9 +87,10 @@ typedef enum hotrow_mode {
   HOTROW_MODE_ANNOUNCE = 2 /* shards announce the rows whose clock has moved on */
 } hotrow_mode;
 
-#define HOTROW_TABLE_COUNT_OCCURRENCES 1u /* clocks tick per occurrence in the batch, not per step (HET's code); SGD   \
-                                           */
-#define HOTROW_TABLE_WIDE_CLOCKS 2u       /* clocks travel in 8 bytes, a probe for missing keys too (HET's messages) */
+#define HOTROW_TABLE_COUNT_OCCURRENCES                                                                                 \
+  1u                                /* clocks tick per occurrence in the batch, not per step (HET's code); SGD         \
+                                     */
+#define HOTROW_TABLE_WIDE_CLOCKS 2u /* clocks travel in 8 bytes, a probe for missing keys too (HET's messages) */
 
 typedef struct hotrow_table_options {
   size_t struct_size;
@@ -109,8 +110,8 @@ typedef struct hotrow_table_options {
   const hotrow_segment *segments;
   uint32_t segment_count; /* 0: one segment of dim */
   hotrow_mode mode;
-  /* What the shards keep too: a row is announced when its clock has moved on by so much. 1 .. pull_bound + 1; 0 means
-   * max(1, pull_bound/4), or never in probe mode. */
+  /* A row is announced when its clock has moved on by so much: 1 .. pull_bound + 1. 0 means max(1, pull_bound/4), or
+   * never if the mode is probe. Of all that create the table the smallest counts; open takes what the shards have. */
   uint32_t announce_step;
   hotrow_dtype wire_dtype; /* of values pulled and of gradients that the push bound sends; HOTROW_F32 */
   uint32_t flags;          /* HOTROW_TABLE_... */
