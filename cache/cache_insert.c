@@ -95,7 +95,8 @@ static uint32_t make_room(hotrow_cache *cache, uint32_t set, uint32_t uses, uint
   const hr_row_meta *set_meta = cache->sets.meta + (size_t)set * HOTROW_CACHE_WAYS;
   uint32_t way = policy->choose(set_meta, cache->batch);
   bool is_needed = next_use != HOTROW_BATCH_NONE;
-  if (way < HOTROW_CACHE_WAYS && policy->has_sketch && !is_needed && uses<set_meta[way].uses && * bypass_left_p> 0) {
+  bool must_win = policy->has_sketch && !is_needed && *bypass_left_p > 0;
+  if (way < HOTROW_CACHE_WAYS && must_win && uses < set_meta[way].uses) {
     --*bypass_left_p;
     cache->stats.bypassed++;
     return HOTROW_SLOT_NONE;
