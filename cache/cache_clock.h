@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <hr/mutant.h>
+
 /* Is a earlier than b? Right while they are less than 2^31 apart. */
 static inline bool hr_clock_is_before(uint32_t a, uint32_t b)
 {
@@ -45,7 +47,7 @@ static inline bool hr_clock_is_fresh(uint32_t announced, uint32_t announce_step,
 /* The write rule: may a worker keep this many own steps of a row to itself? */
 static inline bool hr_clock_may_keep(uint32_t pending, uint32_t push_bound)
 {
-  return pending <= push_bound;
+  return pending <= push_bound + HR_MUTANT(PUSH_BOUND);
 }
 
 #endif

@@ -1,6 +1,8 @@
 /* The shard's rows: into held rows, free ways, victims' ways, or staging. */
 #include "cache_state.h"
 
+#include <hr/mutant.h>
+
 #define SETS_AHEAD 4u /* a set's metadata, and a victim's row, are asked for this many rows early */
 
 /* The shard's answer for some keys. */
@@ -44,7 +46,7 @@ static void refresh_chunk(hotrow_cache *cache, const uint32_t *slots, const uint
     chunk->steps[dirty_count] = row->pending;
     chunk->entries[dirty_count++] = slots[i];
   }
-  if (dirty_count > 0)
+  if (dirty_count > 0 && !HR_MUTANT(LOST_PENDING))
     cache->kernels->optimizer_apply(&cache->layout, cache->lr_scale, cache->rows, cache->row_stride, chunk->entries,
                                     chunk->grads, square_dim > 0 ? chunk->squares : NULL, chunk->steps, dirty_count,
                                     NULL);

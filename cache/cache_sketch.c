@@ -4,7 +4,7 @@
 
 void hr_sketch_layout(hr_sketch *sketch, uint32_t row_count, hr_arena *arena)
 {
-  sketch->line_count = (row_count + 7) / 8;
+  sketch->line_count = (row_count + 3) / 4;
   sketch->lines = hr_arena_take(arena, sketch->line_count, sizeof *sketch->lines);
 }
 

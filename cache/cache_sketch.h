@@ -20,7 +20,7 @@ typedef struct hr_sketch {
   uint32_t line_count;
 } hr_sketch;
 
-/* A line for every 8 rows: fewer lose hits. */
+/* A line for every 4 rows: with half as many, up to two points of hit rate are lost. */
 void hr_sketch_layout(hr_sketch *sketch, uint32_t row_count, hr_arena *arena);
 
 /* One more use of a key, by its hash; returns how many it has now, at most HR_USES_MAX. */

@@ -1,4 +1,6 @@
 /* News from the shards: announcements, credit, and rows that are stale or to be forgotten. */
+#include <hr/mutant.h>
+
 #include "cache_state.h"
 
 typedef void (*row_visit)(hotrow_cache *cache, uint32_t slot);
@@ -67,7 +69,7 @@ void hotrow_cache_credit(hotrow_cache *cache, const uint64_t *keys, const uint64
     hr_cache_probe(cache, keys + first, hashes + first, count, cache->chunk.slots);
     for (size_t i = 0; i < count; i++) {
       hr_cache_prefetch_meta(cache, slots, i, count);
-      if (slots[i] != HOTROW_SLOT_NONE)
+      if (slots[i] != HOTROW_SLOT_NONE && !HR_MUTANT(EARLY_SEEN))
         cache->sets.meta[slots[i]].seen += steps ? steps[first + i] : 1;
     }
   }

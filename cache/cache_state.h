@@ -6,6 +6,7 @@
 
 #include <hotrow/cache.h>
 #include <hr/assert.h>
+#include <hr/mutant.h>
 
 #include "cache_pending.h"
 #include "cache_push_list.h"
@@ -109,7 +110,7 @@ static inline const float *hr_cache_state_at(const hotrow_cache *cache, const fl
 /* Own steps that go to the shard: in probe mode the row has seen them from now on. */
 static inline void hr_cache_count_sent(const hotrow_cache *cache, hr_row_meta *row, uint32_t steps)
 {
-  if (cache->mode == HOTROW_CACHE_PROBE)
+  if (cache->mode == HOTROW_CACHE_PROBE || HR_MUTANT(EARLY_SEEN))
     row->seen += steps;
 }
 

@@ -1,6 +1,8 @@
 /* Own steps: applied to held rows at once, then kept or handed out; flush and take. */
 #include "cache_state.h"
 
+#include <hr/mutant.h>
+
 /* Runs [*begin_p, *end_p) of entries that are not NONE, from left to right: kernels take arrays without gaps. */
 static bool next_run(const uint32_t *slots, size_t count, size_t *begin_p, size_t *end_p)
 {
@@ -26,8 +28,9 @@ void hr_cache_hand_out(hotrow_cache *cache, uint32_t slot, uint32_t steps)
 {
   hr_row_meta *row = &cache->sets.meta[slot];
   const float *sum = hr_pending_sum(&cache->pending, slot);
-  hr_push_list_append(&cache->pushes, cache->sets.keys[slot], cache->sets.hashes[slot], steps, sum,
-                      sum + cache->layout.dim);
+  if (!HR_MUTANT(LOST_VICTIM))
+    hr_push_list_append(&cache->pushes, cache->sets.keys[slot], cache->sets.hashes[slot], steps, sum,
+                        sum + cache->layout.dim);
   hr_pending_release(&cache->pending, slot);
   hr_cache_count_sent(cache, row, steps);
   row->pending = 0;

@@ -2,6 +2,7 @@
 #include "shard_state.h"
 
 #include <hr/assert.h>
+#include <hr/mutant.h>
 
 static size_t count_tables(const uint32_t *counts, size_t table_count)
 {
@@ -35,6 +36,10 @@ void hr_reply_announce(hr_shard *shard, uint64_t announce_seq)
   if (announce_seq == 0)
     return;
   shard->reply.header.announce_seq = log->next;
+  if (HR_MUTANT(LATE_ANNOUNCEMENT) && shard->reply.header.op == HR_OP_PUSH) {
+    shard->reply.header.announce_seq = announce_seq;
+    return;
+  }
   if (announce_seq == log->next)
     return;
   uint32_t counts[HR_SHARD_TABLES_MAX];

@@ -1,6 +1,7 @@
 #include "shard_cut.h"
 
 #include <hr/assert.h>
+#include <hr/mutant.h>
 
 #include "shard_sync.h"
 
@@ -48,7 +49,7 @@ static hr_stored_session describe_session(hr_session *session)
 {
   hr_stored_session stored = {.id = session->id,
                               .hello = session->hello,
-                              .watermark = session->applied_seq,
+                              .watermark = session->applied_seq + (HR_MUTANT(TORN_CUT) && session->applied_seq > 0),
                               .decided = session->decided,
                               .rank = session->rank};
   for (uint64_t seq = session->applied_seq + 1; seq <= session->received_seq; seq++)

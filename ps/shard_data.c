@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <hr/assert.h>
+#include <hr/mutant.h>
 
 #include "shard_pull.h"
 #include "shard_sync.h"
@@ -61,6 +62,8 @@ static void drop_for_now(hr_shard *shard, hotrow_status status)
 static bool repeat_push(hr_shard *shard, hr_session *session, const hr_header *header)
 {
   shard->counters.push_repeats++;
+  if (HR_MUTANT(NO_DEDUPE))
+    hr_data_apply_push(shard, shard->request.sections, push_section_count(&shard->request));
   /* Older than any that a client may have unanswered: nobody waits for this answer. */
   if (header->push_seq + HR_PUSH_WINDOW <= session->received_seq)
     return false;
@@ -143,7 +146,7 @@ static void pull_or_hold(hr_shard *shard, hr_session *session, const hr_header *
 
 void hr_data_pull(hr_shard *shard, hr_session *session, hr_message *message)
 {
-  if (message->header.push_seq > session->received_seq)
+  if (message->header.push_seq > session->received_seq && !HR_MUTANT(NO_GAP))
     say_gap(shard, session, &message->header);
   else
     pull_or_hold(shard, session, &message->header, message->sections, message->section_count);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <hr/assert.h>
+#include <hr/mutant.h>
 #include <hr/optimizer.h>
 
 /* Of the section's rows (shard->rows, shard->clocks) moves those to be sent to the front: the held ones that break the
@@ -21,7 +22,7 @@ static void select_rows(hr_shard *shard, const hr_section *asked, uint32_t *inde
      * A row that is not there has had no updates. */
     int32_t difference = rows[i] == HR_ROW_NONE ? 0 : (int32_t)(clocks[i] - asked->seen[i * seen_stride]);
     uint32_t unseen = difference > 0 ? (uint32_t)difference : 0;
-    if (unseen > asked->bound) {
+    if (unseen > asked->bound + HR_MUTANT(PULL_BOUND)) {
       rows[stale_count] = rows[i];
       clocks[stale_count] = clocks[i];
       index[stale_count++] = i;

@@ -6,6 +6,7 @@
 
 #include <hr/assert.h>
 #include <hr/memory.h>
+#include <hr/mutant.h>
 #include <hr/optimizer.h>
 
 static hotrow_status check_steps(const hr_table *table, const hr_section *push)
@@ -104,7 +105,7 @@ static void announce(hr_table *table, const uint64_t *keys, size_t key_count, hr
   for (size_t i = 0; i < key_count; i++) {
     hr_announced *last = &table->announced[table->push_rows[i]];
     uint32_t clock = table->push_clocks[i];
-    if ((int32_t)(clock - last->clock) < (int32_t)table->desc.announce_step)
+    if ((int32_t)(clock - last->clock) < (int32_t)(table->desc.announce_step + HR_MUTANT(WRONG_STEP)))
       continue;
     hr_announce_log_append(log, table->desc.id, keys[i], clock, &last->place);
     last->clock = clock;

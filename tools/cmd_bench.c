@@ -36,6 +36,82 @@ static int run_shard(int argc, char **argv)
   return code >= 0 ? code : hr_bench_shard(&options);
 }
 
+#undef AT
+#define AT(field) offsetof(bench_cache_options, field)
+static const hr_option cache_options[] = {
+    {"dims", HR_OPTION_TEXT, AT(dims), "16,64,128", 0, 0, NULL, "row widths, with commas"},
+    {"rows", HR_OPTION_U64, AT(rows), "1000000", 1000, 1e9, NULL, "rows of the cache"},
+    {"batch-keys", HR_OPTION_U64, AT(batch_keys), "0", 0, 4e6, NULL,
+     "keys of a batch; 0: a 48th of the rows, of a trace 2048"},
+    {"repeats", HR_OPTION_U32, AT(repeats), "7", 1, 101, NULL, "repeats; the figures are their medians"},
+    {"batches", HR_OPTION_U32, AT(batches), "32", 1, 100000, NULL, "batches of a repeat"},
+    {"trace", HR_OPTION_TEXT, AT(trace), NULL, 0, 0, NULL,
+     "hit rates instead of times: a file of big-endian 64-bit keys (plain, .gz, .xz), or criteo for the built-in "
+     "stream"},
+    {"cache", HR_OPTION_TEXT, AT(shares), "1,5,10", 0, 0, NULL,
+     "trace: rows of the cache in percent of the trace's distinct keys, with commas"},
+    {"samples", HR_OPTION_U64, AT(samples), "512000", 128, 1e9, NULL, "trace: of the built-in stream"},
+    {"lookahead", HR_OPTION_U32, AT(lookahead), "64", 0, 100000, NULL, "trace: batches that the cache knows ahead"},
+    {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
+};
+
+static const hr_command cache_command = {
+    .name = "bench cache",
+    .summary = "a lookup and an update of cached rows against a plain gather; or hit rates on a trace",
+    .details =
+        "Times are per key, one thread, keys deduplicated and hashed. The plain gather copies the same rows out of\n"
+        "a flat array with prefetches. With --trace: hit rates of every policy, without and with look-ahead,\n"
+        "next to the best that a cache of that size could have (Belady's, fully associative, knowing all).",
+    .options = cache_options,
+    .option_count = sizeof cache_options / sizeof cache_options[0],
+};
+
+static int run_cache(int argc, char **argv)
+{
+  bench_cache_options options = {0};
+  int rest, code = hr_options_parse(&cache_command, argc, argv, &options, &rest);
+  return code >= 0 ? code : hr_bench_cache(&options);
+}
+
+#undef AT
+#define AT(field) offsetof(bench_comm_options, field)
+static const hr_option comm_options[] = {
+    {"dims", HR_OPTION_TEXT, AT(dims), "16,128", 0, 0, NULL, "row widths, with commas"},
+    {"configs", HR_OPTION_TEXT, AT(configs), NULL, 0, 0, NULL,
+     "what to compare, with commas: no-cache, het-compat, default, MODE:PULL/PUSH[:STEP][:POLICY][:DTYPE]"},
+    {"workers", HR_OPTION_U32, AT(workers), "8", 1, 64, NULL, "clients, in turn"},
+    {"shards", HR_OPTION_U32, AT(shards), "1", 1, 64, NULL, "shards that they share"},
+    {"batch", HR_OPTION_U32, AT(batch), "128", 1, 65536, NULL, "samples per worker and batch"},
+    {"batches", HR_OPTION_U64, AT(batches), "0", 0, 1e9, NULL,
+     "batches per worker, half of them to warm up; 0: 4000, with --full 15000"},
+    {"cache-percent", HR_OPTION_FLOAT, AT(cache_percent), "10", 0.001, 100, NULL,
+     "rows of a worker's cache in percent of the table's"},
+    {"scale", HR_OPTION_FLOAT, AT(scale), "0", 0, 1, NULL,
+     "the stream's fields have so many times Criteo's values; 0: 1, with --full less for wide rows"},
+    {"parallel", HR_OPTION_U32, AT(parallel), "2", 1, 64, NULL, "configurations at a time, each a process"},
+    {"full", HR_OPTION_BOOL, AT(full), NULL, 0, 0, NULL, "longer, and the frontier of bounds, modes and wire types"},
+    {"html", HR_OPTION_TEXT, AT(html), NULL, 0, 0, NULL, "write a report with plots to this file"},
+    {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
+};
+
+static const hr_command comm_command = {
+    .name = "bench comm",
+    .summary = "bytes on the wire and staleness: without a cache, with HET's protocol, with ours",
+    .details =
+        "Real clients and shards in one process, in turn, on the built-in Criteo-shaped stream; bytes of frames as\n"
+        "encoded. \"Less\" is against 2 * (8 + 4 dim) bytes for each distinct key of a batch. What a used copy lacked\n"
+        "is counted from outside, in occurrences, those that other workers still keep back included.",
+    .options = comm_options,
+    .option_count = sizeof comm_options / sizeof comm_options[0],
+};
+
+static int run_comm(int argc, char **argv)
+{
+  bench_comm_options options = {0};
+  int rest, code = hr_options_parse(&comm_command, argc, argv, &options, &rest);
+  return code >= 0 ? code : hr_bench_comm(&options);
+}
+
 /* A new benchmark is one line here and one file under bench/. */
 static const struct {
   const char *name;
@@ -43,6 +119,8 @@ static const struct {
   const char *summary;
 } benchmarks[] = {
     {"shard", run_shard, "pull and push+pull over loopback TCP against a raw socket"},
+    {"cache", run_cache, "a lookup and an update of cached rows against a plain gather; hit rates on a trace"},
+    {"comm", run_comm, "bytes on the wire and staleness: no cache, HET's protocol, ours"},
 };
 
 static void print_usage(FILE *out)

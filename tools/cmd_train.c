@@ -9,7 +9,11 @@
 #include "options.h"
 #include "trainer.h"
 
-static const char *const cache_policy_names[] = {"lru", "lightlfu", NULL};
+/* Each list begins with what leaves the choice to --preset; the others are in the order of the API's values. */
+static const char *const mode_names[] = {"preset", "probe", "announce", NULL};
+static const char *const policy_names[] = {"preset", "lru", "lightlfu", "lfu", "w-tinylfu", NULL};
+static const char *const dtype_names[] = {"preset", "f32", "f16", "i8", NULL};
+static const char *const preset_names[] = {"exact", "bounded", "het-compat", NULL};
 
 #define AT(field) offsetof(hr_train_options, field)
 #define PRESET "-1" /* HR_PRESET: options of kind float cannot be absent */
@@ -33,9 +37,13 @@ static const hr_option options[] = {
     {"steps", HR_OPTION_U64, AT(steps), "0", 0, 0, NULL, "stop after so many steps; 0: no limit"},
     {"optimizer", HR_OPTION_CHOICE, AT(optimizer), "adagrad", 0, 0, hr_train_optimizer_names,
      "optimizer of the embedding rows; the dense layers use Adam"},
+    {"weight-decay", HR_OPTION_FLOAT, AT(weight_decay), "0", 0, 1000, NULL, "of adamw and lamb; of ftrl: its l2"},
+    {"l1", HR_OPTION_FLOAT, AT(l1), "0", 0, 1000, NULL, "of ftrl"},
     {"lr", HR_OPTION_FLOAT, AT(lr), PRESET, -1, 1000, NULL, "learning rate of the rows; -1: by data set"},
     {"dense-lr", HR_OPTION_FLOAT, AT(dense_lr), PRESET, -1, 1000, NULL,
      "learning rate of the dense layers; -1: by data set"},
+    {"lr-decay", HR_OPTION_FLOAT, AT(lr_decay), "1", 0, 1, NULL,
+     "both learning rates fall to this share of themselves, in a straight line over the job"},
     {"accumulator", HR_OPTION_FLOAT, AT(accumulator), PRESET, -1, 1e6, NULL,
      "what a new row's Adagrad sums begin at, in squared gradients of one sample; -1: by data set"},
     {"init-scale", HR_OPTION_FLOAT, AT(init_scale), PRESET, -1, 1000, NULL,
@@ -50,16 +58,27 @@ static const hr_option options[] = {
     {"patience", HR_OPTION_U32, AT(patience), "0", 0, 10000, NULL,
      "stop after so many evaluations without a better validation AUC; 0: never"},
     {"cache-rows", HR_OPTION_U64, AT(cache_rows), "0", 0, 0, NULL, "rows in the worker's cache; 0: no cache"},
-    {"cache-policy", HR_OPTION_CHOICE, AT(cache_policy), "lru", 0, 0, cache_policy_names, "which rows it keeps"},
-    {"pull-bound", HR_OPTION_U32, AT(pull_bound), "0", 0, 1e9, NULL,
-     "updates of other workers that a row may lack when it is read"},
-    {"push-bound", HR_OPTION_U32, AT(push_bound), "0", 0, 1e9, NULL, "own steps that a row may keep back"},
-    {"prefetch", HR_OPTION_BOOL, AT(prefetch), "true", 0, 0, NULL, "fetch the next batch's rows during this step"},
+    {"preset", HR_OPTION_CHOICE, AT(preset), "exact", 0, 0, preset_names,
+     "staleness, as a whole; the next six options change parts of it. het-compat needs --optimizer sgd"},
+    {"mode", HR_OPTION_CHOICE, AT(mode), "preset", 0, 0, mode_names, "how workers know that a cached row is too old"},
+    {"pull-bound", HR_OPTION_I32, AT(pull_bound), "-1", 0, 1e9, NULL,
+     "updates of other workers that a row may lack when it is read; -1: by preset"},
+    {"push-bound", HR_OPTION_I32, AT(push_bound), "-1", 0, HOTROW_PUSH_BOUND_MAX, NULL,
+     "own steps that a row may keep back; -1: by preset"},
+    {"announce-step", HR_OPTION_I32, AT(announce_step), "-1", 0, 1e9, NULL,
+     "updates after which a shard announces a row; 0: by the pull bound; -1: by preset"},
+    {"cache-policy", HR_OPTION_CHOICE, AT(cache_policy), "preset", 0, 0, policy_names, "which rows the cache keeps"},
+    {"wire-dtype", HR_OPTION_CHOICE, AT(wire_dtype), "preset", 0, 0, dtype_names,
+     "of values and gradients on the wire"},
+    {"lookahead", HR_OPTION_U32, AT(lookahead), "2", 0, HOTROW_LOOKAHEAD_MAX, NULL,
+     "batches whose keys the cache knows ahead: their rows come early and stay"},
     {"seed", HR_OPTION_U64, AT(seed), "1", 0, 0, NULL, "of first values, shuffles and dropout"},
     {"timeout-ms", HR_OPTION_U32, AT(timeout_ms), "30000", 1, 86400000, NULL, "deadline of every call"},
     {"save", HR_OPTION_TEXT, AT(save), NULL, 0, 0, NULL, "have the shards save their rows under this name at the end"},
     {"dump", HR_OPTION_TEXT, AT(dump), NULL, 0, 0, NULL,
      "write dense parameters and rows to this file at the end (rank 0)"},
+    {"report", HR_OPTION_TEXT, AT(report), NULL, 0, 0, NULL,
+     "write the run with plots to this HTML file at the end (rank 0)"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "print the result as one JSON object"},
 };
 

@@ -16,6 +16,7 @@ static const struct {
     {"train", hr_cmd_train, "train a model as a worker of a job"},
     {"launch", hr_cmd_launch, "start shards and workers of one job on this machine"},
     {"bench", hr_cmd_bench, "measure a part against its limit"},
+    {"plot", hr_cmd_plot, "plots of results as an HTML file"},
     {"version", hr_cmd_version, "print the version"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])

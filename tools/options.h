@@ -10,6 +10,7 @@ typedef enum hr_option_kind {
   HR_OPTION_TEXT,  /* const char *; NULL if never set and without default */
   HR_OPTION_U32,   /* uint32_t */
   HR_OPTION_U64,   /* uint64_t; 10000000, 10e6, 4k, 8GiB */
+  HR_OPTION_I32,   /* int32_t: as U32, or -1 for what the help says it means */
   HR_OPTION_FLOAT, /* float */
   HR_OPTION_BOOL,  /* bool; --name or --name=false */
   HR_OPTION_CHOICE /* uint32_t: index into choices */

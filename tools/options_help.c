@@ -70,6 +70,7 @@ static const char *placeholder(hr_option_kind kind)
     return " TEXT";
   case HR_OPTION_U32:
   case HR_OPTION_U64:
+  case HR_OPTION_I32:
     return " N";
   case HR_OPTION_FLOAT:
     return " X";

@@ -118,6 +118,17 @@ static bool store_choice(const hr_setting *setting, uint32_t *value_p, char *why
   return false;
 }
 
+static bool store_i32(const hr_setting *setting, void *place, char *why)
+{
+  const bool is_none = setting->text && strcmp(setting->text, "-1") == 0;
+  uint64_t whole = 0;
+  if (setting->text && !is_none &&
+      (!parse_whole(setting->text, &whole) || whole > INT32_MAX || !is_in_range(setting->option, (double)whole)))
+    return refuse_number(setting->option, "-1 or a whole number", why);
+  memcpy(place, &(int32_t){is_none ? -1 : (int32_t)whole}, sizeof(int32_t));
+  return true;
+}
+
 bool hr_option_store(const hr_setting *setting, char why[HR_WHY_BYTES])
 {
   const hr_option *option = setting->option;
@@ -145,6 +156,8 @@ bool hr_option_store(const hr_setting *setting, char why[HR_WHY_BYTES])
     }
     memcpy(place, &(uint32_t){(uint32_t)whole}, sizeof(uint32_t));
     return true;
+  case HR_OPTION_I32:
+    return store_i32(setting, place, why);
   case HR_OPTION_FLOAT:
     if (text && (!parse_float(text, &number) || !is_in_range(option, (double)number)))
       return refuse_number(option, "a number", why);

@@ -11,13 +11,13 @@
 #include <hr/memory.h>
 #include <hr/options.h>
 
-HR_NO_TAIL_PADDING(hotrow_client_options, reserved);
-HR_NO_TAIL_PADDING(hotrow_table_options, push_bound);
+HR_NO_TAIL_PADDING(hotrow_client_options, transport);
+HR_NO_TAIL_PADDING(hotrow_table_options, reserved);
 HR_NO_TAIL_PADDING(hotrow_lookup_request, timeout_ms);
 HR_NO_TAIL_PADDING(hotrow_push_request, reserved);
 
 #define TIMEOUT_MS_DEFAULT 10000u
-#define WAIT_MS_MAX 100 /* of one poll: bounds how late a resend or a deadline is noticed */
+#define WAIT_NS_MAX 100000000u /* of one wait: bounds how late a resend or a deadline is noticed */
 #define BYE_LINGER_MS 200
 
 uint64_t hr_client_deadline(const hotrow_client *client, uint32_t timeout_ms)
@@ -25,10 +25,17 @@ uint64_t hr_client_deadline(const hotrow_client *client, uint32_t timeout_ms)
   return hr_now_ns() + (uint64_t)(timeout_ms ? timeout_ms : client->timeout_ms) * 1000000u;
 }
 
-static void on_message(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+/* Hands one message to the core, waiting at most so long for it. */
+static bool feed(hotrow_client *client, uint64_t timeout_ns)
 {
-  hotrow_client *client = context;
-  hr_core_receive(client->core, shard, frames, frame_count, hr_now_ns());
+  uint32_t shard;
+  const hotrow_frame *frames;
+  size_t frame_count;
+  if (!client->transport.receive(client->transport.context, timeout_ns, &shard, &frames, &frame_count))
+    return false;
+  if (shard < client->shard_count)
+    hr_core_receive(client->core, shard, frames, frame_count, hr_now_ns());
+  return true;
 }
 
 hotrow_status hr_client_wait(hotrow_client *client, bool (*is_pending)(const hr_core *core), uint64_t deadline_ns,
@@ -41,9 +48,8 @@ hotrow_status hr_client_wait(hotrow_client *client, bool (*is_pending)(const hr_
     if (now >= deadline_ns)
       return hr_core_timed_out(core, what, timeout_ms ? timeout_ms : client->timeout_ms);
     uint64_t due = hr_core_due_ns(core), until = due < deadline_ns ? due : deadline_ns;
-    uint64_t wait_ms = until > now ? (until - now + 999999u) / 1000000u : 0;
-    HOTROW_TRY(
-        hr_transport_poll(client->transport, wait_ms < WAIT_MS_MAX ? (long)wait_ms : WAIT_MS_MAX, on_message, client));
+    uint64_t wait_ns = until > now ? until - now : 0;
+    feed(client, wait_ns < WAIT_NS_MAX ? wait_ns : WAIT_NS_MAX);
     hr_core_tick(core, hr_now_ns());
   }
   return hr_core_status(core);
@@ -92,6 +98,8 @@ static hotrow_status check_options(const hotrow_client_options *o)
     return hr_fail(HOTROW_ERR_INVALID, "read_only is %u, must be 0 or 1", o->read_only);
   if (o->device != HOTROW_CPU)
     return hr_fail(HOTROW_ERR_UNSUPPORTED, "device %d: the client's cache is in host memory so far", (int)o->device);
+  if (o->transport && (!o->transport->send || !o->transport->receive))
+    return hr_fail(HOTROW_ERR_INVALID, "the transport's %s is NULL", o->transport->send ? "receive" : "send");
   return o->reserved ? hr_fail(HOTROW_ERR_INVALID, "reserved is %u, must be 0", o->reserved) : HOTROW_OK;
 }
 
@@ -103,8 +111,10 @@ static hotrow_status create_core(hotrow_client *client, const hotrow_client_opti
                              .role = o->read_only ? HR_ROLE_READER : HR_ROLE_WORKER,
                              .shard_count = client->shard_count,
                              .endpoints = client->endpoints,
-                             .send = hr_transport_send,
-                             .send_context = client->transport};
+                             .send = client->transport.send,
+                             .send_context = client->transport.context,
+                             .observe = o->observe,
+                             .observe_context = o->observe_context};
   if (getrandom(&options.session, sizeof options.session, 0) != (ssize_t)sizeof options.session)
     return hr_fail(HOTROW_ERR_INTERNAL, "no random numbers: %s", strerror(errno));
   /* Of two processes that claim one rank the later start wins, also across a reboot: wall time, read once. */
@@ -131,8 +141,11 @@ hotrow_status hotrow_client_open(const hotrow_client_options *options, hotrow_cl
   client->world_size = o.world_size ? o.world_size : 1;
   uint64_t deadline = hr_client_deadline(client, 0);
   hotrow_status status = split_endpoints(client, o.shards);
-  if (status == HOTROW_OK)
-    status = hr_transport_open(client->endpoints, client->shard_count, &client->transport);
+  if (o.transport)
+    client->transport = *o.transport;
+  else if (status == HOTROW_OK)
+    status = hr_transport_zmq_open(client->endpoints, client->shard_count, &client->transport);
+  client->has_sockets = !o.transport;
   if (status == HOTROW_OK)
     status = create_core(client, &o);
   if (status == HOTROW_OK)
@@ -155,16 +168,12 @@ void hotrow_client_close(hotrow_client *client)
   for (uint32_t i = 0; client->core && i < client->shard_count; i++)
     if (client->core->links[i].epoch && client->core->links[i].broken == HOTROW_OK)
       hr_core_ask_begin(client->core, i, HR_OP_BYE, NULL, 0, hr_now_ns());
-  hr_transport_close(client->transport, BYE_LINGER_MS);
+  if (client->has_sockets)
+    hr_transport_zmq_close(&client->transport, BYE_LINGER_MS);
   hr_core_destroy(client->core);
   free(client->endpoints);
   free(client->shards);
   free(client);
-}
-
-static bool prefetch_is_open(const hr_core *core)
-{
-  return core->prefetch_open > 0;
 }
 
 static bool window_is_full(const hr_core *core)
@@ -173,15 +182,17 @@ static bool window_is_full(const hr_core *core)
 }
 
 /* Takes in what has arrived, without waiting. */
-static hotrow_status absorb(hotrow_client *client)
+static void absorb(hotrow_client *client)
 {
-  return hr_transport_poll(client->transport, 0, on_message, client);
+  while (feed(client, 0))
+    ;
 }
 
 /* What must be over before rows are looked up. */
 static hotrow_status prepare_lookup(hotrow_client *client, uint64_t deadline, uint32_t timeout_ms)
 {
-  HOTROW_TRY(hr_client_wait(client, prefetch_is_open, deadline, "prefetch", timeout_ms));
+  HOTROW_TRY(hr_client_wait(client, hr_core_is_fetching, deadline, "look-ahead", timeout_ms));
+  HOTROW_TRY(hr_client_wait(client, hr_core_is_behind, deadline, "lookup", timeout_ms));
   return hr_client_wait(client, window_is_full, deadline, "lookup", timeout_ms);
 }
 
@@ -189,10 +200,34 @@ static hotrow_status run_lookup(hotrow_client *client, const hotrow_lookup_reque
                                 uint64_t deadline, uint32_t timeout_ms)
 {
   hr_core *core = client->core;
+  bool is_settled = false;
   HOTROW_TRY(hr_core_lookup_begin(core, requests, request_count, hr_now_ns()));
-  HOTROW_TRY(hr_client_wait(client, hr_core_is_waiting, deadline, "lookup", timeout_ms));
+  while (!is_settled) {
+    uint64_t begin = hr_now_ns();
+    hotrow_status status = hr_client_wait(client, hr_core_is_waiting, deadline, "lookup", timeout_ms);
+    client->stall_ns += hr_now_ns() - begin;
+    HOTROW_TRY(status);
+    HOTROW_TRY(hr_core_lookup_settle(core, hr_now_ns(), &is_settled));
+  }
   hr_core_lookup_finish(core);
   return HOTROW_OK;
+}
+
+/* Ends the step if is_fused, and looks up. */
+static hotrow_status step_and_lookup(hotrow_client *client, const hotrow_lookup_request *requests, size_t request_count,
+                                     bool is_fused)
+{
+  uint32_t timeout_ms = request_count ? requests[0].timeout_ms : 0;
+  uint64_t begin = hr_now_ns(), deadline = hr_client_deadline(client, timeout_ms);
+  absorb(client); /* what has been announced by now counts */
+  hotrow_status status = prepare_lookup(client, deadline, timeout_ms);
+  client->stall_ns += hr_now_ns() - begin;
+  HOTROW_TRY(status);
+  if (is_fused) {
+    HOTROW_TRY(hr_core_lookup_check(client->core, requests, request_count)); /* a refused call ends no step */
+    HOTROW_TRY(hr_core_step(client->core, true, hr_now_ns()));
+  }
+  return run_lookup(client, requests, request_count, deadline, timeout_ms);
 }
 
 static hotrow_status check_lookup_call(const hotrow_client *client, const hotrow_lookup_request *requests,
@@ -206,10 +241,7 @@ static hotrow_status check_lookup_call(const hotrow_client *client, const hotrow
 hotrow_status hotrow_lookup(hotrow_client *client, const hotrow_lookup_request *requests, size_t request_count)
 {
   HOTROW_TRY(check_lookup_call(client, requests, request_count));
-  uint32_t timeout_ms = request_count ? requests[0].timeout_ms : 0;
-  uint64_t deadline = hr_client_deadline(client, timeout_ms);
-  HOTROW_TRY(prepare_lookup(client, deadline, timeout_ms));
-  return run_lookup(client, requests, request_count, deadline, timeout_ms);
+  return step_and_lookup(client, requests, request_count, false);
 }
 
 hotrow_status hotrow_push(hotrow_client *client, const hotrow_push_request *requests, size_t request_count)
@@ -224,7 +256,7 @@ hotrow_status hotrow_step(hotrow_client *client, uint32_t timeout_ms)
 {
   if (!client)
     return hr_fail(HOTROW_ERR_INVALID, "client is NULL");
-  HOTROW_TRY(absorb(client));
+  absorb(client);
   HOTROW_TRY(hr_client_wait(client, window_is_full, hr_client_deadline(client, timeout_ms), "step", timeout_ms));
   return hr_core_step(client->core, false, hr_now_ns());
 }
@@ -232,22 +264,15 @@ hotrow_status hotrow_step(hotrow_client *client, uint32_t timeout_ms)
 hotrow_status hotrow_step_lookup(hotrow_client *client, const hotrow_lookup_request *requests, size_t request_count)
 {
   HOTROW_TRY(check_lookup_call(client, requests, request_count));
-  uint32_t timeout_ms = request_count ? requests[0].timeout_ms : 0;
-  uint64_t deadline = hr_client_deadline(client, timeout_ms);
-  HOTROW_TRY(prepare_lookup(client, deadline, timeout_ms));
-  HOTROW_TRY(hr_core_lookup_check(client->core, requests, request_count)); /* a refused call ends no step */
-  HOTROW_TRY(hr_core_step(client->core, true, hr_now_ns()));
-  return run_lookup(client, requests, request_count, deadline, timeout_ms);
+  return step_and_lookup(client, requests, request_count, true);
 }
 
-hotrow_status hotrow_prefetch(hotrow_client *client, const hotrow_lookup_request *requests, size_t request_count)
+hotrow_status hotrow_lookahead(hotrow_client *client, const hotrow_lookup_request *requests, size_t request_count)
 {
   HOTROW_TRY(check_lookup_call(client, requests, request_count));
-  HOTROW_TRY(absorb(client));
+  absorb(client);
   HOTROW_TRY(hr_core_status(client->core));
-  if (!hr_core_can_push(client->core))
-    return HOTROW_OK;
-  return hr_core_prefetch(client->core, requests, request_count, hr_now_ns());
+  return hr_core_lookahead(client->core, requests, request_count, hr_now_ns());
 }
 
 static bool pushes_are_open(const hr_core *core)
@@ -268,4 +293,5 @@ hotrow_status hotrow_flush(hotrow_client *client, uint32_t timeout_ms)
 void hotrow_client_get_stats(const hotrow_client *client, hotrow_client_stats *stats_p)
 {
   hr_core_get_stats(client->core, stats_p);
+  stats_p->stall_ns = client->stall_ns;
 }

@@ -1,4 +1,4 @@
-/* The blocking client: a core, its sockets and the deadline of the call in hand. */
+/* The blocking client: a core, its transport and the deadline of the call in hand. */
 #ifndef HR_CLIENT_H
 #define HR_CLIENT_H
 
@@ -6,19 +6,30 @@
 #include "transport_zmq.h"
 
 struct hotrow_client {
-  hr_core *core;           /* owned */
-  hr_transport *transport; /* owned */
-  char *shards;            /* owned: the option's text, cut at the commas */
-  const char **endpoints;  /* owned array, into shards */
+  hr_core *core; /* owned */
+  hotrow_transport transport;
+  bool has_sockets;       /* the transport is ours */
+  char *shards;           /* owned: the option's text, cut at the commas */
+  const char **endpoints; /* owned array, into shards */
   uint32_t shard_count;
   uint32_t timeout_ms;
   uint64_t job;
   uint32_t rank, world_size;
   uint64_t barrier_number; /* of the last barrier */
+  uint64_t stall_ns;       /* that lookups waited */
 };
 
 /* When the call that begins now must have ended. */
 uint64_t hr_client_deadline(const hotrow_client *client, uint32_t timeout_ms);
+
+/* Checks options beyond what the sentences of a shard would say, and fills in the description they ask the shards for.
+ */
+hotrow_status hr_table_options_check(const hotrow_client *client, const hotrow_table_options *options);
+hotrow_status hr_table_options_describe(const hotrow_table_options *options, hr_table_desc *desc_p);
+/* Do the options go with the table that the shards have? */
+hotrow_status hr_table_options_match(const hotrow_table_options *options, const hr_table_desc *desc);
+/* The first thing in which two descriptions differ, but for announce_step; NULL if nothing does. */
+const char *hr_table_difference(const hr_table_desc *a, const hr_table_desc *b);
 
 /* Feeds messages to the core while `is_pending` holds and no link is broken; `what` names the call in the sentence. */
 hotrow_status hr_client_wait(hotrow_client *client, bool (*is_pending)(const hr_core *core), uint64_t deadline_ns,

@@ -7,58 +7,11 @@
 
 #include <hr/clock.h>
 #include <hr/memory.h>
-#include <hr/optimizer.h>
 #include <hr/options.h>
 
 #include "client.h"
 
 #define ASK_AGAIN_NS 2000000 /* pause before a barrier or an absent blob is asked for again */
-
-static hotrow_status check_table_options(const hotrow_client *client, const hotrow_table_options *o)
-{
-  if (!o->name)
-    return hr_fail(HOTROW_ERR_INVALID, "a table needs a name");
-  HOTROW_TRY(hr_wire_check_name(o->name, strlen(o->name)));
-  if (o->pull_bound > HOTROW_BOUND_MAX || o->push_bound > HOTROW_PUSH_BOUND_MAX)
-    return hr_fail(HOTROW_ERR_LIMIT, "table %s: bounds %u and %u, at most %u and %u", o->name, o->pull_bound,
-                   o->push_bound, HOTROW_BOUND_MAX, HOTROW_PUSH_BOUND_MAX);
-  if (client->core->options.role == HR_ROLE_READER && o->cache_row_count)
-    return hr_fail(HOTROW_ERR_UNSUPPORTED, "table %s: a read-only client has no cache yet: cache_row_count must be 0",
-                   o->name);
-  for (uint32_t i = 0; i < client->core->table_count; i++)
-    if (strcmp(client->core->tables[i]->desc.name, o->name) == 0)
-      return hr_fail(HOTROW_ERR_INVALID, "table %s is open on this client already", o->name);
-  return HOTROW_OK;
-}
-
-static hotrow_status check_push_bound(const hotrow_table_options *o, hotrow_optimizer_kind kind)
-{
-  uint32_t steps_max = hr_optimizer_steps_max(kind);
-  if (o->push_bound >= steps_max)
-    return hr_fail(HOTROW_ERR_LIMIT, "table %s: push_bound %u, with its optimizer at most %u", o->name, o->push_bound,
-                   steps_max - 1);
-  return HOTROW_OK;
-}
-
-static bool optimizers_match(const hotrow_optimizer *a, const hotrow_optimizer *b)
-{
-  return a->kind == b->kind && a->lr == b->lr && a->beta1 == b->beta1 && a->beta2 == b->beta2 && a->eps == b->eps &&
-         a->initial_state == b->initial_state && a->weight_decay == b->weight_decay && a->l1 == b->l1;
-}
-
-/* The first thing in which a table that is there differs from what was asked for; NULL if nothing does. */
-static const char *first_difference(const hr_table_desc *a, const hr_table_desc *b)
-{
-  if (a->dim != b->dim)
-    return "dim";
-  if (a->seed != b->seed)
-    return "seed";
-  if (!optimizers_match(&a->segments[0].optimizer, &b->segments[0].optimizer))
-    return "optimizer";
-  bool is_alike = a->segments[0].initializer.kind == b->segments[0].initializer.kind &&
-                  a->segments[0].initializer.scale == b->segments[0].initializer.scale;
-  return is_alike ? NULL : "initializer";
-}
 
 /* Asks every shard with the same body; the descriptions that come back must agree. */
 static hotrow_status join_table(hotrow_client *client, hr_op op, const void *body, size_t body_size,
@@ -76,11 +29,14 @@ static hotrow_status join_table(hotrow_client *client, hr_op op, const void *bod
     ids[shard] = answer.id;
     if (shard == 0)
       desc = answer;
-    const char *difference = first_difference(&desc, &answer);
+    const char *difference = hr_table_difference(&desc, &answer);
+    /* Somebody may be lowering it, shard by shard: what holds for all is the largest, or that one never announces. */
+    if (answer.announce_step == 0 || (desc.announce_step > 0 && answer.announce_step > desc.announce_step))
+      desc.announce_step = answer.announce_step;
     if (difference)
       return hr_fail(HOTROW_ERR_EXISTS, "table %s: shards 0 and %u differ in its %s", options->name, shard, difference);
   }
-  HOTROW_TRY(check_push_bound(options, desc.segments[0].optimizer.kind));
+  HOTROW_TRY(hr_table_options_match(options, &desc));
   return hr_core_add_table(client->core, &desc, ids, options, table_p);
 }
 
@@ -90,15 +46,12 @@ hotrow_status hotrow_table_create(hotrow_client *client, const hotrow_table_opti
   if (!client || !options || !table_p)
     return hr_fail(HOTROW_ERR_INVALID, "client, options or table_p is NULL");
   HOTROW_TRY(hr_options_copy(&o, sizeof o, options, options->struct_size, "hotrow_table_options"));
-  HOTROW_TRY(check_table_options(client, &o));
+  HOTROW_TRY(hr_table_options_check(client, &o));
   if (client->core->options.role == HR_ROLE_READER)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: a read-only client opens tables and creates none", o.name);
-  if (o.dim == 0 || o.dim > HOTROW_DIM_MAX)
-    return hr_fail(HOTROW_ERR_INVALID, "table %s: dim %u, must be 1 to %u", o.name, o.dim, HOTROW_DIM_MAX);
-  hr_table_desc desc = {.seed = o.seed, .dim = o.dim, .segment_count = 1, .segments[0].dim = o.dim};
-  HOTROW_TRY(hr_optimizer_resolve(&o.optimizer, &desc.segments[0].optimizer));
-  HOTROW_TRY(hr_initializer_resolve(&o.initializer, o.dim, &desc.segments[0].initializer));
-  memcpy(desc.name, o.name, strlen(o.name));
+  hr_table_desc desc;
+  HOTROW_TRY(hr_table_options_describe(&o, &desc));
+  HOTROW_TRY(hr_table_options_match(&o, &desc)); /* before the shards have it */
   return join_table(client, HR_OP_TABLE_CREATE, &desc, sizeof desc, &o, table_p);
 }
 
@@ -108,7 +61,7 @@ hotrow_status hotrow_table_open(hotrow_client *client, const hotrow_table_option
   if (!client || !options || !table_p)
     return hr_fail(HOTROW_ERR_INVALID, "client, options or table_p is NULL");
   HOTROW_TRY(hr_options_copy(&o, sizeof o, options, options->struct_size, "hotrow_table_options"));
-  HOTROW_TRY(check_table_options(client, &o));
+  HOTROW_TRY(hr_table_options_check(client, &o));
   return join_table(client, HR_OP_TABLE_OPEN, o.name, strlen(o.name), &o, table_p);
 }
 

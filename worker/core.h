@@ -2,14 +2,16 @@
  * waits or reads a clock is in client.c (ZeroMQ) or in the simulator; both drive this code.
  *
  * A call is begun (hr_core_lookup_begin), then messages are fed in (hr_core_receive, hr_core_tick) until
- * hr_core_is_waiting says no, then it is finished (hr_core_lookup_finish). A call that is given up is simply not
- * finished: answers that come late are recognised by its number and change nothing. */
+ * hr_core_is_waiting says no; hr_core_lookup_settle says whether it is over, then it is finished
+ * (hr_core_lookup_finish). A call that is given up is simply not finished: answers that come late are recognised by its
+ * number and change nothing. */
 #ifndef HR_CORE_H
 #define HR_CORE_H
 
 #include <hotrow/hotrow.h>
 
 #include "link.h"
+#include "lookahead.h"
 
 typedef struct hr_core hr_core;
 
@@ -20,33 +22,57 @@ typedef struct hr_workspace {
   size_t capacity;
 } hr_workspace;
 
+/* Rows of an answer on their way to the cache, where they cannot be taken as they lie in the message. Grows. */
+typedef struct hr_arrival {
+  uint64_t *keys, *hashes;
+  uint32_t *clocks, *next_use, *slots;
+  float *values, *states;
+  size_t capacity;
+} hr_arrival;
+
 struct hotrow_table {
   hr_core *core;
-  uint32_t index;     /* among the client's tables */
-  hr_table_desc desc; /* as the shards have it */
-  uint64_t seed;      /* of key hashes */
-  uint32_t *ids;      /* [shard_count]: each shard's id for it */
+  uint32_t index;           /* among the client's tables */
+  hr_table_desc desc;       /* as the shards have it */
+  hotrow_row_layout layout; /* of desc's segments */
+  uint64_t seed;            /* of key hashes */
+  uint32_t *ids;            /* [shard_count]: each shard's id for it */
   uint32_t pull_bound, push_bound;
-  uint32_t state_dim, square_dim;
+  hotrow_dtype wire_dtype;
+  uint32_t flags; /* HOTROW_TABLE_... */
   bool has_cache;
-  hotrow_cache *cache; /* owned; without a cache it stages rows only */
-  /* The lookup in hand: distinct keys and where their rows are. */
+  bool is_announced;             /* the cache lives by announcements; else it probes */
+  float lr_scale, lr_scale_next; /* of pushes that leave now, and from the next step on */
+  hotrow_cache *cache;           /* owned; without a cache it stages rows only */
+  uint64_t cached_slots;         /* slots from here on are staging */
+  /* The lookup in hand: distinct keys and where their rows are. All [lookup.capacity]. */
   hr_workspace lookup;
-  uint32_t *slots, *seen; /* [lookup.capacity] */
-  uint32_t *key_slots;    /* [lookup.capacity]: slot of each key as given */
-  uint8_t *states;        /* [lookup.capacity]: hotrow_row_state of each distinct key */
-  uint8_t *found;         /* [lookup.capacity]: of each distinct key; readers only */
-  hr_workspace prefetch;
+  uint32_t *slots, *seen, *next_use;
+  uint32_t *key_slots;  /* slot of each key as given */
+  uint8_t *found;       /* of each distinct key; readers only */
+  uint8_t *states;      /* hotrow_row_state of each distinct key, as it turned out */
+  uint8_t *asks;        /* what this round asks about it: likewise, HOTROW_ROW_FRESH for nothing */
+  uint64_t told;        /* how often shards have told of its rows */
+  uint64_t told_before; /* likewise, when the lookup last looked */
+  hr_lookahead window;
+  hr_workspace ahead;
+  uint8_t *ahead_asks; /* [ahead_capacity] */
+  size_t ahead_capacity;
+  hr_arrival arrival;
+  uint64_t *told_hashes; /* [told_capacity]: of an announcement's keys */
+  size_t told_capacity;
   /* The step's gradients so far: distinct within each part; parts are merged when the step ends. */
   hr_workspace push;
-  uint64_t *step_keys, *step_hashes; /* [step_capacity] */
-  float *step_grads, *merged_grads;  /* [step_capacity][dim] */
+  uint64_t *step_keys, *step_hashes;   /* [step_capacity] */
+  uint32_t *step_ticks, *merged_ticks; /* [step_capacity]: occurrences */
+  float *step_grads, *merged_grads;    /* [step_capacity][dim] */
   size_t step_count, step_capacity;
   uint32_t step_parts;
   /* Of a pooled push: the bag of each key and its factor. */
   uint32_t *bags; /* [bag_capacity] */
   float *factors; /* [bag_capacity] */
   size_t bag_capacity;
+  hotrow_table_stats stats; /* what the cache does not count itself */
 };
 
 typedef struct hr_failure {
@@ -65,23 +91,43 @@ typedef struct hr_core_options {
   const char *const *endpoints; /* [shard_count], for sentences; borrowed */
   const hotrow_kernels *kernels;
   uint64_t staging_rows_max; /* distinct keys of one lookup; 0: HOTROW_LOOKUP_KEYS_MAX */
+  size_t kept_bytes_max;     /* of pushes that a shard has not made durable; 0: HR_LINK_KEPT_BYTES_MAX */
   hr_link_send_fn send;
   void *send_context;
+  hotrow_observe_fn observe; /* NULL: nobody */
+  void *observe_context;
 } hr_core_options;
+
+/* A shard's part of a list of pushes while it is being written. */
+typedef struct hr_push_share {
+  uint32_t count;
+  bool has_steps;
+  hotrow_dtype dtype;
+  uint64_t *keys, *hashes; /* in the request's arena */
+  float *grads, *squares, *scales;
+  uint8_t *packed;
+  uint32_t *steps;
+} hr_push_share;
 
 struct hr_core {
   hr_core_options options;
-  hr_link *links;      /* [shard_count] */
-  hr_request **drafts; /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
+  hr_link *links;        /* [shard_count] */
+  hr_request **drafts;   /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
+  bool *is_told;         /* [shard_count]: something was sent since the step ended */
+  hr_push_share *shares; /* [2 * shard_count] */
   hr_request_pool pool;
   hotrow_table *tables[HOTROW_REQUESTS_MAX];
   uint32_t table_count;
-  bool is_sync; /* some table has both bounds 0: every step is exact */
+  bool is_sync;      /* some table has both bounds 0: every step is exact */
+  bool is_announced; /* some table lives by announcements */
+  bool is_fused;     /* the step's messages wait for the lookup that follows */
+  uint64_t now_ns;   /* the latest time that was given */
   uint32_t step;
-  uint64_t call;          /* number of the call in hand; requests remember theirs */
-  uint32_t waited_count;  /* its unanswered requests */
-  uint32_t prefetch_open; /* unanswered prefetch requests */
-  hr_failure failure;     /* of the call in hand, or of a push since */
+  uint64_t call;         /* number of the call in hand; requests remember theirs */
+  uint32_t waited_count; /* its unanswered requests */
+  uint32_t ahead_open;   /* unanswered requests for coming batches */
+  uint32_t round;        /* of the lookup in hand, from 1 */
+  hr_failure failure;    /* of the call in hand, or of a push since */
   hotrow_lookup_request lookups[HOTROW_REQUESTS_MAX];
   size_t lookup_count;
   hr_message reply; /* the message being received */
@@ -89,7 +135,8 @@ struct hr_core {
   hotrow_status answer_status;
   uint8_t *answer; /* owned, grows */
   size_t answer_size, answer_capacity;
-  hotrow_client_stats stats;
+  uint64_t bytes_received[HR_BYTES_COUNT];
+  hotrow_client_stats stats; /* what tables and links do not count themselves */
 };
 
 hotrow_status hr_core_create(const hr_core_options *options, hr_core **core_p);
@@ -121,14 +168,22 @@ hotrow_status hr_core_add_table(hr_core *core, const hr_table_desc *desc, const 
 
 /* May a push be submitted to every shard now? Else feed messages until it may. */
 bool hr_core_can_push(const hr_core *core);
-/* Has every push been answered? */
+/* Has every push been answered, and, after hr_core_flush_begin, is all of it durable where shards are? */
 bool hr_core_pushes_done(const hr_core *core);
+/* What must be over before rows are looked up: answers that bring rows of the next batch, and shards that owe the news
+ * of more than HR_LINK_TICKS_MAX steps. */
+bool hr_core_is_fetching(const hr_core *core);
+bool hr_core_is_behind(const hr_core *core);
 
 /* Would hr_core_lookup_begin take these requests? Changes nothing. */
 hotrow_status hr_core_lookup_check(hr_core *core, const hotrow_lookup_request *requests, size_t request_count);
-/* Needs hr_core_can_push and no prefetch open. If it fails, the pushes that were to travel with it stay drafted. */
+/* Needs hr_core_can_push and neither of the two above. If it fails, the pushes that were to travel with it stay
+ * drafted. */
 hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
                                    uint64_t now_ns);
+/* Everything is answered: have the answers made rows of this lookup stale that it did not ask for? They are asked for,
+ * and *is_settled_p is false: wait again. */
+hotrow_status hr_core_lookup_settle(hr_core *core, uint64_t now_ns, bool *is_settled_p);
 void hr_core_lookup_finish(hr_core *core);
 
 hotrow_status hr_core_push(hr_core *core, const hotrow_push_request *requests, size_t request_count);
@@ -138,39 +193,75 @@ hotrow_status hr_core_step(hr_core *core, bool is_fused, uint64_t now_ns);
 /* Hands every pending gradient to the shards; then feed messages until hr_core_pushes_done. */
 hotrow_status hr_core_flush_begin(hr_core *core, uint64_t now_ns);
 
-/* Drops the request when a prefetch is open. Needs hr_core_can_push. */
-hotrow_status hr_core_prefetch(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
-                               uint64_t now_ns);
+/* Takes the next batch into the windows of its tables, and asks for what is due. */
+hotrow_status hr_core_lookahead(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
+                                uint64_t now_ns);
 
 void hr_core_get_stats(const hr_core *core, hotrow_client_stats *stats_p);
 
 /* Between the core's files. */
+
+/* core.c */
 /* From here on answers to the call before change nothing: it is over, or was given up. */
 void hr_core_begin_call(hr_core *core);
+void hr_core_fail(hr_core *core, hotrow_status status, const char *text, size_t text_size);
+
+/* core_table.c */
+void hr_core_destroy_table(hotrow_table *table);
 hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
                             size_t key_count);
-void hr_core_fail(hr_core *core, hotrow_status status, const char *text, size_t text_size);
+/* Replaces *memory_p by zeroed room for count elements. */
+hotrow_status hr_core_renew(void **memory_p, size_t count, size_t element_size);
+
+/* core_draft.c */
+/* The shard's draft. */
 hotrow_status hr_core_draft(hr_core *core, uint32_t shard, hr_request **request_p);
-/* Sends every draft, or none: HOTROW_ERR_LIMIT if one, or the answer to it, is over the size of a message. */
-hotrow_status hr_core_submit_drafts(hr_core *core, hr_op op, uint32_t flags, uint32_t step, bool is_waited_for,
-                                    uint64_t now_ns);
+/* Sends every draft, or none: HOTROW_ERR_LIMIT if one, or the answer to it, is over the size of a message. Pushes carry
+ * push_flags, pulls without pushes pull_flags. */
+hotrow_status hr_core_submit_drafts(hr_core *core, uint32_t push_flags, uint32_t pull_flags, bool is_waited_for);
 /* Takes the pulls of the call in hand back out of the drafts; pushes stay. */
 void hr_core_drop_pulls(hr_core *core);
-/* Moves what the caches have handed out for pushing into the drafts. */
+/* Drafts pushes of these rows; the rows of a coming batch among them that are on their way will not be taken. */
+hotrow_status hr_core_draft_list(hr_core *core, hotrow_table *table, const hotrow_cache_push_list *list);
+/* The same for what a table's cache has handed out. */
 hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table);
 /* Sends evicted rows on their way before a pull may ask for them again; fused into the drafts unless steps are exact.
  */
-hotrow_status hr_core_draft_evicted(hr_core *core, uint64_t now_ns);
-/* Appends the pull of distinct keys [first, last) of workspace, all of shard; slots NULL: none is held. */
-hotrow_status hr_core_draft_pull(hr_core *core, hotrow_table *table, uint32_t shard, const hr_workspace *workspace,
-                                 uint32_t first, uint32_t last, const uint32_t *slots, const uint32_t *seen);
-/* First distinct key at or after `from` that belongs to a shard after `shard`. */
-uint32_t hr_core_slice_end(const hr_core *core, const hotrow_dedup *dedup, uint32_t from, uint32_t shard);
-void hr_core_on_pull_reply(hr_core *core, hr_request *request, const hr_message *reply);
-void hr_core_on_prefetch_reply(hr_core *core, hr_request *request, const hr_message *reply);
-/* Keys that are updated while a prefetch is open: the row on its way may lack the update, so it will not be taken. */
-void hr_core_spoil_prefetch(hr_core *core, const hotrow_table *table, const uint64_t *hashes, size_t count);
+hotrow_status hr_core_draft_evicted(hr_core *core);
+
+/* core_pull.c */
+/* Position of a hash among ascending ones, or count. */
+uint32_t hr_core_find_hash(const uint64_t *hashes, uint32_t count, uint64_t hash);
+/* Drafts the pulls of those distinct keys whose ask is not HOTROW_ROW_FRESH, of every shard. batch NULL: for the call
+ * in hand; else for that batch of the table's window. */
+hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint64_t *keys, const uint64_t *hashes,
+                                  uint32_t count, const uint8_t *asks, const uint32_t *seen, const uint64_t *batch);
 /* Does the reply answer the request's pull sections, section by section? Else the link is broken. */
 bool hr_core_check_pull_reply(hr_core *core, uint32_t shard, const hr_request *request, const hr_message *reply);
+/* Rows into the cache. */
+void hr_core_take_rows(hr_core *core, const hr_request *request, const hr_message *reply);
+
+/* core_announce.c */
+/* What a data reply says beside its rows: own pushes that are applied, then rows that have moved on. request: the one
+ * that it answers. */
+void hr_core_take_news(hr_core *core, uint32_t shard, hr_request *request, const hr_message *reply);
+/* Every copy of the shard's rows is stale. */
+void hr_core_forget_clocks(hr_core *core, uint32_t shard, bool is_restart);
+/* Ticks to the shards that were told nothing since the step ended. */
+hotrow_status hr_core_tell_ticks(hr_core *core);
+
+/* core_ahead.c */
+/* Drafts what is due of coming batches. */
+hotrow_status hr_core_draft_ahead(hr_core *core);
+/* Sends what is due of coming batches, in messages of its own. */
+hotrow_status hr_core_fetch_ahead(hr_core *core);
+/* The request was sent, or answered. */
+void hr_core_count_ahead(hr_core *core, const hr_request *request, bool is_sent);
+/* Number in the cache of a batch of the window; HOTROW_BATCH_NONE if it is over. */
+uint32_t hr_core_cache_batch(const hotrow_table *table, uint64_t number);
+
+/* core_stats.c */
+void hr_core_observe(const hr_core *core, const hotrow_table *table, hotrow_event event, const uint64_t *keys,
+                     const uint32_t *numbers, size_t count);
 
 #endif

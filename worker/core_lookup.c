@@ -3,11 +3,11 @@
 #include <string.h>
 
 #include <hr/assert.h>
-#include <hr/memory.h>
 #include <hr/options.h>
-#include <hr/route.h>
 
 #include "core.h"
+
+#define ROUNDS_ALL 3u /* from this round of a lookup on, what was asked before is asked again */
 
 static bool offsets_are_sound(const hotrow_lookup_request *r)
 {
@@ -28,9 +28,9 @@ static hotrow_status check_request(const hr_core *core, const hotrow_lookup_requ
     return hr_fail(HOTROW_ERR_LIMIT, "lookup in %s: %zu keys, at most %u", name, r->key_count, HOTROW_LOOKUP_KEYS_MAX);
   if (r->key_count && !r->keys)
     return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: keys is NULL", name);
-  if (r->out_stride && r->out_stride < r->table->desc.dim)
+  if (r->out_stride && r->out_stride < r->table->layout.dim)
     return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: out_stride %zu is less than dim %u", name, r->out_stride,
-                   r->table->desc.dim);
+                   r->table->layout.dim);
   if (r->hit_mask && core->options.role != HR_ROLE_READER)
     return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: hit_mask is for read-only clients", name);
   switch (r->pooling) {
@@ -74,18 +74,27 @@ hotrow_status hr_core_lookup_check(hr_core *core, const hotrow_lookup_request *r
 static hotrow_status grow_lookup(hotrow_table *table)
 {
   size_t capacity = table->lookup.capacity;
-  free(table->slots);
-  free(table->seen);
-  free(table->key_slots);
-  free(table->found);
-  free(table->states);
-  table->slots = table->seen = table->key_slots = NULL;
-  table->found = table->states = NULL;
-  HOTROW_TRY(hr_alloc(capacity, sizeof(uint32_t), "slots", (void **)&table->slots));
-  HOTROW_TRY(hr_alloc(capacity, sizeof(uint32_t), "clocks", (void **)&table->seen));
-  HOTROW_TRY(hr_alloc(capacity, sizeof(uint32_t), "key slots", (void **)&table->key_slots));
-  HOTROW_TRY(hr_alloc(capacity, 1, "row states", (void **)&table->states));
-  return hr_alloc(capacity, 1, "found", (void **)&table->found);
+  HOTROW_TRY(hr_core_renew((void **)&table->slots, capacity, sizeof(uint32_t)));
+  HOTROW_TRY(hr_core_renew((void **)&table->seen, capacity, sizeof(uint32_t)));
+  HOTROW_TRY(hr_core_renew((void **)&table->next_use, capacity, sizeof(uint32_t)));
+  HOTROW_TRY(hr_core_renew((void **)&table->key_slots, capacity, sizeof(uint32_t)));
+  HOTROW_TRY(hr_core_renew((void **)&table->found, capacity, 1));
+  HOTROW_TRY(hr_core_renew((void **)&table->asks, capacity, 1));
+  return hr_core_renew((void **)&table->states, capacity, 1);
+}
+
+/* Takes the batch in hand if it is the one that was handed over next; else forgets what was handed over. */
+static hr_lookahead_batch *take_batch(hr_core *core, hotrow_table *table)
+{
+  const hotrow_dedup *dedup = &table->lookup.dedup;
+  if (table->window.count == 0)
+    return NULL;
+  hr_lookahead_batch *batch = hr_lookahead_take(&table->window, dedup->keys, dedup->unique_count);
+  if (!batch) {
+    core->stats.lookahead_dropped += table->window.count;
+    hr_lookahead_drop(&table->window);
+  }
+  return batch;
 }
 
 /* Distinct keys of one request and what the cache has of them. */
@@ -94,174 +103,99 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
   hotrow_table *table = r->table;
   size_t capacity = table->lookup.capacity;
   HOTROW_TRY(hr_core_dedup(core, table, &table->lookup, r->keys, r->key_count));
-  if (table->lookup.capacity != capacity || !table->found)
+  if (table->lookup.capacity != capacity || !table->states)
     HOTROW_TRY(grow_lookup(table));
   const hotrow_dedup *dedup = &table->lookup.dedup;
+  const hr_lookahead_batch *batch = take_batch(core, table);
   hotrow_cache_begin_batch(table->cache);
-  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, NULL, table->slots, table->seen,
-                      table->states);
-  core->stats.keys += r->key_count;
-  core->stats.unique_keys += dedup->unique_count;
+  for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
+    table->next_use[u] =
+        batch->later[u] ? hr_core_cache_batch(table, table->window.first + batch->later[u]) : HOTROW_BATCH_NONE;
+  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, batch ? table->next_use : NULL,
+                      table->slots, table->seen, table->states);
+  for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
+    core->stats.lookahead_hits += batch->is_fetched[u] && table->states[u] != HOTROW_ROW_MISSING;
+  memcpy(table->asks, table->states, dedup->unique_count);
+  table->told_before = table->told;
   return HOTROW_OK;
 }
 
-uint32_t hr_core_slice_end(const hr_core *core, const hotrow_dedup *dedup, uint32_t from, uint32_t shard)
+/* Sends what this round asks. */
+static hotrow_status ask(hr_core *core)
 {
-  uint32_t shard_count = core->options.shard_count;
-  if (shard + 1 == shard_count)
-    return dedup->unique_count;
-  uint64_t hash_end = hr_hash_first(hr_partition_first(shard + 1, shard_count));
-  uint32_t low = from, high = dedup->unique_count;
-  while (low < high) { /* the first hash that is not below hash_end */
-    uint32_t middle = low + (high - low) / 2;
-    if (dedup->hashes[middle] < hash_end)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
-}
-
-/* Copies one key of the slice to its place in the section. */
-static void place_key(hr_pull_note *note, uint64_t *keys, uint32_t at, const hotrow_dedup *dedup, uint32_t unique)
-{
-  keys[at] = dedup->keys[unique];
-  note->hashes[at] = dedup->hashes[unique];
-  note->unique_index[at] = unique;
-}
-
-hotrow_status hr_core_draft_pull(hr_core *core, hotrow_table *table, uint32_t shard, const hr_workspace *workspace,
-                                 uint32_t first, uint32_t last, const uint32_t *slots, const uint32_t *seen)
-{
-  const hotrow_dedup *dedup = &workspace->dedup;
-  uint32_t key_count = last - first, held_count = 0;
-  for (uint32_t u = first; slots && u < last; u++)
-    held_count += slots[u] != HOTROW_SLOT_NONE;
-  hr_request *request;
-  hr_section *section;
-  HOTROW_TRY(hr_core_draft(core, shard, &request));
-  HOTROW_TRY(hr_request_add_section(request, HR_SECTION_PULL, &section));
-  hr_pull_note *note = &request->pulls[request->pull_count++];
-  note->table_index = table->index;
-  note->section_index = request->message.section_count - 1u;
-  note->spoiled = NULL;
-  uint64_t *keys;
-  uint32_t *held_clocks;
-  HOTROW_TRY(hr_request_take(request, key_count * sizeof *keys, (void **)&keys));
-  HOTROW_TRY(hr_request_take(request, held_count * sizeof *held_clocks, (void **)&held_clocks));
-  HOTROW_TRY(hr_request_take(request, key_count * sizeof *note->hashes, (void **)&note->hashes));
-  HOTROW_TRY(hr_request_take(request, key_count * sizeof *note->unique_index, (void **)&note->unique_index));
-  uint32_t held = 0, missing = held_count;
-  for (uint32_t u = first; u < last; u++) {
-    if (slots && slots[u] != HOTROW_SLOT_NONE) {
-      held_clocks[held] = seen[u];
-      place_key(note, keys, held++, dedup, u);
-    } else {
-      place_key(note, keys, missing++, dedup, u);
-    }
-  }
-  section->flags = table->has_cache && table->state_dim ? HR_SECTION_WANT_STATE : 0;
-  section->table = table->ids[shard];
-  section->key_count = key_count;
-  section->held_count = held_count;
-  section->dim = table->desc.dim;
-  section->bound = table->pull_bound;
-  section->keys = keys;
-  section->seen = held_clocks;
-  core->stats.bytes_pull += key_count * sizeof *keys + held_count * sizeof *held_clocks;
-  return HOTROW_OK;
-}
-
-static hotrow_status draft_pulls(hr_core *core)
-{
-  for (size_t i = 0; i < core->lookup_count; i++) {
-    hotrow_table *table = core->lookups[i].table;
-    uint32_t first = 0;
-    for (uint32_t shard = 0; shard < core->options.shard_count; shard++) {
-      uint32_t last = hr_core_slice_end(core, &table->lookup.dedup, first, shard);
-      if (last > first)
-        HOTROW_TRY(hr_core_draft_pull(core, table, shard, &table->lookup, first, last, table->slots, table->seen));
-      first = last;
-    }
-  }
-  return HOTROW_OK;
-}
-
-hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
-                                   uint64_t now_ns)
-{
-  hr_core_begin_call(core);
-  HOTROW_TRY(hr_core_lookup_check(core, requests, request_count));
-  for (size_t i = 0; i < core->lookup_count; i++)
-    HOTROW_TRY(probe_request(core, &core->lookups[i]));
   uint32_t flags = (core->is_sync ? HR_FLAG_SYNC : 0) | (core->options.role == HR_ROLE_READER ? HR_FLAG_READ_ONLY : 0);
-  hotrow_status status = hr_core_draft_evicted(core, now_ns);
+  hotrow_status status = hr_core_draft_evicted(core);
+  for (size_t i = 0; status == HOTROW_OK && i < core->lookup_count; i++) {
+    hotrow_table *table = core->lookups[i].table;
+    const hotrow_dedup *dedup = &table->lookup.dedup;
+    status = hr_core_draft_pulls(core, table, dedup->keys, dedup->hashes, dedup->unique_count, table->asks, table->seen,
+                                 NULL);
+  }
   if (status == HOTROW_OK)
-    status = draft_pulls(core);
-  if (status == HOTROW_OK)
-    status = hr_core_submit_drafts(core, HR_OP_PULL, flags, core->step, true, now_ns);
+    status = hr_core_submit_drafts(core, 0, flags, true);
   if (status != HOTROW_OK)
     hr_core_drop_pulls(core);
   return status;
 }
 
-bool hr_core_check_pull_reply(hr_core *core, uint32_t shard, const hr_request *request, const hr_message *reply)
+hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
+                                   uint64_t now_ns)
 {
-  bool is_sound = reply->section_count == request->pull_count;
-  for (uint32_t i = 0; is_sound && i < request->pull_count; i++) {
-    const hr_section *asked = &request->message.sections[request->pulls[i].section_index];
-    const hr_section *got = &reply->sections[i];
-    const hotrow_table *table = core->tables[request->pulls[i].table_index];
-    uint32_t state_dim = asked->flags & HR_SECTION_WANT_STATE ? table->state_dim : 0;
-    bool wants_found = request->message.header.flags & HR_FLAG_READ_ONLY;
-    is_sound = got->kind == HR_SECTION_PULL_REPLY && got->table == asked->table && got->key_count == asked->key_count &&
-               got->bound == asked->held_count && got->dim == asked->dim && got->extra_dim == state_dim &&
-               (!wants_found || got->flags & HR_SECTION_FOUND);
-  }
-  if (!is_sound)
-    hr_link_break(&core->links[shard], HOTROW_ERR_PROTOCOL, "shard %u at %s answered something else than it was asked",
-                  shard, core->links[shard].endpoint);
-  return is_sound;
+  core->now_ns = now_ns;
+  hr_core_begin_call(core);
+  HOTROW_TRY(hr_core_lookup_check(core, requests, request_count));
+  for (size_t i = 0; i < core->lookup_count; i++)
+    HOTROW_TRY(probe_request(core, &core->lookups[i]));
+  core->round = 1;
+  HOTROW_TRY(ask(core));
+  if (!core->is_fused)
+    return HOTROW_OK;
+  core->is_fused = false;
+  if (!core->is_sync)
+    HOTROW_TRY(hr_core_fetch_ahead(core));
+  return hr_core_tell_ticks(core);
 }
 
-static hotrow_status take_rows(hr_core *core, hotrow_table *table, const hr_pull_note *note, const hr_section *asked,
-                               const hr_section *got)
+/* Chooses what another round asks: copies that were fresh, or came in this lookup, and were told to be too old since.
+ * From some round on, all that was asked before is asked with them: then the rounds come to an end, as an answer's rows
+ * are as new as its news. */
+static bool choose_stale(const hr_core *core, hotrow_table *table)
 {
-  uint32_t dim = table->desc.dim, held = asked->held_count, stale = got->held_count;
-  uint32_t missing = asked->key_count - held;
-  uint32_t *slots = table->key_slots; /* free until the lookup is finished */
-  for (uint32_t i = 0; i < stale; i++)
-    slots[i] = table->slots[note->unique_index[got->index[i]]];
-  hotrow_cache_refresh(table->cache, slots, got->clocks, got->values, got->states, stale);
-  HOTROW_TRY(hotrow_cache_insert(
-      table->cache, asked->keys + held, note->hashes + held, got->clocks + stale, got->values + (size_t)stale * dim,
-      got->states ? got->states + (size_t)stale * got->extra_dim : NULL, NULL, missing, slots));
-  for (uint32_t i = 0; i < missing; i++) {
-    uint32_t unique = note->unique_index[held + i];
-    table->slots[unique] = slots[i];
-    table->found[unique] = !got->found || (uint32_t)got->found[i / 8] >> (i % 8) & 1u;
+  const hotrow_dedup *dedup = &table->lookup.dedup;
+  bool has_some = false;
+  if (!table->is_announced || table->told == table->told_before) {
+    memset(table->asks, HOTROW_ROW_FRESH, dedup->unique_count);
+    return false;
   }
-  hotrow_client_stats *stats = &core->stats;
-  stats->hits += held - stale;
-  stats->stale += stale;
-  stats->misses += missing;
-  stats->unseen_sum += got->unseen_sum;
-  if (got->unseen_max > stats->unseen_max)
-    stats->unseen_max = got->unseen_max;
-  stats->bytes_pull += stale * sizeof(uint32_t) + (got->found ? (missing + 7) / 8 : 0) +
-                       (size_t)got->row_count * (sizeof(uint32_t) + (dim + got->extra_dim) * sizeof(float));
-  return HOTROW_OK;
+  table->told_before = table->told;
+  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, hotrow_cache_batch(table->cache),
+                      table->asks);
+  for (uint32_t u = 0; u < dedup->unique_count; u++) {
+    bool is_gone = table->slots[u] == HOTROW_SLOT_NONE; /* from staging */
+    bool is_stale = is_gone || (!table->asks[u] && table->slots[u] < table->cached_slots);
+    has_some |= is_stale;
+    if (is_stale && table->states[u] == HOTROW_ROW_FRESH)
+      table->states[u] = HOTROW_ROW_STALE;
+    table->asks[u] = is_gone ? HOTROW_ROW_MISSING : is_stale ? HOTROW_ROW_STALE : HOTROW_ROW_FRESH;
+  }
+  for (uint32_t u = 0; has_some && core->round >= ROUNDS_ALL && u < dedup->unique_count; u++)
+    if (table->states[u] != HOTROW_ROW_FRESH && table->asks[u] == HOTROW_ROW_FRESH)
+      table->asks[u] = HOTROW_ROW_STALE;
+  return has_some;
 }
 
-void hr_core_on_pull_reply(hr_core *core, hr_request *request, const hr_message *reply)
+hotrow_status hr_core_lookup_settle(hr_core *core, uint64_t now_ns, bool *is_settled_p)
 {
-  for (uint32_t i = 0; i < request->pull_count; i++) {
-    const hr_pull_note *note = &request->pulls[i];
-    hotrow_status status = take_rows(core, core->tables[note->table_index], note,
-                                     &request->message.sections[note->section_index], &reply->sections[i]);
-    if (status != HOTROW_OK)
-      hr_core_fail(core, status, hotrow_last_error(), strlen(hotrow_last_error()));
-  }
+  HOTROW_ASSERT(core->waited_count == 0);
+  core->now_ns = now_ns;
+  bool has_some = false;
+  for (size_t i = 0; i < core->lookup_count; i++)
+    has_some |= choose_stale(core, core->lookups[i].table);
+  *is_settled_p = !has_some;
+  if (!has_some)
+    return HOTROW_OK;
+  core->round++;
+  return ask(core);
 }
 
 static void fill_hit_mask(const hotrow_lookup_request *r)
@@ -272,25 +206,53 @@ static void fill_hit_mask(const hotrow_lookup_request *r)
     r->hit_mask[i / 8] |= (uint8_t)(table->found[table->lookup.dedup.inverse[i]] << (i % 8));
 }
 
+static void fill_out(const hr_core *core, const hotrow_lookup_request *r)
+{
+  const hotrow_kernels *kernels = core->options.kernels;
+  hotrow_table *table = r->table;
+  uint32_t dim = table->layout.dim;
+  size_t row_stride, stride = r->out_stride ? r->out_stride : dim;
+  const float *rows = hotrow_cache_rows(table->cache, &row_stride);
+  for (size_t k = 0; k < r->key_count; k++)
+    table->key_slots[k] = table->slots[table->lookup.dedup.inverse[k]];
+  if (r->pooling == HOTROW_POOL_NONE)
+    kernels->gather(rows, row_stride, dim, table->key_slots, r->key_count, NULL, r->out, stride);
+  else
+    kernels->pool(rows, row_stride, dim, table->key_slots, r->offsets, r->weights, r->bag_count, r->pooling, NULL,
+                  r->out, stride);
+  if (r->hit_mask)
+    fill_hit_mask(r);
+}
+
+static void count_lookup(const hr_core *core, const hotrow_lookup_request *r)
+{
+  hotrow_table *table = r->table;
+  hotrow_table_stats *stats = &table->stats;
+  const hotrow_dedup *dedup = &table->lookup.dedup;
+  stats->keys += r->key_count;
+  stats->unique_keys += dedup->unique_count;
+  for (uint32_t u = 0; u < dedup->unique_count; u++) {
+    bool is_hit = table->states[u] == HOTROW_ROW_FRESH || table->states[u] == HOTROW_ROW_DOUBTFUL;
+    stats->hits += is_hit;
+    stats->stale += table->states[u] == HOTROW_ROW_STALE;
+    stats->misses += table->states[u] == HOTROW_ROW_MISSING;
+    if (is_hit && core->options.observe)
+      hr_core_observe(core, table, HOTROW_EVENT_HIT, &dedup->keys[u], NULL, 1);
+  }
+}
+
 void hr_core_lookup_finish(hr_core *core)
 {
   HOTROW_ASSERT(core->waited_count == 0);
-  const hotrow_kernels *kernels = core->options.kernels;
   for (size_t i = 0; i < core->lookup_count; i++) {
     const hotrow_lookup_request *r = &core->lookups[i];
-    hotrow_table *table = r->table;
-    size_t stride = r->out_stride ? r->out_stride : table->desc.dim;
-    size_t row_stride;
-    const float *rows = hotrow_cache_rows(table->cache, &row_stride);
-    for (size_t k = 0; k < r->key_count; k++)
-      table->key_slots[k] = table->slots[table->lookup.dedup.inverse[k]];
-    if (r->pooling == HOTROW_POOL_NONE)
-      kernels->gather(rows, row_stride, table->desc.dim, table->key_slots, r->key_count, NULL, r->out, stride);
-    else
-      kernels->pool(rows, row_stride, table->desc.dim, table->key_slots, r->offsets, r->weights, r->bag_count,
-                    r->pooling, NULL, r->out, stride);
-    if (r->hit_mask)
-      fill_hit_mask(r);
+    count_lookup(core, r);
+    fill_out(core, r);
+    if (r->table->window.is_in_hand)
+      hr_lookahead_pop(&r->table->window);
   }
   core->lookup_count = 0;
+  core->round = 0;
+  if (core->is_sync && hr_core_fetch_ahead(core) != HOTROW_OK)
+    hr_core_fail(core, HOTROW_ERR_NO_MEMORY, hotrow_last_error(), strlen(hotrow_last_error()));
 }

@@ -5,27 +5,48 @@
 #include <string.h>
 
 #include <hr/assert.h>
+#include <hr/mutant.h>
 
-void hr_link_init(hr_link *link, uint32_t shard, const char *endpoint, hr_session_id session, uint32_t rank,
-                  hr_link_send_fn send, void *send_context)
+void hr_link_init(hr_link *link, const hr_link_options *options)
 {
   memset(link, 0, sizeof *link);
-  link->shard = shard;
-  link->endpoint = endpoint;
-  link->session = session;
-  link->rank = rank;
-  link->send = send;
-  link->send_context = send_context;
+  link->options = *options;
+  if (!link->options.kept_bytes_max)
+    link->options.kept_bytes_max = HR_LINK_KEPT_BYTES_MAX;
 }
 
-void hr_link_fini(hr_link *link, hr_request_pool *pool)
+void hr_queue_append(hr_queue *queue, hr_request *request)
 {
-  while (link->oldest) {
-    hr_request *request = link->oldest;
-    link->oldest = request->next;
-    hr_request_release(pool, request);
+  HOTROW_ASSERT(!request->next);
+  if (queue->newest)
+    queue->newest->next = request;
+  else
+    queue->oldest = request;
+  queue->newest = request;
+}
+
+void hr_link_release(hr_link *link, hr_request *request)
+{
+  link->kept_bytes -= request->kept_size;
+  hr_request_release(link->options.pool, request);
+}
+
+static void release_queue(hr_link *link, hr_queue *queue)
+{
+  while (queue->oldest) {
+    hr_request *request = queue->oldest;
+    queue->oldest = request->next;
+    hr_link_release(link, request);
   }
-  link->newest = NULL;
+  queue->newest = NULL;
+}
+
+void hr_link_fini(hr_link *link)
+{
+  release_queue(link, &link->open);
+  release_queue(link, &link->kept);
+  hr_request_release(link->options.pool, link->greeting);
+  link->greeting = NULL;
 }
 
 void hr_link_break(hr_link *link, hotrow_status status, const char *format, ...)
@@ -44,81 +65,157 @@ hotrow_status hr_link_status(const hr_link *link)
   return link->broken == HOTROW_OK ? HOTROW_OK : hr_fail(link->broken, "%s", link->broken_text);
 }
 
+void hr_link_greeted(hr_link *link, const hr_hello_reply *body, uint64_t announce_seq)
+{
+  link->epoch = body->epoch;
+  link->is_durable = body->is_durable != 0;
+  link->announce_seq = announce_seq;
+}
+
 bool hr_link_can_push(const hr_link *link)
 {
-  return link->pushes_open < HR_LINK_WINDOW;
+  return link->pushes_open + HR_LINK_WINDOW_RESERVE <= HR_LINK_WINDOW &&
+         link->kept_bytes <= link->options.kept_bytes_max;
 }
 
 static uint64_t first_retry_ns(const hr_link *link)
 {
-  return link->epoch ? HR_LINK_RETRY_MIN_NS : HR_LINK_HELLO_RETRY_NS;
+  return link->epoch && !link->greeting ? HR_LINK_RETRY_MIN_NS : HR_LINK_HELLO_RETRY_NS;
 }
 
-static void send_request(hr_link *link, const hr_request *request)
+static void transmit(hr_link *link, const hr_request *request)
 {
-  link->send(link->send_context, link->shard, request->frames, request->frame_count);
+  const hr_link_options *o = &link->options;
+  o->send(o->send_context, o->shard, request->frames, request->frame_count);
   link->requests_sent++;
   for (size_t i = 0; i < request->frame_count; i++)
     link->bytes_sent += request->frames[i].size;
+  for (size_t i = 0; i < HR_BYTES_COUNT; i++)
+    link->bytes[i] += request->bytes[i];
+}
+
+static bool is_data(uint8_t op)
+{
+  return op == HR_OP_PULL || op == HR_OP_PUSH || op == HR_OP_PUSH_PULL || op == HR_OP_TICK;
+}
+
+/* Gives it this epoch's header and frames. */
+static void encode(hr_link *link, hr_request *request)
+{
+  hr_header *header = &request->message.header;
+  header->session = link->options.session;
+  header->rank = link->options.rank;
+  header->epoch = header->op == HR_OP_HELLO ? 0 : link->epoch;
+  header->announce_seq = link->wants_announcements && is_data(header->op) ? link->announce_seq : 0;
+  hr_wire_encode(&request->message, request->header_bytes, request->section_bytes, request->frames,
+                 &request->frame_count);
+  if (!request->is_push || !link->is_durable)
+    return;
+  link->kept_bytes -= request->kept_size;
+  request->kept_size = 0;
+  for (size_t i = 0; i < request->frame_count; i++)
+    request->kept_size += request->frames[i].size;
+  link->kept_bytes += request->kept_size;
+}
+
+void hr_link_pump(hr_link *link, uint64_t now_ns)
+{
+  while (link->unsent && !link->is_lost) {
+    hr_request *request = link->unsent;
+    if (request->is_push && link->pushes_sent == HR_LINK_WINDOW)
+      return;
+    if (request == link->open.oldest) {
+      link->sent_ns = now_ns;
+      link->retry_ns = first_retry_ns(link);
+    }
+    link->pushes_sent += request->is_push;
+    link->unsent = request->next;
+    encode(link, request);
+    transmit(link, request);
+  }
 }
 
 void hr_link_submit(hr_link *link, hr_request *request, uint64_t now_ns)
 {
-  HOTROW_ASSERT(!request->next);
   hr_header *header = &request->message.header;
   request->is_push = header->op == HR_OP_PUSH || header->op == HR_OP_PUSH_PULL;
   if (request->is_push) {
-    HOTROW_ASSERT(hr_link_can_push(link));
     link->push_last++;
     link->pushes_open++;
   }
+  link->ticks_open += header->op == HR_OP_TICK;
   header->request_id = ++link->request_last;
-  header->session = link->session;
-  header->epoch = header->op == HR_OP_HELLO ? 0 : link->epoch;
   header->push_seq = link->push_last;
-  header->rank = link->rank;
-  hr_wire_encode(&request->message, request->header_bytes, request->section_bytes, request->frames,
-                 &request->frame_count);
-  if (!link->oldest) {
-    link->oldest = request;
-    link->sent_ns = now_ns;
-    link->retry_ns = first_retry_ns(link);
-  } else {
-    link->newest->next = request;
-  }
-  link->newest = request;
-  send_request(link, request);
+  hr_queue_append(&link->open, request);
+  if (!link->unsent)
+    link->unsent = request;
+  hr_link_pump(link, now_ns);
 }
 
 static void resend_all(hr_link *link, uint64_t now_ns)
 {
-  for (hr_request *request = link->oldest; request; request = request->next) {
-    send_request(link, request);
+  for (hr_request *request = link->open.oldest; request != link->unsent; request = request->next) {
+    if (!(HR_MUTANT(LOST_PUSH) && request->is_push))
+      transmit(link, request);
     link->resends++;
   }
   link->sent_ns = now_ns;
 }
 
-/* Takes the request with this id out of the queue, or returns NULL. */
+/* Takes the request with this id out of the open queue, or returns NULL. */
 static hr_request *take_request(hr_link *link, uint64_t request_id)
 {
-  hr_request *before = NULL, *request = link->oldest;
-  while (request && request->message.header.request_id != request_id) {
+  hr_request *before = NULL, *request = link->open.oldest;
+  while (request != link->unsent && request->message.header.request_id != request_id) {
     before = request;
     request = request->next;
   }
-  if (!request)
-    return NULL;
+  if (request == link->unsent)
+    return NULL; /* what was not sent is not answered */
   if (before)
     before->next = request->next;
   else
-    link->oldest = request->next;
-  if (link->newest == request)
-    link->newest = before;
+    link->open.oldest = request->next;
+  if (link->open.newest == request)
+    link->open.newest = before;
   request->next = NULL;
-  if (request->is_push)
-    link->pushes_open--;
+  link->pushes_open -= request->is_push;
+  link->pushes_sent -= request->is_push;
+  link->ticks_open -= request->message.header.op == HR_OP_TICK;
   return request;
+}
+
+static void forget_durable(hr_link *link)
+{
+  while (link->kept.oldest && link->kept.oldest->message.header.push_seq <= link->durable_seq) {
+    hr_request *request = link->kept.oldest;
+    link->kept.oldest = request->next;
+    if (!request->next)
+      link->kept.newest = NULL;
+    hr_link_release(link, request);
+  }
+}
+
+void hr_link_finish(hr_link *link, hr_request *request)
+{
+  uint64_t push_seq = request->message.header.push_seq;
+  if (!request->is_push || !link->is_durable || push_seq <= link->durable_seq || HR_MUTANT(ACK_IS_DURABLE)) {
+    hr_link_release(link, request);
+    return;
+  }
+  hr_request_strip_pulls(request);
+  request->is_answered = request->is_credited = true;
+  request->is_waited_for = false;
+  /* Answers may overtake each other: the queue is ordered by number. */
+  hr_request **at = &link->kept.oldest;
+  if (link->kept.newest && link->kept.newest->message.header.push_seq < push_seq)
+    at = &link->kept.newest->next;
+  while (*at && (*at)->message.header.push_seq < push_seq)
+    at = &(*at)->next;
+  request->next = *at;
+  *at = request;
+  if (!request->next)
+    link->kept.newest = request;
 }
 
 static bool ends_the_stream(int32_t status)
@@ -127,37 +224,58 @@ static bool ends_the_stream(int32_t status)
          status == HOTROW_ERR_VERSION;
 }
 
-/* What a reply's header alone decides. True if the reply may answer a request. */
-static bool accept_header(hr_link *link, const hr_message *reply, uint64_t now_ns)
+/* The shard has another epoch than the one that was greeted. */
+static void on_reset(hr_link *link)
+{
+  if (link->is_durable)
+    link->is_lost = true;
+  else
+    hr_link_break(link, HOTROW_ERR_RESET,
+                  "shard %u at %s lost its rows: its epoch is no longer the one that was greeted", link->options.shard,
+                  link->options.endpoint);
+}
+
+/* Is it a reply of this session and epoch that says nothing against the stream? */
+static bool accept_header(hr_link *link, const hr_message *reply)
 {
   const hr_header *header = &reply->header;
+  uint32_t shard = link->options.shard;
+  const char *endpoint = link->options.endpoint;
   if (!(header->flags & HR_FLAG_REPLY)) {
-    hr_link_break(link, HOTROW_ERR_PROTOCOL, "shard %u at %s sent a request", link->shard, link->endpoint);
+    hr_link_break(link, HOTROW_ERR_PROTOCOL, "shard %u at %s sent a request", shard, endpoint);
     return false;
   }
-  if (header->session.high != link->session.high || header->session.low != link->session.low)
+  if (header->session.high != link->options.session.high || header->session.low != link->options.session.low)
     return false; /* meant for someone who had this connection before */
+  if (link->greeting && header->request_id != link->greeting->message.header.request_id)
+    return false; /* of the time before */
+  if (link->epoch_before && header->epoch == link->epoch_before)
+    return false;
+  bool is_other_epoch = link->epoch && header->epoch != link->epoch && !link->greeting && !HR_MUTANT(NO_EPOCH);
+  if (is_other_epoch && (header->status == HOTROW_OK || header->status == HOTROW_ERR_RESET)) {
+    on_reset(link);
+    return false;
+  }
   if (ends_the_stream(header->status)) {
-    hr_link_break(link, (hotrow_status)header->status, "shard %u at %s: %.*s", link->shard, link->endpoint,
-                  (int)reply->body_size, reply->body_size ? (const char *)reply->body : "");
+    hr_link_break(link, (hotrow_status)header->status, "shard %u at %s: %.*s", shard, endpoint, (int)reply->body_size,
+                  reply->body_size ? (const char *)reply->body : "");
     return false;
   }
-  if (link->epoch && header->epoch != link->epoch) {
-    hr_link_break(link, HOTROW_ERR_RESET,
-                  "shard %u at %s lost its rows: its epoch is no longer the one that was greeted", link->shard,
-                  link->endpoint);
-    return false;
-  }
-  if (header->applied_seq > link->applied_seq)
-    link->applied_seq = header->applied_seq;
-  if (header->status == HR_STATUS_GAP) {
-    if (now_ns - link->gap_ns >= HR_LINK_GAP_PAUSE_NS) {
-      link->gap_ns = now_ns;
-      resend_all(link, now_ns);
-    }
+  if (is_other_epoch) {
+    on_reset(link);
     return false;
   }
   return true;
+}
+
+static void take_progress(hr_link *link, const hr_header *header)
+{
+  if (header->applied_seq > link->applied_seq)
+    link->applied_seq = header->applied_seq;
+  if (header->durable_seq > link->durable_seq) {
+    link->durable_seq = header->durable_seq;
+    forget_durable(link);
+  }
 }
 
 void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, uint64_t now_ns, hr_message *reply_p,
@@ -170,58 +288,111 @@ void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, 
     link->bytes_received += frames[i].size;
   hotrow_status status = hr_wire_decode(frames, frame_count, reply_p);
   if (status != HOTROW_OK) {
-    hr_link_break(link, status, "shard %u at %s sent a bad message: %s", link->shard, link->endpoint,
+    hr_link_break(link, status, "shard %u at %s sent a bad message: %s", link->options.shard, link->options.endpoint,
                   hotrow_last_error());
     return;
   }
-  if (!accept_header(link, reply_p, now_ns))
+  if (!accept_header(link, reply_p))
     return;
+  if (link->greeting) {
+    hr_link_resume(link, reply_p);
+    hr_link_pump(link, now_ns);
+    return;
+  }
+  if (link->is_lost)
+    return;
+  if (reply_p->header.status == HR_STATUS_GAP) {
+    if (now_ns - link->gap_ns >= HR_LINK_GAP_PAUSE_NS) {
+      link->gap_ns = now_ns;
+      resend_all(link, now_ns);
+    }
+    return;
+  }
+  if (link->epoch)
+    take_progress(link, &reply_p->header);
   hr_request *request = take_request(link, reply_p->header.request_id);
   if (!request)
     return;
   if (request->message.header.op != reply_p->header.op) {
-    hr_link_break(link, HOTROW_ERR_PROTOCOL, "shard %u at %s answered op %u with op %u", link->shard, link->endpoint,
-                  request->message.header.op, reply_p->header.op);
-    request->next = link->oldest; /* back in the queue: fini releases it */
-    link->oldest = request;
-    if (!link->newest)
-      link->newest = request;
+    hr_link_break(link, HOTROW_ERR_PROTOCOL, "shard %u at %s answered op %u with op %u", link->options.shard,
+                  link->options.endpoint, request->message.header.op, reply_p->header.op);
+    hr_link_release(link, request);
     return;
   }
+  if (link->epoch && reply_p->header.announce_seq > link->announce_seq)
+    link->announce_seq = reply_p->header.announce_seq; /* not of a late repeat: its announcements are not taken in */
   link->sent_ns = now_ns;
   link->retry_ns = first_retry_ns(link);
+  hr_link_pump(link, now_ns);
   *request_p = request;
 }
 
-void hr_link_abandon(hr_link *link, hr_request_pool *pool)
+void hr_link_greet(hr_link *link, hr_request *hello, uint64_t now_ns)
 {
-  hr_request *request = link->oldest;
-  link->oldest = link->newest = NULL;
+  HOTROW_ASSERT(link->is_lost && !link->greeting && hello->message.header.op == HR_OP_HELLO);
+  hello->message.header.request_id = ++link->request_last;
+  hello->message.header.push_seq = link->push_last;
+  link->greeting = hello;
+  link->sent_ns = now_ns;
+  link->retry_ns = HR_LINK_HELLO_RETRY_NS;
+  encode(link, hello);
+  transmit(link, hello);
+}
+
+void hr_link_abandon(hr_link *link)
+{
+  hr_request *request = link->open.oldest, *unsent = NULL;
+  bool is_unsent = false;
+  link->open = (hr_queue){0};
   while (request) {
     hr_request *next = request->next;
+    is_unsent |= request == link->unsent;
     request->next = NULL;
-    if (!request->is_push && request->kind != HR_REQUEST_PREFETCH) {
-      hr_request_release(pool, request);
+    if (!request->is_push && !request->is_ahead && request->message.header.op != HR_OP_TICK) {
+      hr_link_release(link, request);
     } else {
-      if (link->newest)
-        link->newest->next = request;
-      else
-        link->oldest = request;
-      link->newest = request;
+      hr_queue_append(&link->open, request);
+      if (is_unsent && !unsent)
+        unsent = request;
     }
     request = next;
   }
+  link->unsent = unsent;
+}
+
+/* Nothing is on its way that could tell what has become durable, and that is waited for. */
+static bool waits_for_a_cut(const hr_link *link)
+{
+  bool is_full = link->kept_bytes > link->options.kept_bytes_max;
+  return !link->open.oldest && (is_full || (link->awaits_cut && link->kept.oldest));
 }
 
 uint64_t hr_link_due_ns(const hr_link *link)
 {
-  return link->oldest && link->broken == HOTROW_OK ? link->sent_ns + link->retry_ns : UINT64_MAX;
+  if (link->broken != HOTROW_OK)
+    return UINT64_MAX;
+  if (waits_for_a_cut(link) && !link->is_lost)
+    return link->sent_ns + HR_LINK_CUT_POLL_NS;
+  return link->open.oldest || link->greeting ? link->sent_ns + link->retry_ns : UINT64_MAX;
 }
 
 void hr_link_tick(hr_link *link, uint64_t now_ns)
 {
   if (now_ns < hr_link_due_ns(link))
     return;
-  resend_all(link, now_ns);
+  if (link->greeting) {
+    transmit(link, link->greeting);
+    link->resends++;
+    link->sent_ns = now_ns;
+  } else if (waits_for_a_cut(link)) {
+    hr_request *poll;
+    if (hr_request_acquire(link->options.pool, &poll) != HOTROW_OK)
+      return;
+    poll->message.header.op = HR_OP_TICK;
+    hr_link_submit(link, poll, now_ns);
+    return;
+  } else {
+    resend_all(link, now_ns);
+  }
   link->retry_ns = link->retry_ns * 2 < HR_LINK_RETRY_MAX_NS ? link->retry_ns * 2 : HR_LINK_RETRY_MAX_NS;
 }

@@ -15,7 +15,7 @@ typedef struct hr_arena_block {
   uint8_t *bytes; /* owned, aligned to 64 bytes */
 } hr_arena_block;
 
-hotrow_status hr_request_acquire(hr_request_pool *pool, hr_request_kind kind, hr_request **request_p)
+hotrow_status hr_request_acquire(hr_request_pool *pool, hr_request **request_p)
 {
   hr_request *request = pool->free_list;
   if (request) {
@@ -27,11 +27,12 @@ hotrow_status hr_request_acquire(hr_request_pool *pool, hr_request_kind kind, hr
     request->blocks = NULL;
   }
   request->next = NULL;
-  request->kind = kind;
-  request->is_push = false;
-  request->is_waited_for = false;
-  request->pull_count = 0;
+  request->is_admin = request->is_push = request->is_ahead = request->is_waited_for = false;
+  request->is_answered = request->is_credited = false;
   request->call = 0;
+  request->kept_size = 0;
+  memset(request->bytes, 0, sizeof request->bytes);
+  request->push_count = request->pull_count = 0;
   request->frame_count = 0;
   memset(&request->message.header, 0, sizeof request->message.header);
   request->message.body = NULL;
@@ -109,4 +110,42 @@ hotrow_status hr_request_add_section(hr_request *request, hr_section_kind kind, 
   section->kind = (uint8_t)kind;
   *section_p = section;
   return HOTROW_OK;
+}
+
+void hr_request_strip_pulls(hr_request *request)
+{
+  hr_message *message = &request->message;
+  message->section_count = (uint16_t)(message->section_count - request->pull_count);
+  message->header.op = HR_OP_PUSH;
+  request->pull_count = 0;
+  request->is_ahead = false;
+  request->bytes[HR_BYTES_MISS] = request->bytes[HR_BYTES_STALE] = request->bytes[HR_BYTES_PROBE] = 0;
+}
+
+void hr_request_strip_pushes(hr_request *request)
+{
+  hr_message *message = &request->message;
+  HOTROW_ASSERT(message->header.op == HR_OP_PUSH_PULL);
+  uint32_t count = request->push_count;
+  memmove(message->sections, message->sections + count, request->pull_count * sizeof *message->sections);
+  for (uint32_t i = 0; i < request->pull_count; i++)
+    request->pulls[i].section_index -= count;
+  message->section_count = (uint16_t)request->pull_count;
+  message->header.op = HR_OP_PULL;
+  message->header.step++; /* a push names the step that it ends, a pull the one that it is for */
+  request->push_count = 0;
+  request->is_push = false;
+  request->bytes[HR_BYTES_PUSH] = 0;
+}
+
+void hr_request_forget_held(hr_request *request)
+{
+  for (uint32_t i = 0; i < request->pull_count; i++) {
+    hr_pull_note *note = &request->pulls[i];
+    hr_section *section = &request->message.sections[note->section_index];
+    if (section->flags & HR_SECTION_WIDE) /* an element for every key, all ones for those not held */
+      memset((void *)section->seen, 0xff, section->key_count * sizeof(uint64_t));
+    note->stale_count += section->held_count;
+    section->held_count = 0;
+  }
 }

@@ -6,7 +6,9 @@
 #include <zmq.h>
 
 #include <hr/assert.h>
+#include <hr/log.h>
 #include <hr/memory.h>
+#include <hr/wire.h>
 
 #define SEND_HWM 1024 /* messages; the window of 64 pushes and a few pulls never fill it */
 #define RECEIVE_HWM 1024
@@ -15,17 +17,21 @@
 #define HANDSHAKE_MS 5000
 #define DRAIN_MAX 64 /* messages taken from one socket before the next has its turn */
 
-struct hr_transport {
+typedef struct zmq_transport {
   void *context;
   void **sockets;         /* [shard_count] */
-  zmq_pollitem_t *polled; /* [shard_count] */
+  zmq_pollitem_t *polled; /* [shard_count]: revents says whose messages have not all been taken */
   uint32_t shard_count;
+  uint32_t turn;  /* the socket that messages are taken from */
+  uint32_t taken; /* of it in a row */
   zmq_msg_t parts[HR_WIRE_FRAMES_MAX];
+  size_t part_count; /* of the message handed out last */
+  hotrow_frame frames[HR_WIRE_FRAMES_MAX];
   struct aligned_copy {
     void *bytes; /* owned, grows: ZeroMQ leaves only small parts unaligned */
     size_t capacity;
   } copies[HR_WIRE_FRAMES_MAX];
-};
+} zmq_transport;
 
 static void set_int(void *socket, int option, int value)
 {
@@ -33,7 +39,7 @@ static void set_int(void *socket, int option, int value)
   HOTROW_ASSERT(rc == 0);
 }
 
-static hotrow_status open_socket(hr_transport *transport, uint32_t shard, const char *endpoint)
+static hotrow_status open_socket(zmq_transport *transport, uint32_t shard, const char *endpoint)
 {
   void *socket = zmq_socket(transport->context, ZMQ_DEALER);
   if (!socket)
@@ -52,34 +58,16 @@ static hotrow_status open_socket(hr_transport *transport, uint32_t shard, const 
   return HOTROW_OK;
 }
 
-hotrow_status hr_transport_open(const char *const *endpoints, uint32_t shard_count, hr_transport **transport_p)
+static void close_message(zmq_transport *transport)
 {
-  hr_transport *transport = calloc(1, sizeof *transport);
-  if (!transport)
-    return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for sockets");
-  transport->shard_count = shard_count;
-  transport->context = zmq_ctx_new();
-  hotrow_status status = transport->context ? HOTROW_OK : hr_fail(HOTROW_ERR_NO_MEMORY, "no ZeroMQ context");
-  if (status == HOTROW_OK)
-    zmq_ctx_set(transport->context, ZMQ_MAX_SOCKETS, (int)shard_count + 8);
-  if (status == HOTROW_OK)
-    status = hr_alloc(shard_count, sizeof(void *), "sockets", (void **)&transport->sockets);
-  if (status == HOTROW_OK)
-    status = hr_alloc(shard_count, sizeof(zmq_pollitem_t), "sockets", (void **)&transport->polled);
-  for (uint32_t i = 0; status == HOTROW_OK && i < shard_count; i++)
-    status = open_socket(transport, i, endpoints[i]);
-  if (status != HOTROW_OK) {
-    hr_transport_close(transport, 0);
-    return status;
-  }
-  *transport_p = transport;
-  return HOTROW_OK;
+  for (size_t i = 0; i < transport->part_count; i++)
+    zmq_msg_close(&transport->parts[i]);
+  transport->part_count = 0;
 }
 
-void hr_transport_close(hr_transport *transport, int linger_ms)
+static void close_transport(zmq_transport *transport, int linger_ms)
 {
-  if (!transport)
-    return;
+  close_message(transport);
   for (uint32_t i = 0; transport->sockets && i < transport->shard_count; i++) {
     if (!transport->sockets[i])
       continue;
@@ -95,9 +83,16 @@ void hr_transport_close(hr_transport *transport, int linger_ms)
   free(transport);
 }
 
-void hr_transport_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+void hr_transport_zmq_close(hotrow_transport *transport, int linger_ms)
 {
-  hr_transport *transport = context;
+  if (transport->context)
+    close_transport(transport->context, linger_ms);
+  transport->context = NULL;
+}
+
+static void send_message(void *context, uint32_t shard, const hotrow_frame *frames, size_t frame_count)
+{
+  zmq_transport *transport = context;
   for (size_t i = 0; i < frame_count; i++) {
     int flags = ZMQ_DONTWAIT | (i + 1 < frame_count ? ZMQ_SNDMORE : 0);
     int rc = zmq_send(transport->sockets[shard], frames[i].size ? frames[i].data : "", frames[i].size, flags);
@@ -108,7 +103,7 @@ void hr_transport_send(void *context, uint32_t shard, const hr_frame *frames, si
 
 /* Receives the parts of one message. Returns how many, 0 if none is there, -1 on an error. Parts beyond the limit are
  * read and thrown away; the count then exceeds HR_WIRE_FRAMES_MAX. */
-static int receive_parts(hr_transport *transport, void *socket)
+static int receive_parts(zmq_transport *transport, void *socket)
 {
   int count = 0;
   for (;;) {
@@ -128,7 +123,7 @@ static int receive_parts(hr_transport *transport, void *socket)
 }
 
 /* The frame of a part; small messages may lie anywhere in ZeroMQ's buffer and are copied to aligned memory. */
-static hotrow_status frame_of(hr_transport *transport, size_t i, hr_frame *frame_p)
+static hotrow_status frame_of(zmq_transport *transport, size_t i, hr_frame *frame_p)
 {
   struct aligned_copy *copy = &transport->copies[i];
   hr_frame frame = {zmq_msg_data(&transport->parts[i]), zmq_msg_size(&transport->parts[i])};
@@ -146,36 +141,82 @@ static hotrow_status frame_of(hr_transport *transport, size_t i, hr_frame *frame
   return HOTROW_OK;
 }
 
-static hotrow_status drain_socket(hr_transport *transport, uint32_t shard, hr_transport_receive_fn receive,
-                                  void *context)
+/* The next message of one socket. False if there is none, or it cannot be had: the shard is asked again then. */
+static bool take_message(zmq_transport *transport, uint32_t shard)
 {
-  hr_frame frames[HR_WIRE_FRAMES_MAX];
-  for (int taken = 0; taken < DRAIN_MAX; taken++) {
-    int count = receive_parts(transport, transport->sockets[shard]);
-    if (count == 0)
-      return HOTROW_OK;
-    if (count < 0)
-      return hr_fail(HOTROW_ERR_INTERNAL, "receiving from shard %u: %s", shard, zmq_strerror(errno));
-    size_t kept = count < (int)HR_WIRE_FRAMES_MAX ? (size_t)count : HR_WIRE_FRAMES_MAX;
-    hotrow_status status = HOTROW_OK;
-    for (size_t i = 0; status == HOTROW_OK && i < kept; i++)
-      status = frame_of(transport, i, &frames[i]);
-    if (status == HOTROW_OK)
-      receive(context, shard, frames, kept);
-    for (size_t i = 0; i < kept; i++)
-      zmq_msg_close(&transport->parts[i]);
-    HOTROW_TRY(status); /* the shard is asked again for what was not taken in */
-  }
-  return HOTROW_OK;
+  int count = receive_parts(transport, transport->sockets[shard]);
+  if (count < 0)
+    hr_log(HOTROW_LOG_ERROR, "receiving from shard %u: %s", shard, zmq_strerror(errno));
+  if (count <= 0)
+    return false;
+  transport->part_count = count < (int)HR_WIRE_FRAMES_MAX ? (size_t)count : HR_WIRE_FRAMES_MAX;
+  for (size_t i = 0; i < transport->part_count; i++)
+    if (frame_of(transport, i, &transport->frames[i]) != HOTROW_OK) {
+      hr_log(HOTROW_LOG_ERROR, "a message of shard %u is dropped: %s", shard, hotrow_last_error());
+      close_message(transport);
+      return false;
+    }
+  return true;
 }
 
-hotrow_status hr_transport_poll(hr_transport *transport, long wait_ms, hr_transport_receive_fn receive, void *context)
+/* A message of a socket that was said to have some; sockets take turns. */
+static bool take_any(zmq_transport *transport, uint32_t *shard_p)
 {
-  int ready = zmq_poll(transport->polled, (int)transport->shard_count, wait_ms);
-  if (ready < 0 && errno != EINTR)
-    return hr_fail(HOTROW_ERR_INTERNAL, "waiting for shards: %s", zmq_strerror(errno));
-  for (uint32_t i = 0; ready > 0 && i < transport->shard_count; i++)
-    if (transport->polled[i].revents & ZMQ_POLLIN)
-      HOTROW_TRY(drain_socket(transport, i, receive, context));
+  for (uint32_t i = 0; i <= transport->shard_count; i++) {
+    uint32_t shard = transport->turn;
+    bool is_ready = transport->polled[shard].revents & ZMQ_POLLIN;
+    if (is_ready && transport->taken < DRAIN_MAX && take_message(transport, shard)) {
+      transport->taken++;
+      *shard_p = shard;
+      return true;
+    }
+    if (is_ready && transport->taken < DRAIN_MAX)
+      transport->polled[shard].revents = 0;
+    transport->turn = (shard + 1) % transport->shard_count;
+    transport->taken = 0;
+  }
+  return false;
+}
+
+static bool receive_message(void *context, uint64_t timeout_ns, uint32_t *shard_p, const hotrow_frame **frames_p,
+                            size_t *frame_count_p)
+{
+  zmq_transport *transport = context;
+  close_message(transport);
+  bool has_message = take_any(transport, shard_p);
+  if (!has_message) {
+    int ready = zmq_poll(transport->polled, (int)transport->shard_count, (long)((timeout_ns + 999999u) / 1000000u));
+    if (ready < 0 && errno != EINTR)
+      hr_log(HOTROW_LOG_ERROR, "waiting for shards: %s", zmq_strerror(errno));
+    has_message = ready > 0 && take_any(transport, shard_p);
+  }
+  if (!has_message)
+    return false;
+  *frames_p = transport->frames;
+  *frame_count_p = transport->part_count;
+  return true;
+}
+
+hotrow_status hr_transport_zmq_open(const char *const *endpoints, uint32_t shard_count, hotrow_transport *transport_p)
+{
+  zmq_transport *transport = calloc(1, sizeof *transport);
+  if (!transport)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for sockets");
+  transport->shard_count = shard_count;
+  transport->context = zmq_ctx_new();
+  hotrow_status status = transport->context ? HOTROW_OK : hr_fail(HOTROW_ERR_NO_MEMORY, "no ZeroMQ context");
+  if (status == HOTROW_OK)
+    zmq_ctx_set(transport->context, ZMQ_MAX_SOCKETS, (int)shard_count + 8);
+  if (status == HOTROW_OK)
+    status = hr_alloc(shard_count, sizeof(void *), "sockets", (void **)&transport->sockets);
+  if (status == HOTROW_OK)
+    status = hr_alloc(shard_count, sizeof(zmq_pollitem_t), "sockets", (void **)&transport->polled);
+  for (uint32_t i = 0; status == HOTROW_OK && i < shard_count; i++)
+    status = open_socket(transport, i, endpoints[i]);
+  if (status != HOTROW_OK) {
+    close_transport(transport, 0);
+    return status;
+  }
+  *transport_p = (hotrow_transport){.context = transport, .send = send_message, .receive = receive_message};
   return HOTROW_OK;
 }

@@ -1,20 +1,13 @@
 /* The cache against a model of it, over random sequences of operations. */
 #include "hr_test.h"
+#include "model_cache.h"
 
-#include <hotrow/cache.h>
 #include <hr/hash.h>
 #include <hr/optimizer.h>
 #include <hr/random.h>
 
-#define DIM 5
-#define STATE_MAX (2 * DIM + 1)
-#define ROW_MAX 16 /* DIM + STATE_MAX */
-#define SETS_MAX 3
-#define WAYS HOTROW_CACHE_WAYS
-#define STAGING 24
 #define KEYS 150 /* distinct keys of a run: several times what fits */
 #define BATCH 40
-#define PUSHES_MAX (SETS_MAX * WAYS + 2 * STAGING)
 
 /* Floats are compared as bytes: -0 is not 0 here, and a NaN is itself. */
 static bool same_bits(const void *a, const void *b, size_t size)
@@ -22,153 +15,20 @@ static bool same_bits(const void *a, const void *b, size_t size)
   return memcmp(a, b, size) == 0;
 }
 
-/* ---- the model: one row at a time, no pool, no chunks */
-
-typedef struct model_row {
-  bool held;
-  uint64_t key, hash;
-  uint32_t live_until, seen, pending, uses;
-  float row[ROW_MAX], grad[DIM], squares[DIM];
-} model_row;
-
-typedef struct model_push {
-  uint64_t key, hash;
-  uint32_t steps;
-  float grad[DIM], squares[DIM];
-} model_push;
-
-static hotrow_row_layout layout;
-static hotrow_cache_options options;
-static uint32_t state_dim, square_dim, set_count, batch, dirty_count, dirty_max;
-static uint32_t leaving_count; /* sums that leave in this update are free for the next one */
-static model_row rows[SETS_MAX * WAYS], no_row;
-static model_push pushes[PUSHES_MAX];
-static size_t push_count, staging_used;
-static hotrow_cache_stats stats;
-static uint32_t steps_made[KEYS], steps_out[KEYS];
-
-static model_row *model_find(uint64_t key)
-{
-  for (size_t s = 0; s < set_count * WAYS; s++)
-    if (rows[s].held && rows[s].key == key)
-      return &rows[s];
-  return NULL;
-}
-
-static void model_apply(model_row *r, const float *grad, const float *squares, uint32_t steps)
-{
-  uint32_t slot = 0;
-  options.kernels->optimizer_apply(&layout, 1.0f, r->row, ROW_MAX, &slot, grad, square_dim ? squares : NULL, &steps, 1,
-                                   NULL);
-}
-
-static void model_push_row(uint64_t key, uint64_t hash, uint32_t steps, const float *grad, const float *squares)
-{
-  model_push *p = &pushes[push_count++];
-  *p = (model_push){.key = key, .hash = hash, .steps = steps};
-  memcpy(p->grad, grad, sizeof p->grad);
-  if (steps > 1)
-    memcpy(p->squares, squares, square_dim * sizeof(float));
-}
-
-static void model_hand_out(model_row *r)
-{
-  if (r->pending == 0)
-    return;
-  model_push_row(r->key, r->hash, r->pending, r->grad, r->squares);
-  r->seen += r->pending;
-  r->pending = 0;
-  dirty_count--;
-}
-
-static void model_set(model_row *r, uint32_t clock, const float *value, const float *state)
-{
-  memcpy(r->row, value, DIM * sizeof(float));
-  memcpy(r->row + DIM, state, state_dim * sizeof(float));
-  r->seen = clock;
-  if (r->pending > 0)
-    model_apply(r, r->grad, r->squares, r->pending);
-}
-
-static model_row *model_way(uint64_t hash)
-{
-  if (set_count == 0)
-    return NULL;
-  model_row *set = rows + (((hash >> 32) * set_count) >> 32) * WAYS, *victim = NULL;
-  for (model_row *r = set; r < set + WAYS; r++)
-    if (!r->held)
-      return r;
-  for (model_row *r = set; r < set + WAYS; r++)
-    if (r->live_until != batch && r->uses < 10 &&
-        (!victim || r->uses < victim->uses || (r->uses == victim->uses && r->live_until < victim->live_until)))
-      victim = r;
-  return victim;
-}
-
-static uint32_t model_insert(uint64_t key, uint64_t hash, uint32_t clock, const float *value, const float *state)
-{
-  model_row *r = model_find(key);
-  if (r) {
-    if ((int32_t)(clock - r->seen) > (int32_t)options.pull_bound)
-      model_set(r, clock, value, state);
-    return (uint32_t)(r - rows);
-  }
-  r = model_way(hash);
-  if (!r) {
-    stats.uncached++;
-    return set_count * WAYS + (uint32_t)staging_used++;
-  }
-  stats.evicted_dirty += r->held && r->pending > 0;
-  stats.evicted_clean += r->held && r->pending == 0;
-  model_hand_out(r);
-  *r = (model_row){.held = true, .key = key, .hash = hash, .live_until = batch};
-  model_set(r, clock, value, state);
-  return (uint32_t)(r - rows);
-}
-
-static void model_update(uint64_t key, uint64_t hash, const float *grad)
-{
-  model_row *r = model_find(key);
-  if (r)
-    model_apply(r, grad, no_row.squares, 1);
-  if (!r || options.push_bound == 0 || (r->pending == 0 && dirty_count + leaving_count == dirty_max)) {
-    model_push_row(key, hash, 1, grad, NULL);
-    if (r)
-      r->seen++;
-    return;
-  }
-  dirty_count += r->pending == 0;
-  float mean = 0.0f;
-  for (uint32_t c = 0; c < DIM; c++) {
-    float square = grad[c] * grad[c];
-    mean = c == 0 ? square : mean + square;
-    r->grad[c] = r->pending == 0 ? grad[c] : r->grad[c] + grad[c];
-    if (square_dim == DIM)
-      r->squares[c] = r->pending == 0 ? square : r->squares[c] + square;
-  }
-  mean *= 1.0f / (float)DIM;
-  if (square_dim == 1)
-    r->squares[0] = r->pending == 0 ? mean : r->squares[0] + mean;
-  if (++r->pending > options.push_bound) {
-    model_hand_out(r);
-    leaving_count++;
-  } else if (r->pending > stats.pending_max) {
-    stats.pending_max = r->pending;
-  }
-}
-
-/* ---- random operations on both */
-
+static model_cache model;
 static hotrow_cache *cache;
 static hr_rng rng;
 static uint64_t all_keys[KEYS], all_hashes[KEYS];
+static uint32_t steps_made[KEYS], steps_out[KEYS];
 
 typedef struct draw {
   size_t count;
   size_t index[BATCH];
   uint64_t keys[BATCH], hashes[BATCH];
-  uint32_t slots[BATCH], seen[BATCH], clocks[BATCH];
-  float values[BATCH * DIM], states[BATCH * STATE_MAX];
+  uint32_t slots[BATCH], seen[BATCH], clocks[BATCH], steps[BATCH], next_use_array[BATCH];
+  const uint32_t *next_use;
+  uint8_t states[BATCH];
+  float values[BATCH * DIM], optimizer_states[BATCH * STATE_MAX];
 } draw;
 
 static float random_float(void)
@@ -176,15 +36,21 @@ static float random_float(void)
   return hr_rng_unit(&rng) * 2.0f - 1.0f;
 }
 
+static const uint32_t *next_use_of(const draw *d, size_t i)
+{
+  return d->next_use ? d->next_use + i : NULL;
+}
+
 /* Up to BATCH distinct keys, low numbers more often, and what a shard might say of them. */
 static void draw_keys(draw *d, bool held_only)
 {
   bool taken[KEYS] = {false};
-  size_t wanted = hr_rng_below(&rng, BATCH + 1);
+  size_t wanted = hr_rng_below(&rng, BATCH + 1), state_dim = model.layout.state_dim;
   d->count = 0;
+  d->next_use = hr_rng_below(&rng, 3) == 0 ? NULL : d->next_use_array;
   for (size_t i = 0; i < wanted; i++) {
     size_t k = hr_rng_below(&rng, 1 + hr_rng_below(&rng, KEYS));
-    model_row *r = model_find(all_keys[k]);
+    model_row *r = model_find(&model, all_keys[k]);
     if (taken[k] || (held_only && !r))
       continue;
     taken[k] = true;
@@ -192,178 +58,193 @@ static void draw_keys(draw *d, bool held_only)
     d->index[n] = k;
     d->keys[n] = all_keys[k];
     d->hashes[n] = all_hashes[k];
-    d->slots[n] = r ? (uint32_t)(r - rows) : HOTROW_SLOT_NONE;
+    d->slots[n] = r ? (uint32_t)(r - model.rows) : HOTROW_SLOT_NONE;
+    d->steps[n] = 1 + (uint32_t)hr_rng_below(&rng, 4);
+    d->next_use_array[n] = HOTROW_BATCH_NONE;
+    if (hr_rng_below(&rng, 3)) /* past and present batches too */
+      d->next_use_array[n] = model.batch + (uint32_t)hr_rng_below(&rng, 6) - (model.batch ? 1 : 0);
     /* News may be as late as the row itself, or older. Clocks begin just below the wrap. */
     d->clocks[n] = r ? r->seen + (uint32_t)hr_rng_below(&rng, 8) - 2 : (uint32_t)hr_rng_below(&rng, 20) - 10;
     for (size_t c = 0; c < DIM; c++)
       d->values[n * DIM + c] = random_float();
     for (size_t c = 0; c < state_dim; c++)
-      d->states[n * state_dim + c] = hr_rng_unit(&rng) + (c == 2 * DIM ? (float)hr_rng_below(&rng, 9) : 0.0f);
+      d->optimizer_states[n * state_dim + c] = hr_rng_unit(&rng) + (c == 2 * DIM ? (float)hr_rng_below(&rng, 9) : 0.0f);
   }
 }
 
 static void lookup_both(draw *d)
 {
-  hotrow_cache_lookup(cache, d->keys, d->hashes, d->count, d->slots, d->seen);
-  stats.lookups += d->count;
+  hotrow_cache_lookup(cache, d->keys, d->hashes, d->count, d->next_use, d->slots, d->seen, d->states);
   for (size_t i = 0; i < d->count; i++) {
-    model_row *r = model_find(d->keys[i]);
-    CHECK_EQ(d->slots[i], r ? (uint32_t)(r - rows) : HOTROW_SLOT_NONE);
-    stats.hits += r != NULL;
-    stats.misses += r == NULL;
-    if (!r)
-      continue;
-    CHECK_EQ(d->seen[i], r->seen);
-    r->live_until = batch;
-    if (options.policy == HOTROW_POLICY_LIGHT_LFU && r->uses < 10)
-      r->uses++;
+    CHECK_EQ(d->states[i], model_lookup(&model, d->keys[i], next_use_of(d, i)));
+    model_row *r = model_find(&model, d->keys[i]);
+    CHECK_EQ(d->slots[i], r ? (uint32_t)(r - model.rows) : HOTROW_SLOT_NONE);
+    CHECK(!r || d->seen[i] == r->seen);
+  }
+}
+
+static void expect_both(draw *d)
+{
+  uint32_t batch = model.batch + (uint32_t)hr_rng_below(&rng, 8) - (model.batch ? 1 : 0);
+  hotrow_cache_expect(cache, d->keys, d->hashes, d->count, batch, d->states);
+  for (size_t i = 0; i < d->count; i++) {
+    hotrow_row_state state = model_state(&model, model_find(&model, d->keys[i]));
+    CHECK_EQ(d->states[i], state == HOTROW_ROW_FRESH || state == HOTROW_ROW_DOUBTFUL);
+    model_expect(&model, d->keys[i], batch);
   }
 }
 
 static void refresh_both(draw *d)
 {
-  hotrow_cache_refresh(cache, d->slots, d->clocks, d->values, state_dim ? d->states : NULL, d->count);
+  hotrow_cache_refresh(cache, d->slots, d->clocks, d->values, model.layout.state_dim ? d->optimizer_states : NULL,
+                       d->count);
   for (size_t i = 0; i < d->count; i++)
-    model_set(&rows[d->slots[i]], d->clocks[i], d->values + i * DIM, d->states + i * state_dim);
-  uint64_t moved = d->count < stats.hits ? d->count : stats.hits;
-  stats.hits -= moved;
-  stats.stale += moved;
+    model_refresh(&model, d->keys[i], d->clocks[i], d->values + i * DIM,
+                  d->optimizer_states + i * model.layout.state_dim);
 }
 
 static void insert_both(draw *d)
 {
-  /* How many will be staged: per set, the missing ones beyond the ways that are free or may be freed. */
-  size_t room[SETS_MAX] = {0}, uncached = 0;
-  uint32_t got[BATCH];
-  for (size_t i = 0; i < d->count; i++)
-    if (model_find(d->keys[i]))
-      model_find(d->keys[i])->live_until = batch;
-  for (size_t s = 0; s < set_count * WAYS; s++)
-    room[s / WAYS] += !rows[s].held || (rows[s].live_until != batch && rows[s].uses < 10);
-  for (size_t i = 0; i < d->count; i++) {
-    size_t set = ((d->hashes[i] >> 32) * set_count) >> 32;
-    if (model_find(d->keys[i]))
-      continue;
-    if (set_count > 0 && room[set] > 0)
-      room[set]--;
-    else
-      uncached++;
-  }
-  hotrow_status status =
-      hotrow_cache_insert(cache, d->keys, d->hashes, d->clocks, d->values, state_dim ? d->states : NULL, d->count, got);
-  CHECK_EQ(status, uncached > STAGING - staging_used ? HOTROW_ERR_LIMIT : HOTROW_OK);
-  for (size_t i = 0; i < d->count && status == HOTROW_OK; i++)
-    CHECK_EQ(got[i],
-             model_insert(d->keys[i], d->hashes[i], d->clocks[i], d->values + i * DIM, d->states + i * state_dim));
+  uint32_t got[BATCH], expected[BATCH];
+  size_t state_dim = model.layout.state_dim;
+  hotrow_status status = hotrow_cache_insert(cache, d->keys, d->hashes, d->clocks, d->values,
+                                             state_dim ? d->optimizer_states : NULL, d->next_use, d->count, got);
+  CHECK_EQ(status, model_insert(&model, d->keys, d->hashes, d->clocks, d->values, d->optimizer_states, d->next_use,
+                                d->count, expected));
   size_t stride;
   const float *base = hotrow_cache_rows(cache, &stride);
-  for (size_t i = 0; i < d->count && status == HOTROW_OK; i++)
-    if (got[i] >= set_count * WAYS) {
+  for (size_t i = 0; i < d->count && status == HOTROW_OK; i++) {
+    CHECK_EQ(got[i], expected[i]);
+    if (got[i] >= model.set_count * WAYS) {
       CHECK(same_bits(base + got[i] * stride, d->values + i * DIM, DIM * sizeof(float)));
-      CHECK(same_bits(base + got[i] * stride + DIM, d->states + i * state_dim, state_dim * sizeof(float)));
+      CHECK(same_bits(base + got[i] * stride + DIM, d->optimizer_states + i * state_dim, state_dim * sizeof(float)));
     }
+  }
 }
 
 static void update_both(draw *d)
 {
-  size_t fresh = 0;
-  for (size_t i = 0; i < d->count; i++) {
-    model_row *r = model_find(d->keys[i]);
-    fresh += !(r && r->pending > 0);
-  }
-  bool fits = push_count + dirty_count + fresh <= set_count * WAYS + 2 * STAGING;
-  hotrow_status status = hotrow_cache_update(cache, d->keys, d->hashes, d->values, d->count);
+  size_t new_count = 0;
+  const uint32_t *ticks = model.options.counts_occurrences ? d->steps : NULL;
+  for (size_t i = 0; i < d->count; i++)
+    new_count += model_count_new(&model, d->keys[i], ticks ? ticks[i] : 1);
+  bool fits = model.push_count + model.dirty_count + new_count <= model.set_count * WAYS + 2 * STAGING;
+  hotrow_status status = hotrow_cache_update(cache, d->keys, d->hashes, d->values, ticks, d->count);
   CHECK_EQ(status, fits ? HOTROW_OK : HOTROW_ERR_LIMIT);
-  leaving_count = 0;
+  model.leaving_count = 0;
   for (size_t i = 0; i < d->count && fits; i++) {
-    model_update(d->keys[i], d->hashes[i], d->values + i * DIM);
-    steps_made[d->index[i]]++;
+    model_update(&model, d->keys[i], d->hashes[i], d->values + i * DIM, ticks ? ticks[i] : 1);
+    steps_made[d->index[i]] += ticks ? ticks[i] : 1;
   }
 }
 
 static void take_both(void)
 {
   hotrow_cache_push_list list;
+  size_t square_dim = model.layout.square_dim;
   hotrow_cache_take_pushes(cache, &list);
-  CHECK_EQ(list.count, push_count);
+  CHECK_EQ(list.count, model.push_count);
   CHECK((list.squares != NULL) == (square_dim > 0));
   for (size_t i = 0; i < list.count; i++) {
-    const model_push *p = &pushes[i];
+    const model_push *p = &model.pushes[i];
     CHECK(list.keys[i] == p->key && list.hashes[i] == p->hash);
     CHECK_EQ(list.steps[i], p->steps);
+    CHECK_EQ(list.is_exact[i], p->is_exact);
     CHECK(same_bits(list.grads + i * DIM, p->grad, DIM * sizeof(float)));
     CHECK(same_bits(square_dim ? list.squares + i * square_dim : p->squares, p->squares, square_dim * sizeof(float)));
     for (size_t k = 0; k < KEYS; k++)
       steps_out[k] += all_keys[k] == p->key ? p->steps : 0;
   }
-  push_count = 0;
+  model.push_count = 0;
   CHECK_EQ(hotrow_cache_push_count(cache), 0);
 }
 
 static void flush_both(void)
 {
   hotrow_cache_flush(cache);
-  for (size_t s = 0; s < set_count * WAYS; s++)
-    model_hand_out(&rows[s]);
+  for (size_t s = 0; s < model.set_count * WAYS; s++)
+    model_hand_out(&model, &model.rows[s]);
 }
 
-static void invalidate_both(void)
+static void forget_or_mark_both(bool forget)
 {
   uint64_t a = hr_rng_next(&rng), width = hr_rng_next(&rng) >> hr_rng_below(&rng, 9);
   uint64_t b = a > UINT64_MAX - width ? UINT64_MAX : a + width;
-  hotrow_cache_invalidate(cache, a, b);
-  for (size_t s = 0; s < set_count * WAYS; s++)
-    if (rows[s].held && rows[s].hash >= a && rows[s].hash <= b) {
-      model_hand_out(&rows[s]);
-      rows[s] = no_row;
+  if (forget)
+    hotrow_cache_invalidate(cache, a, b);
+  else
+    hotrow_cache_mark_stale(cache, a, b);
+  for (size_t s = 0; s < model.set_count * WAYS; s++) {
+    model_row *r = &model.rows[s];
+    if (!r->held || r->hash < a || r->hash > b)
+      continue;
+    if (forget) {
+      model_hand_out(&model, r);
+      *r = (model_row){.held = false};
+    } else {
+      r->stale = true;
     }
+  }
+}
+
+static void announce_both(draw *d)
+{
+  hotrow_cache_announce(cache, d->keys, d->hashes, d->clocks, d->count);
+  for (size_t i = 0; i < d->count && model.options.mode == HOTROW_CACHE_ANNOUNCE; i++) {
+    model_row *r = model_find(&model, d->keys[i]);
+    if (r && (int32_t)(d->clocks[i] - r->announced) > 0)
+      r->announced = d->clocks[i];
+  }
+}
+
+static void credit_both(draw *d)
+{
+  const uint32_t *steps = hr_rng_below(&rng, 2) ? d->steps : NULL;
+  hotrow_cache_credit(cache, d->keys, d->hashes, steps, d->count);
+  for (size_t i = 0; i < d->count && model.options.mode == HOTROW_CACHE_ANNOUNCE; i++)
+    if (model_find(&model, d->keys[i]))
+      model_find(&model, d->keys[i])->seen += steps ? steps[i] : 1;
 }
 
 static void compare(void)
 {
   size_t stride, held_count = 0;
   const float *base = hotrow_cache_rows(cache, &stride);
-  for (size_t s = 0; s < set_count * WAYS; s++) {
-    held_count += rows[s].held;
-    CHECK(rows[s].pending <= options.push_bound);
-    CHECK_MSG(!rows[s].held || same_bits(base + s * stride, rows[s].row, (DIM + state_dim) * sizeof(float)),
+  for (size_t s = 0; s < model.set_count * WAYS; s++) {
+    const model_row *r = &model.rows[s];
+    held_count += r->held;
+    CHECK(r->pending <= model.options.push_bound);
+    CHECK_MSG(!r->held || same_bits(base + s * stride, r->row, (DIM + model.layout.state_dim) * sizeof(float)),
               "row %zu differs from the model's", s);
   }
   hotrow_cache_stats got;
   hotrow_cache_get_stats(cache, &got);
-  stats.row_count = held_count;
-  CHECK(memcmp(&got, &stats, sizeof got) == 0);
-  CHECK_EQ(hotrow_cache_push_count(cache), push_count);
+  model.stats.row_count = held_count;
+  CHECK(memcmp(&got, &model.stats, sizeof got) == 0);
+  CHECK_EQ(hotrow_cache_push_count(cache), model.push_count);
+  CHECK_EQ(hotrow_cache_batch(cache), model.batch);
 }
 
 static void check_nothing_lost(void)
 {
   take_both();
   for (size_t k = 0; k < KEYS; k++) {
-    model_row *r = model_find(all_keys[k]);
+    model_row *r = model_find(&model, all_keys[k]);
     CHECK_EQ(steps_out[k] + (r ? r->pending : 0), steps_made[k]);
   }
 }
 
-static void start(hotrow_optimizer_kind kind)
+static void start(hotrow_cache_options *o, const hotrow_segment *segments, uint32_t segment_count)
 {
-  options.optimizer = (hotrow_optimizer){0};
-  options.optimizer.kind = kind;
-  hotrow_segment segment = {.dim = DIM, .optimizer = options.optimizer};
-  CHECK_OK(hr_row_layout_make(&segment, 1, &layout));
-  state_dim = layout.state_dim;
-  square_dim = layout.square_dim;
-  set_count = (uint32_t)(options.row_count + WAYS - 1) / WAYS;
-  dirty_max = options.pending_row_count && options.pending_row_count < set_count * WAYS
-                  ? (uint32_t)options.pending_row_count
-                  : set_count * WAYS;
-  CHECK_OK(hotrow_cache_create(&options, &cache));
-  memset(rows, 0, sizeof rows);
-  memset(&stats, 0, sizeof stats);
+  hotrow_row_layout layout;
+  o->segments = segments;
+  o->segment_count = segment_count;
+  CHECK_OK(hr_row_layout_make(segments, segment_count, &layout));
+  CHECK(layout.dim == DIM && layout.state_dim <= STATE_MAX);
+  CHECK_OK(hotrow_cache_create(o, &cache));
+  model_start(&model, o, &layout);
   memset(steps_made, 0, sizeof steps_made);
   memset(steps_out, 0, sizeof steps_out);
-  batch = dirty_count = 0;
-  push_count = staging_used = 0;
   for (size_t k = 0; k < KEYS; k++) {
     all_keys[k] = hr_rng_next(&rng);
     all_hashes[k] = hr_key_hash(all_keys[k], 7);
@@ -372,60 +253,80 @@ static void start(hotrow_optimizer_kind kind)
   all_keys[1] = UINT64_MAX;
 }
 
-static void begin_both(void)
+static void run_one(void)
 {
-  hotrow_cache_begin_batch(cache);
-  batch++;
-  staging_used = 0;
+  static draw d;
+  uint64_t dice = hr_rng_below(&rng, 32);
+  draw_keys(&d, dice >= 17 && dice < 20);
+  if (dice < 5) {
+    hotrow_cache_begin_batch(cache);
+    model_begin_batch(&model);
+  } else if (dice < 10)
+    lookup_both(&d);
+  else if (dice < 14)
+    insert_both(&d);
+  else if (dice < 17)
+    update_both(&d);
+  else if (dice < 20)
+    refresh_both(&d);
+  else if (dice < 22)
+    take_both();
+  else if (dice < 23)
+    flush_both();
+  else if (dice < 25)
+    forget_or_mark_both(dice == 23);
+  else if (dice < 27)
+    expect_both(&d);
+  else if (dice < 29)
+    announce_both(&d);
+  else if (dice < 31)
+    credit_both(&d);
+  else
+    hotrow_cache_set_lr_scale(cache, model.lr_scale = hr_rng_unit(&rng));
 }
 
 static void run_operations(int operation_count)
 {
-  static draw d;
   for (int i = 0; i < operation_count; i++) {
-    uint64_t dice = hr_rng_below(&rng, 24);
-    bool needs_held = dice >= 17 && dice < 20;
-    draw_keys(&d, needs_held);
-    if (dice < 5)
-      begin_both();
-    else if (dice < 10)
-      lookup_both(&d);
-    else if (dice < 14)
-      insert_both(&d);
-    else if (dice < 17)
-      update_both(&d);
-    else if (dice < 20)
-      refresh_both(&d);
-    else if (dice < 22)
-      take_both();
-    else if (dice < 23)
-      flush_both();
-    else
-      invalidate_both();
+    run_one();
     compare();
   }
   check_nothing_lost();
 }
 
+/* Options of a run: every combination of mode, policy and dtype comes up several times per optimizer. */
+static hotrow_cache_options options_of(uint32_t push_bound, uint32_t round, uint32_t run)
+{
+  hotrow_cache_options o = HOTROW_CACHE_OPTIONS_INIT;
+  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &o.kernels));
+  o.row_count = round == 7 ? 0 : (round % 3 + 1) * WAYS - round; /* 1 to 3 sets, or staging alone */
+  o.staging_row_count = STAGING;
+  o.pull_bound = (push_bound + round) % 6;
+  o.push_bound = push_bound;
+  o.policy = (hotrow_cache_policy)(run % 4);
+  o.mode = run % 3 ? HOTROW_CACHE_ANNOUNCE : HOTROW_CACHE_PROBE;
+  o.announce_step = 1 + run % (o.pull_bound + 1);
+  o.wire_dtype = (hotrow_dtype)(run / 4 % 3);
+  o.pending_row_count = round < 4 ? 0 : round;
+  return o;
+}
+
 static void same_as_the_model(void)
 {
-  static const hotrow_optimizer_kind kinds[] = {HOTROW_SGD, HOTROW_MOMENTUM, HOTROW_ADAGRAD, HOTROW_ROWWISE_ADAGRAD,
-                                                HOTROW_ADAM};
   rng.state = hr_test_seed(20);
-  for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
+  uint32_t run = 0;
+  for (int kind = HOTROW_SGD; kind <= HOTROW_LAMB; kind++)
     for (uint32_t push_bound = 0; push_bound <= 5; push_bound++)
-      for (uint32_t round = 0; round < 8; round++) {
-        options = (hotrow_cache_options)HOTROW_CACHE_OPTIONS_INIT;
-        CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
-        options.row_count = round == 7 ? 0 : (round % 3 + 1) * WAYS - round; /* 1 to 3 sets, or staging alone */
-        options.staging_row_count = STAGING;
-        options.dim = DIM;
-        options.pull_bound = (push_bound + round) % 6;
-        options.push_bound = push_bound;
-        options.policy = round & 1 ? HOTROW_POLICY_LIGHT_LFU : HOTROW_POLICY_LRU;
-        options.pending_row_count = round < 4 ? 0 : round;
-        start(kinds[kind]);
-        run_operations(600);
+      for (uint32_t round = 0; round < 8; round++, run++) {
+        hotrow_cache_options o = options_of(push_bound, round, run);
+        hotrow_segment segments[] = {{.dim = DIM}, {.dim = 2, .optimizer = {.kind = HOTROW_ADAGRAD}}};
+        segments[0].optimizer.kind = (hotrow_optimizer_kind)kind;
+        uint32_t segment_count = run % 5 ? 1 : 2;
+        if (segment_count == 2)
+          segments[0].dim = DIM - 2;
+        o.counts_occurrences = kind == HOTROW_SGD && segment_count == 1 && run % 2;
+        start(&o, segments, segment_count);
+        run_operations(400);
         hotrow_cache_destroy(cache);
       }
 }
@@ -437,21 +338,25 @@ static void same_as_the_model(void)
 static void chunks_leave_no_trace(void)
 {
   static uint64_t keys[MANY], hashes[MANY];
-  static uint32_t slots[MANY], seen[MANY], clocks[MANY];
+  static uint32_t slots[MANY], seen[MANY], clocks[MANY], next_use[MANY];
+  static uint8_t states[MANY], is_held[MANY];
   static float values[MANY * 2], pushed[MANY];
+  hotrow_segment segment = {.dim = 2, .optimizer = {.kind = HOTROW_SGD, .lr = 1.0f}};
   hotrow_cache_options o = HOTROW_CACHE_OPTIONS_INIT;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &o.kernels));
-  o.optimizer.kind = HOTROW_SGD;
-  o.optimizer.lr = 1.0f;
+  o.segments = &segment;
+  o.segment_count = 1;
   o.row_count = 2048;
   o.staging_row_count = MANY;
-  o.dim = 2;
   o.push_bound = 1;
+  o.mode = HOTROW_CACHE_ANNOUNCE;
+  o.announce_step = 1;
   CHECK_OK(hotrow_cache_create(&o, &cache));
   for (uint32_t i = 0; i < MANY; i++) {
     keys[i] = i;
     hashes[i] = hr_key_hash(i, 3);
     clocks[i] = 1000 + i;
+    next_use[i] = HOTROW_BATCH_NONE;
     values[2 * i] = (float)i;
     values[2 * i + 1] = 1.0f;
   }
@@ -459,7 +364,7 @@ static void chunks_leave_no_trace(void)
   const float *base = hotrow_cache_rows(cache, &stride);
   for (uint32_t round = 0; round < 4; round++) {
     hotrow_cache_begin_batch(cache);
-    CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, values, NULL, MANY, slots));
+    CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, values, NULL, next_use, MANY, slots));
     uint32_t held_count = 0;
     for (uint32_t i = 0; i < MANY; i++) {
       float steps = slots[i] < 2048 ? (float)round : 0.0f; /* held since the first round, or new in each */
@@ -467,8 +372,15 @@ static void chunks_leave_no_trace(void)
       CHECK(base[slots[i] * stride] == (float)i - steps * (float)i && base[slots[i] * stride + 1] == 1.0f - steps);
     }
     CHECK(held_count > 1900 && held_count <= 2048);
-    hotrow_cache_lookup(cache, keys, hashes, MANY, slots, seen);
-    CHECK_OK(hotrow_cache_update(cache, keys, hashes, values, MANY));
+    hotrow_cache_credit(cache, keys, hashes, clocks, MANY);
+    hotrow_cache_announce(cache, keys, hashes, clocks, MANY);
+    hotrow_cache_lookup(cache, keys, hashes, MANY, next_use, slots, seen, states);
+    hotrow_cache_expect(cache, keys, hashes, MANY, round + 2, is_held);
+    for (uint32_t i = 0; i < MANY; i++) {
+      CHECK(slots[i] == HOTROW_SLOT_NONE || seen[i] == (round + 2) * clocks[i]);
+      CHECK_EQ(is_held[i], slots[i] != HOTROW_SLOT_NONE);
+    }
+    CHECK_OK(hotrow_cache_update(cache, keys, hashes, values, NULL, MANY));
     hotrow_cache_push_list list;
     hotrow_cache_take_pushes(cache, &list);
     for (size_t p = 0; p < list.count; p++) {
@@ -482,9 +394,37 @@ static void chunks_leave_no_trace(void)
   hotrow_cache_destroy(cache);
 }
 
+/* Nothing is asked, nothing changes, and nothing is touched. */
+static void empty_calls_do_nothing(void)
+{
+  hotrow_segment segment = {.dim = DIM, .optimizer = {.kind = HOTROW_ADAGRAD}};
+  hotrow_cache_options o = options_of(3, 1, 4 + 9);
+  hotrow_cache_push_list list;
+  start(&o, &segment, 1);
+  for (int round = 0; round < 2; round++) {
+    hotrow_cache_lookup(cache, NULL, NULL, 0, NULL, NULL, NULL, NULL);
+    CHECK_OK(hotrow_cache_insert(cache, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL));
+    CHECK_OK(hotrow_cache_update(cache, NULL, NULL, NULL, NULL, 0));
+    hotrow_cache_refresh(cache, NULL, NULL, NULL, NULL, 0);
+    hotrow_cache_expect(cache, NULL, NULL, 0, 9, NULL);
+    hotrow_cache_announce(cache, NULL, NULL, NULL, 0);
+    hotrow_cache_credit(cache, NULL, NULL, NULL, 0);
+    hotrow_cache_mark_stale(cache, 1, 0);
+    hotrow_cache_invalidate(cache, 1, 0);
+    hotrow_cache_flush(cache);
+    hotrow_cache_take_pushes(cache, &list);
+    CHECK_EQ(list.count, 0);
+    compare();
+    hotrow_cache_begin_batch(cache);
+    model_begin_batch(&model);
+  }
+  hotrow_cache_destroy(cache);
+}
+
 int main(void)
 {
   RUN(chunks_leave_no_trace);
+  RUN(empty_calls_do_nothing);
   RUN(same_as_the_model);
   return 0;
 }

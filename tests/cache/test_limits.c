@@ -6,15 +6,17 @@
 #include <unistd.h>
 
 static hotrow_cache *cache;
+static hotrow_segment segment;
 
 static hotrow_cache_options good_options(void)
 {
   hotrow_cache_options o = HOTROW_CACHE_OPTIONS_INIT;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &o.kernels));
-  o.optimizer.kind = HOTROW_SGD;
+  segment = (hotrow_segment){.dim = 1, .optimizer = {.kind = HOTROW_SGD}};
+  o.segments = &segment;
+  o.segment_count = 1;
   o.row_count = 16;
   o.staging_row_count = 4;
-  o.dim = 1;
   return o;
 }
 
@@ -39,27 +41,84 @@ static void options_are_refused_one_by_one(void)
   REFUSES(kernels, NULL, HOTROW_ERR_INVALID, "kernels");
   REFUSES(kernels, &elsewhere, HOTROW_ERR_UNSUPPORTED, "cuda");
   REFUSES(policy, (hotrow_cache_policy)7, HOTROW_ERR_INVALID, "policy 7");
-  REFUSES(dim, 0, HOTROW_ERR_INVALID, "dim");
-  REFUSES(dim, HOTROW_DIM_MAX + 1, HOTROW_ERR_LIMIT, "dim 4097");
+  REFUSES(policy, (hotrow_cache_policy)(HOTROW_POLICY_W_TINY_LFU + 1), HOTROW_ERR_INVALID, "policy 4");
+  REFUSES(mode, (hotrow_cache_mode)2, HOTROW_ERR_INVALID, "mode 2");
+  REFUSES(wire_dtype, (hotrow_dtype)3, HOTROW_ERR_INVALID, "wire_dtype 3");
+  REFUSES(counts_occurrences, 2, HOTROW_ERR_INVALID, "counts_occurrences is 2");
+  REFUSES(segments, NULL, HOTROW_ERR_INVALID, "segments is NULL");
+  REFUSES(segment_count, 0, HOTROW_ERR_INVALID, "segment");
+  REFUSES(segment_count, HOTROW_SEGMENTS_MAX + 1, HOTROW_ERR_INVALID, "segment");
   REFUSES(staging_row_count, 0, HOTROW_ERR_INVALID, "staging_row_count");
   REFUSES(staging_row_count, HOTROW_CACHE_ROWS_MAX + 1, HOTROW_ERR_LIMIT, "staging_row_count 1073741825");
   REFUSES(row_count, HOTROW_CACHE_ROWS_MAX + 1, HOTROW_ERR_LIMIT, "row_count 1073741825");
   REFUSES(pull_bound, HOTROW_BOUND_MAX + 1, HOTROW_ERR_LIMIT, "pull_bound 1000000001");
-  REFUSES(push_bound, HOTROW_BOUND_MAX + 1, HOTROW_ERR_LIMIT, "push_bound 1000000001");
-  REFUSES(optimizer.kind, (hotrow_optimizer_kind)99, HOTROW_ERR_INVALID, "99");
-  REFUSES(optimizer.lr, -1.0f, HOTROW_ERR_INVALID, "learning rate");
+  REFUSES(push_bound, HOTROW_PUSH_BOUND_MAX + 1, HOTROW_ERR_LIMIT, "push_bound 16000001");
   CHECK_OK(hotrow_cache_create(&good, &cache));
   hotrow_cache_destroy(cache);
   hotrow_cache_destroy(NULL);
+}
+
+static void segments_are_refused_one_by_one(void)
+{
+  cache = NULL;
+  hotrow_cache_options o = good_options();
+  segment.dim = 0;
+  CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_INVALID, NULL);
+  segment.dim = HOTROW_DIM_MAX + 1;
+  CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_INVALID, NULL);
+  segment = (hotrow_segment){.dim = 1, .optimizer = {.kind = (hotrow_optimizer_kind)99}};
+  CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_INVALID, "99");
+  segment = (hotrow_segment){.dim = 1, .optimizer = {.lr = -1.0f}};
+  CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_INVALID, "learning rate");
+  CHECK(!cache);
+}
+
+static void announce_steps_are_refused_one_by_one(void)
+{
+  cache = NULL;
+  hotrow_cache_options o = good_options();
+  o.mode = HOTROW_CACHE_ANNOUNCE;
+  CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_INVALID, "announce_step is 0");
+  o.announce_step = 2;
+  CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_LIMIT, "announce_step 2 is over 1");
+  o.pull_bound = HOTROW_BOUND_MAX;
+  o.announce_step = HOTROW_BOUND_MAX + 2;
+  CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_LIMIT, "1000000002 is over 1000000001");
+  CHECK(!cache);
+  o.announce_step = HOTROW_BOUND_MAX + 1;
+  CHECK_OK(hotrow_cache_create(&o, &cache));
+  hotrow_cache_destroy(cache);
+  o.pull_bound = 0;
+  o.mode = HOTROW_CACHE_PROBE; /* does not look at it */
+  CHECK_OK(hotrow_cache_create(&o, &cache));
+  hotrow_cache_destroy(cache);
+}
+
+static void occurrences_are_for_sgd(void)
+{
+  cache = NULL;
+  hotrow_cache_options o = good_options();
+  hotrow_segment segments[2] = {segment, segment};
+  o.segments = segments;
+  o.segment_count = 2;
+  o.counts_occurrences = 1;
+  for (int kind = HOTROW_OPTIMIZER_DEFAULT; kind <= HOTROW_LAMB; kind++) {
+    segments[1].optimizer.kind = (hotrow_optimizer_kind)kind;
+    if (kind != HOTROW_SGD)
+      CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_INVALID, "SGD only, segment 1");
+  }
+  CHECK(!cache);
+  segments[1].optimizer.kind = HOTROW_SGD;
+  CHECK_OK(hotrow_cache_create(&o, &cache));
+  hotrow_cache_destroy(cache);
 }
 
 static void more_than_the_address_space_is_refused(void)
 {
   cache = NULL;
   hotrow_cache_options o = good_options();
-  o.dim = HOTROW_DIM_MAX;
+  segment = (hotrow_segment){.dim = HOTROW_DIM_MAX, .optimizer = {.kind = HOTROW_ADAM}};
   o.row_count = o.staging_row_count = HOTROW_CACHE_ROWS_MAX;
-  o.optimizer.kind = HOTROW_ADAM;
   CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_NO_MEMORY, "cache");
   CHECK(cache == NULL);
 }
@@ -67,8 +126,8 @@ static void more_than_the_address_space_is_refused(void)
 static void an_older_callers_options_are_taken(void)
 {
   hotrow_cache_options o = good_options();
-  o.struct_size = offsetof(hotrow_cache_options, pending_row_count);
-  o.pending_row_count = UINT64_MAX; /* not part of the older struct */
+  o.struct_size = offsetof(hotrow_cache_options, counts_occurrences);
+  o.counts_occurrences = UINT32_MAX; /* not part of the older struct */
   CHECK_OK(hotrow_cache_create(&o, &cache));
   hotrow_cache_destroy(cache);
 }
@@ -82,7 +141,7 @@ static hotrow_status insert_range(uint64_t first, size_t count, uint32_t *slots)
     keys[i] = first + i;
     values[i] = (float)keys[i];
   }
-  return hotrow_cache_insert(cache, keys, keys, clocks, values, NULL, count, slots);
+  return hotrow_cache_insert(cache, keys, keys, clocks, values, NULL, NULL, count, slots);
 }
 
 static hotrow_status update_range(uint64_t first, size_t count)
@@ -93,7 +152,7 @@ static hotrow_status update_range(uint64_t first, size_t count)
     keys[i] = first + i;
     grads[i] = 1.0f;
   }
-  return hotrow_cache_update(cache, keys, keys, grads, count);
+  return hotrow_cache_update(cache, keys, keys, grads, NULL, count);
 }
 
 static size_t resident_bytes(void)
@@ -110,7 +169,7 @@ static void memory_is_taken_when_it_is_touched(void)
   hotrow_cache_options o = good_options();
   o.row_count = 100000000;
   o.staging_row_count = 1000000;
-  o.dim = 64;
+  segment.dim = 64;
   o.push_bound = 9;
   uint32_t slots[64];
   size_t before = resident_bytes();
@@ -119,8 +178,8 @@ static void memory_is_taken_when_it_is_touched(void)
   static uint64_t keys[1];
   static uint32_t clocks[1];
   static float values[64];
-  CHECK_OK(hotrow_cache_insert(cache, keys, keys, clocks, values, NULL, 1, slots));
-  CHECK_OK(hotrow_cache_update(cache, keys, keys, values, 1));
+  CHECK_OK(hotrow_cache_insert(cache, keys, keys, clocks, values, NULL, NULL, 1, slots));
+  CHECK_OK(hotrow_cache_update(cache, keys, keys, values, NULL, 1));
   hotrow_cache_flush(cache);
   CHECK(resident_bytes() - before < (size_t)64 << 20); /* pages of 2 MiB, one or two per array */
   hotrow_cache_destroy(cache);
@@ -186,6 +245,7 @@ static void forgotten_rows_hand_out_their_steps(void)
   o.push_bound = 5;
   uint32_t slots[64], seen;
   uint64_t key = 7;
+  uint8_t state;
   CHECK_OK(hotrow_cache_create(&o, &cache));
   CHECK_OK(insert_range(0, 16, slots));
   CHECK_OK(update_range(4, 4));
@@ -195,7 +255,8 @@ static void forgotten_rows_hand_out_their_steps(void)
   hotrow_cache_take_pushes(cache, &list);
   CHECK_EQ(list.count, 2);
   CHECK(list.keys[0] == 6 && list.keys[1] == 7);
-  hotrow_cache_lookup(cache, &key, &key, 1, slots, &seen);
+  hotrow_cache_lookup(cache, &key, &key, 1, NULL, slots, &seen, &state);
+  CHECK_EQ(state, HOTROW_ROW_MISSING);
   CHECK_EQ(slots[0], HOTROW_SLOT_NONE);
   hotrow_cache_stats s;
   hotrow_cache_get_stats(cache, &s);
@@ -209,9 +270,46 @@ static void forgotten_rows_hand_out_their_steps(void)
   hotrow_cache_destroy(cache);
 }
 
+static void ticks_are_refused_one_by_one(void)
+{
+  hotrow_cache_options o = good_options();
+  uint64_t keys[] = {1, 2, 3};
+  float grads[] = {1.0f, 1.0f, 1.0f};
+  uint32_t ticks[] = {1, 1, 1}, slots[64];
+  hotrow_cache_push_list list;
+  o.push_bound = HOTROW_PUSH_BOUND_MAX;
+  CHECK_OK(hotrow_cache_create(&o, &cache));
+  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, grads, ticks, 3), HOTROW_ERR_INVALID, "not counted");
+  hotrow_cache_destroy(cache);
+  o.counts_occurrences = 1;
+  CHECK_OK(hotrow_cache_create(&o, &cache));
+  CHECK_OK(insert_range(1, 3, slots));
+  ticks[2] = 0;
+  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, grads, ticks, 3), HOTROW_ERR_INVALID, "key 3 with 0 ticks");
+  ticks[2] = HOTROW_PUSH_BOUND_MAX + 1;
+  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, grads, ticks, 3), HOTROW_ERR_LIMIT, "16000001 ticks");
+  hotrow_cache_flush(cache);
+  CHECK_EQ(hotrow_cache_push_count(cache), 0);
+  ticks[2] = HOTROW_PUSH_BOUND_MAX;
+  CHECK_OK(hotrow_cache_update(cache, keys, keys, grads, ticks, 3)); /* as many as a row may keep */
+  CHECK_EQ(hotrow_cache_push_count(cache), 0);
+  CHECK_OK(hotrow_cache_update(cache, keys, keys, grads, ticks, 3)); /* and twice as many go at once */
+  hotrow_cache_take_pushes(cache, &list);
+  CHECK_EQ(list.count, 1);
+  CHECK(list.keys[0] == 3 && list.steps[0] == 2 * HOTROW_PUSH_BOUND_MAX && list.is_exact[0]);
+  hotrow_cache_flush(cache);
+  hotrow_cache_take_pushes(cache, &list);
+  CHECK(list.count == 2 && list.steps[0] == 2 && list.steps[1] == 2);
+  hotrow_cache_destroy(cache);
+}
+
 int main(void)
 {
   RUN(options_are_refused_one_by_one);
+  RUN(segments_are_refused_one_by_one);
+  RUN(announce_steps_are_refused_one_by_one);
+  RUN(occurrences_are_for_sgd);
+  RUN(ticks_are_refused_one_by_one);
   RUN(more_than_the_address_space_is_refused);
   RUN(an_older_callers_options_are_taken);
   RUN(memory_is_taken_when_it_is_touched);

@@ -39,7 +39,8 @@ void __wrap_free(void *memory)
 #define KEYS 3000
 
 static uint64_t keys[KEYS], hashes[KEYS];
-static uint32_t slots[KEYS], seen[KEYS], clocks[KEYS];
+static uint32_t slots[KEYS], seen[KEYS], clocks[KEYS], next_use[KEYS];
+static uint8_t row_states[KEYS];
 static float values[KEYS * DIM], states[KEYS * DIM];
 
 static void step(hotrow_cache *cache, hr_rng *rng)
@@ -50,14 +51,20 @@ static void step(hotrow_cache *cache, hr_rng *rng)
     hashes[i] = hr_key_hash(keys[i], 1);
   }
   hotrow_cache_begin_batch(cache);
-  hotrow_cache_lookup(cache, keys, hashes, KEYS, slots, seen);
+  for (size_t i = 0; i < KEYS; i++)
+    next_use[i] = hotrow_cache_batch(cache) + (uint32_t)hr_rng_below(rng, 3);
+  hotrow_cache_credit(cache, keys, hashes, NULL, KEYS);
+  hotrow_cache_announce(cache, keys, hashes, clocks, KEYS);
+  hotrow_cache_lookup(cache, keys, hashes, KEYS, next_use, slots, seen, row_states);
   for (size_t i = 0; i < KEYS; i++)
     if (slots[i] != HOTROW_SLOT_NONE)
       hotrow_cache_refresh(cache, slots + i, clocks, values, states, 1);
-  CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, values, states, KEYS, slots));
-  CHECK_OK(hotrow_cache_update(cache, keys, hashes, values, KEYS));
+  CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, values, states, next_use, KEYS, slots));
+  hotrow_cache_expect(cache, keys, hashes, KEYS, hotrow_cache_batch(cache) + 2, row_states);
+  CHECK_OK(hotrow_cache_update(cache, keys, hashes, values, NULL, KEYS));
   hotrow_cache_push_list list;
   hotrow_cache_take_pushes(cache, &list);
+  hotrow_cache_mark_stale(cache, first << 40, UINT64_MAX / 3);
   hotrow_cache_invalidate(cache, first << 40, UINT64_MAX / 2);
 }
 
@@ -67,12 +74,16 @@ static void only_create_and_destroy_allocate(void)
   for (uint32_t push_bound = 0; push_bound < 4; push_bound++) {
     hotrow_cache_options options = HOTROW_CACHE_OPTIONS_INIT;
     CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
-    options.optimizer.kind = HOTROW_ADAGRAD;
+    hotrow_segment segment = {.dim = DIM, .optimizer = {.kind = HOTROW_ADAGRAD}};
+    options.segments = &segment;
+    options.segment_count = 1;
     options.row_count = push_bound == 3 ? 0 : 4096;
     options.staging_row_count = KEYS;
-    options.dim = DIM;
     options.push_bound = push_bound;
-    options.policy = push_bound & 1 ? HOTROW_POLICY_LIGHT_LFU : HOTROW_POLICY_LRU;
+    options.policy = (hotrow_cache_policy)push_bound;
+    options.mode = push_bound & 1 ? HOTROW_CACHE_ANNOUNCE : HOTROW_CACHE_PROBE;
+    options.announce_step = 1;
+    options.wire_dtype = push_bound & 2 ? HOTROW_F16 : HOTROW_I8;
     hotrow_cache *cache;
     size_t before = call_count;
     CHECK_OK(hotrow_cache_create(&options, &cache));

@@ -16,9 +16,9 @@
 #include <hotrow/hotrow.h>
 
 #define RANKS 3u
-#define SESSIONS_MAX 10u
+#define SESSIONS_MAX 8u
 #define BITS 20u
-#define COLUMNS 30u /* of one session */
+#define COLUMNS 50u /* of one session */
 #define STEPS_MAX (COLUMNS * BITS)
 #define RANK_COLUMNS (SESSIONS_MAX * COLUMNS)
 #define DIM (RANKS * RANK_COLUMNS)
@@ -47,8 +47,13 @@ typedef struct run {
   uint64_t seed;
 } run;
 
+typedef struct key_set {
+  bool has[TABLES][KEYS];
+} key_set;
+
 typedef struct step_keys {
-  uint8_t touched[TABLES][KEYS];
+  key_set touched;
+  key_set is_read; /* before the step: the hot keys and most of the touched */
 } step_keys;
 
 static const char *const table_names[TABLES] = {"cached", "plain"};
@@ -83,10 +88,14 @@ static inline void draw_keys(uint64_t seed, step_keys *set)
   memset(set, 0, sizeof *set);
   for (uint32_t t = 0; t < TABLES; t++) {
     for (uint32_t k = 0; k < HOT_KEYS; k++)
-      set->touched[t][k] = (seed = mix(seed)) & 1;
-    set->touched[t][(seed = mix(seed)) % HOT_KEYS] = 1;
-    for (uint32_t draw = 0; draw < COLD_DRAWS; draw++)
-      set->touched[t][HOT_KEYS + (seed = mix(seed)) % (KEYS - HOT_KEYS)] = 1;
+      set->touched.has[t][k] = (seed = mix(seed)) & 1;
+    set->touched.has[t][(seed = mix(seed)) % HOT_KEYS] = 1;
+    memset(set->is_read.has[t], 1, HOT_KEYS);
+    for (uint32_t draw = 0; draw < COLD_DRAWS; draw++) {
+      uint32_t k = HOT_KEYS + (uint32_t)((seed = mix(seed)) % (KEYS - HOT_KEYS));
+      set->touched.has[t][k] = 1;
+      set->is_read.has[t][k] = (seed = mix(seed)) % 4 > 0;
+    }
   }
 }
 
@@ -112,6 +121,23 @@ static inline void history_path(const run *r, uint32_t rank, uint32_t session, c
 static inline void name_table(const run *r, uint32_t t, char name[HOTROW_TABLE_NAME_MAX + 1])
 {
   snprintf(name, HOTROW_TABLE_NAME_MAX + 1, "%s-%s", r->name, table_names[t]);
+}
+
+/* A read-only client and its tables, which are there already. */
+static inline void open_reader(const run *r, hotrow_client **client_p, hotrow_table *tables[TABLES])
+{
+  hotrow_client_options options = HOTROW_CLIENT_OPTIONS_INIT;
+  options.shards = r->shards;
+  options.timeout_ms = TIMEOUT_MS;
+  options.read_only = 1;
+  must(hotrow_client_open(&options, client_p), "open");
+  for (uint32_t t = 0; t < TABLES; t++) {
+    char name[HOTROW_TABLE_NAME_MAX + 1];
+    name_table(r, t, name);
+    hotrow_table_options table = HOTROW_TABLE_OPTIONS_INIT;
+    table.name = name;
+    must(hotrow_table_open(*client_p, &table, &tables[t]), "open table");
+  }
 }
 
 int history_check(const run *r);

@@ -109,7 +109,7 @@ static void expect_bits(checker *c, uint32_t rank, uint32_t number)
       continue;
     for (uint32_t t = 0; t < TABLES; t++)
       for (uint32_t k = 0; k < KEYS; k++) {
-        uint32_t bit = (uint32_t)step->keys.touched[t][k] << n % BITS, column = column_of(rank, number, n);
+        uint32_t bit = (uint32_t)step->keys.touched.has[t][k] << n % BITS, column = column_of(rank, number, n);
         if (n < s->confirmed_count)
           c->certain[t][k][column] |= bit;
         else
@@ -122,20 +122,11 @@ static void expect_bits(checker *c, uint32_t rank, uint32_t number)
 
 static void read_rows(checker *c)
 {
-  hotrow_client_options options = HOTROW_CLIENT_OPTIONS_INIT;
-  options.shards = c->run->shards;
-  options.timeout_ms = TIMEOUT_MS;
-  options.read_only = 1;
-  must(hotrow_client_open(&options, &c->client), "open");
+  uint64_t keys[KEYS];
+  for (uint32_t k = 0; k < KEYS; k++)
+    keys[k] = key_at(c->run, k);
+  open_reader(c->run, &c->client, c->tables);
   for (uint32_t t = 0; t < TABLES; t++) {
-    char name[HOTROW_TABLE_NAME_MAX + 1];
-    uint64_t keys[KEYS];
-    name_table(c->run, t, name);
-    hotrow_table_options table = HOTROW_TABLE_OPTIONS_INIT;
-    table.name = name;
-    must(hotrow_table_open(c->client, &table, &c->tables[t]), "open table");
-    for (uint32_t k = 0; k < KEYS; k++)
-      keys[k] = key_at(c->run, k);
     hotrow_lookup_request request = HOTROW_LOOKUP_REQUEST_INIT;
     request.table = c->tables[t];
     request.keys = keys;
@@ -274,7 +265,7 @@ static int check_row_order(const checker *c, uint32_t rank, uint32_t number, uin
   bool has_ended = false;
   for (uint32_t n = 0; n < STEPS_MAX; n++) {
     const handed_step *step = &c->sessions[rank][number].steps[n];
-    if (!step->is_handed || !step->keys.touched[t][k])
+    if (!step->is_handed || !step->keys.touched.has[t][k])
       continue;
     if (!is_there(c, t, k, rank, number, n))
       has_ended = true;
@@ -292,11 +283,11 @@ static int check_shard_order(const checker *c, uint32_t rank, uint32_t number, u
   for (uint32_t n = 0; n < STEPS_MAX; n++) {
     const handed_step *step = &c->sessions[rank][number].steps[n];
     for (uint32_t k = 0; step->is_handed && cut == NONE && k < KEYS; k++)
-      if (step->keys.touched[1][k] && c->shards[1][k] == shard && !is_there(c, 1, k, rank, number, n))
+      if (step->keys.touched.has[1][k] && c->shards[1][k] == shard && !is_there(c, 1, k, rank, number, n))
         cut = n;
     for (uint32_t t = 0; step->is_handed && cut != NONE && t < TABLES; t++)
       for (uint32_t k = 0; k < KEYS; k++)
-        if (step->keys.touched[t][k] && c->shards[t][k] == shard && is_there(c, t, k, rank, number, n))
+        if (step->keys.touched.has[t][k] && c->shards[t][k] == shard && is_there(c, t, k, rank, number, n))
           return report(c, rank, number, n, t, k,
                         cut == n ? "is there, and another row of the same message is not"
                                  : "is there, and a message of the session before it is not");

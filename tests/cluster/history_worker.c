@@ -12,7 +12,7 @@
 #define CACHE_ROWS 32u
 #define PULL_BOUND 7u
 #define PUSH_BOUND 5u
-#define PAUSE_NS_MAX 8000000u
+#define PAUSE_NS (uint64_t)8000000
 #define PLANT_STEP 30u
 #define PLANT_END 60u
 #define EXIT_FENCED 3
@@ -38,6 +38,8 @@ typedef struct worker {
   int history;
   hotrow_client *client;
   hotrow_table *tables[TABLES];
+  hotrow_client *reader; /* read-only: what the shards have */
+  hotrow_table *reader_tables[TABLES];
   uint32_t own[TABLES][KEYS][COLUMNS]; /* bits of this session's pushes */
   float before[TABLES][KEYS][DIM];     /* what was read last */
   bool was_read[TABLES][KEYS];
@@ -79,7 +81,7 @@ static hotrow_status push(worker *w, const step_keys *set, uint32_t step, float 
     uint64_t keys[KEYS + 1];
     uint32_t count = 0;
     for (uint32_t k = 0; k < KEYS; k++)
-      if (set->touched[t][k])
+      if (set->touched.has[t][k])
         keys[count++] = key_at(&w->run, k);
     keys[count++] = keys[0];
     for (uint32_t i = 0; i < count; i++)
@@ -96,35 +98,34 @@ static hotrow_status push(worker *w, const step_keys *set, uint32_t step, float 
   return status;
 }
 
-/* The rows that are read beside a step: the hot ones and those that it touches. */
-static void ask_for(worker *w, const step_keys *set, hotrow_lookup_request requests[TABLES])
+static void ask_for(worker *w, hotrow_table *const *tables, const key_set *wanted,
+                    hotrow_lookup_request requests[TABLES])
 {
   for (uint32_t t = 0; t < TABLES; t++) {
     w->counts[t] = 0;
     for (uint32_t k = 0; k < KEYS; k++)
-      if (k < HOT_KEYS || set->touched[t][k]) {
+      if (wanted->has[t][k]) {
         w->key_lists[t][w->counts[t]] = key_at(&w->run, k);
         w->indices[t][w->counts[t]++] = k;
       }
     requests[t] = (hotrow_lookup_request)HOTROW_LOOKUP_REQUEST_INIT;
-    requests[t].table = w->tables[t];
+    requests[t].table = tables[t];
     requests[t].keys = w->key_lists[t];
     requests[t].key_count = w->counts[t];
     requests[t].out = w->rows[t][0];
   }
 }
 
-_Noreturn static void die_of_read(const worker *w, uint32_t t, uint32_t k, uint32_t c, uint32_t expected,
+_Noreturn static void die_of_read(const worker *w, uint32_t t, uint32_t k, uint32_t c, float value, uint32_t expected,
                                   const char *rule)
 {
   uint32_t rank = c / RANK_COLUMNS, session = c % RANK_COLUMNS / COLUMNS, first = c % COLUMNS * BITS, found = 0;
-  uint32_t bad =
-      bits_of(w->before[t][k][c], &found) && found != expected ? (uint32_t)__builtin_ctz(found ^ expected) : 0;
+  uint32_t bad = bits_of(value, &found) && found != expected ? (uint32_t)__builtin_ctz(found ^ expected) : 0;
   fprintf(stderr,
           "history_worker: worker %u session %u before step %u reads table %s key %#llx: worker %u session %u step %u: "
           "%s: expected bits %#x, found %g (bits %#x)\n",
           w->rank, w->session, w->step, table_names[t], (unsigned long long)key_at(&w->run, k), rank, session,
-          first + (bad < BITS ? bad : BITS - 1), rule, expected, (double)w->before[t][k][c], found);
+          first + (bad < BITS ? bad : BITS - 1), rule, expected, (double)value, found);
   exit(1);
 }
 
@@ -143,12 +144,12 @@ static void check_row(worker *w, uint32_t t, uint32_t k, const float *row)
     if (c >= own_first && c < own_first + COLUMNS) {
       expected = w->own[t][k][c - own_first];
       if (!is_sum || found != expected)
-        die_of_read(w, t, k, c, expected, "a worker reads its own steps, each once");
+        die_of_read(w, t, k, c, row[c], expected, "a worker reads its own steps, each once");
     } else if (c >= w->rank * RANK_COLUMNS && c < own_first) {
       if (!is_sum || (was_read && found != before))
-        die_of_read(w, t, k, c, before, "a worker's predecessor pushes no more");
+        die_of_read(w, t, k, c, row[c], before, "a worker's predecessor pushes no more");
     } else if (!is_sum || (found & before) != before) {
-      die_of_read(w, t, k, c, found | before, "what others pushed stays");
+      die_of_read(w, t, k, c, row[c], found | before, "what others pushed stays");
     }
   }
 }
@@ -179,7 +180,7 @@ _Noreturn static void end_fenced(worker *w)
   must_be_fenced(push(w, &set, w->step, -1), "push");
   must_be_fenced(hotrow_step(w->client, 0), "step");
   must_be_fenced(hotrow_flush(w->client, 0), "flush");
-  ask_for(w, &set, requests);
+  ask_for(w, w->tables, &set.is_read, requests);
   must_be_fenced(hotrow_lookup(w->client, requests, TABLES), "lookup");
   fprintf(stderr, "history_worker: worker %u session %u: %s\n", w->rank, w->session, hotrow_last_error());
   hotrow_client_close(w->client);
@@ -193,19 +194,36 @@ static void may_be_fenced(worker *w, hotrow_status status, const char *what)
   must(status, what);
 }
 
-static void look_up(worker *w, const step_keys *set)
+static void look_up(worker *w, const key_set *wanted)
 {
   hotrow_lookup_request requests[TABLES];
-  ask_for(w, set, requests);
+  ask_for(w, w->tables, wanted, requests);
   may_be_fenced(w, hotrow_lookup(w->client, requests, TABLES), "lookup");
   check_reads(w);
 }
 
-static void prefetch(worker *w, const step_keys *set)
+static void look_ahead(worker *w, const key_set *wanted)
 {
   hotrow_lookup_request requests[TABLES];
-  ask_for(w, set, requests);
-  may_be_fenced(w, hotrow_prefetch(w->client, requests, TABLES), "prefetch");
+  ask_for(w, w->tables, wanted, requests);
+  may_be_fenced(w, hotrow_lookahead(w->client, requests, TABLES), "look-ahead");
+}
+
+/* What a flush confirms is at the shards, for anyone to read. */
+static void check_flushed(worker *w)
+{
+  key_set all;
+  hotrow_lookup_request requests[TABLES];
+  memset(&all, 1, sizeof all);
+  ask_for(w, w->reader_tables, &all, requests);
+  must(hotrow_lookup(w->reader, requests, TABLES), "lookup of a reader");
+  uint32_t own_first = column_of(w->rank, w->session, 0);
+  for (uint32_t t = 0; t < TABLES; t++)
+    for (uint32_t k = 0; k < KEYS; k++)
+      for (uint32_t c = 0; c < COLUMNS; c++)
+        if (w->rows[t][k][own_first + c] != (float)w->own[t][k][c])
+          die_of_read(w, t, k, own_first + c, w->rows[t][k][own_first + c], w->own[t][k][c],
+                      "a flush has confirmed every step");
 }
 
 static void flush(worker *w)
@@ -213,13 +231,15 @@ static void flush(worker *w)
   may_be_fenced(w, hotrow_flush(w->client, 0), "flush");
   if (w->step > 0)
     write_record(w, EVENT_CONFIRMED, w->step - 1);
+  if (!w->is_blind)
+    check_flushed(w);
 }
 
 static void note_own(worker *w, const step_keys *set)
 {
   for (uint32_t t = 0; t < TABLES; t++)
     for (uint32_t k = 0; k < KEYS; k++)
-      w->own[t][k][w->step / BITS] |= (uint32_t)set->touched[t][k] << w->step % BITS;
+      w->own[t][k][w->step / BITS] |= (uint32_t)set->touched.has[t][k] << w->step % BITS;
 }
 
 static void do_step(worker *w, const step_keys *now, const step_keys *next)
@@ -228,8 +248,8 @@ static void do_step(worker *w, const step_keys *now, const step_keys *next)
   plant fault = w->step == PLANT_STEP ? w->plant : PLANT_NONE;
   if (fault != PLANT_SECRET)
     write_record(w, EVENT_HANDED, w->step);
-  if (dice % 4 == 0) /* before the rows' updates: what it brings of them is too old */
-    prefetch(w, next);
+  if (dice % 4 == 0) /* before the update of these rows: what it brings of them is too old */
+    look_ahead(w, &now->touched);
   if (fault != PLANT_SKIP && fault != PLANT_HOLE)
     may_be_fenced(w, push(w, now, w->step, -1), "push");
   if (fault == PLANT_TWICE)
@@ -239,26 +259,28 @@ static void do_step(worker *w, const step_keys *now, const step_keys *next)
   dice /= 4;
   if (dice % 2) { /* one message to each shard, or two */
     hotrow_lookup_request requests[TABLES];
-    ask_for(w, next, requests);
+    ask_for(w, w->tables, &next->is_read, requests);
     may_be_fenced(w, hotrow_step_lookup(w->client, requests, TABLES), "step and lookup");
     check_reads(w);
   } else {
     may_be_fenced(w, hotrow_step(w->client, 0), "step");
     if (dice / 2 % 4 == 0)
-      prefetch(w, next);
-    look_up(w, next);
+      look_ahead(w, &next->touched);
+    look_up(w, &next->is_read);
   }
-  if (dice / 8 % 24 == 0 && w->plant != PLANT_HOLE)
+  if (dice / 8 % 24 == 0 && fault == PLANT_NONE && w->plant != PLANT_HOLE)
     flush(w);
 }
 
-/* A little while, at most PAUSE_NS_MAX. True if SIGTERM came. */
-static bool pause_or_end(uint64_t dice)
+/* A little while; the fewer steps are left the longer. True if SIGTERM came. */
+static bool pause_or_end(const worker *w, uint32_t round)
 {
+  uint64_t pause_ns_max = PAUSE_NS * STEPS_MAX / (STEPS_MAX + STEPS_MAX / 10 - w->step);
+  struct timespec pause = {.tv_nsec = (long)(mix(step_seed(w, round)) % pause_ns_max)};
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
-  return sigtimedwait(&signals, NULL, &(struct timespec){.tv_nsec = (long)(dice % PAUSE_NS_MAX)}) == SIGTERM;
+  return sigtimedwait(&signals, NULL, &pause) == SIGTERM;
 }
 
 static void work(worker *w)
@@ -266,16 +288,16 @@ static void work(worker *w)
   bool is_short = w->plant != PLANT_NONE && w->plant != PLANT_UNDO && w->plant != PLANT_UNFENCED;
   step_keys now, next;
   memset(&now, 1, sizeof now);
-  look_up(w, &now); /* every row once: what the predecessor left must stay as it is */
+  look_up(w, &now.is_read); /* every row once: what the predecessor left must stay as it is */
   draw_keys(step_seed(w, 0), &now);
-  look_up(w, &now);
-  for (uint32_t round = 0; !pause_or_end(mix(step_seed(w, round))) && !(is_short && w->step == PLANT_END); round++) {
+  look_up(w, &now.is_read);
+  for (uint32_t round = 0; !pause_or_end(w, round) && !(is_short && w->step == PLANT_END); round++) {
     draw_keys(step_seed(w, round + 1), &next);
     if (w->step < STEPS_MAX) {
       do_step(w, &now, &next);
       now = next;
     } else { /* no bit is left: it only reads on */
-      look_up(w, &next);
+      look_up(w, &next.is_read);
       write_record(w, EVENT_READ, w->step);
     }
   }
@@ -317,6 +339,7 @@ static void open_worker(worker *w)
       exit(EXIT_FENCED);
     must(status, "create table");
   }
+  open_reader(&w->run, &w->reader, w->reader_tables);
 }
 
 static int run_worker(const run *r, uint32_t rank, uint32_t session, plant fault, bool is_blind)
@@ -350,6 +373,7 @@ static int run_worker(const run *r, uint32_t rank, uint32_t session, plant fault
             (unsigned long long)stats.pending_max);
     return 1;
   }
+  hotrow_client_close(w.reader);
   hotrow_client_close(w.client);
   return 0;
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Both bounds 0: rows and dense weights after 200 steps are the same bytes whatever the number of shards, from run to run,
-# with a cache and without, with prefetch and without, and for two processes as for one that plays both ranks.
+# with a cache and without, with look-ahead and without, and for two processes as for one that plays both ranks.
 # shellcheck source=cluster_lib.sh disable=SC2154
 . "$(dirname "$0")/cluster_lib.sh"
 shards=$2
@@ -25,8 +25,10 @@ for optimizer in sgd adagrad; do
   same one three
   launch 3 cached --cache-rows 2000 --cache-policy lightlfu
   same one cached
-  launch 2 unfetched --cache-rows 100000 --prefetch=false
-  same one unfetched
+  launch 2 unforeseen --cache-rows 100000 --lookahead 0
+  same one unforeseen
+  launch 2 foreseen --cache-rows 2000 --lookahead 16
+  same one foreseen
 
   HOTROW_PROGRAM=$hotrow "$shards" start 1 --dir "$scratch/run" --bind-base 'tcp://127.0.0.1:*' >"$scratch/exported" ||
     fail "shards.sh"

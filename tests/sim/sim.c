@@ -6,10 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <hr/hash.h>
 #include <hr/optimizer.h>
 #include <hr/route.h>
 
 #include "hr_test.h"
+
+#define FAULTS_END_NS 60000000000u    /* one virtual minute of faults */
+#define PROGRESS_END_NS 900000000000u /* by then every step must be over */
+#define DEATHS_MAX 3u
 
 uint64_t sim_key(uint32_t table, uint32_t index)
 {
@@ -18,78 +23,146 @@ uint64_t sim_key(uint32_t table, uint32_t index)
   return index == 1 ? UINT64_MAX : hr_mix64(index + 1000u * table);
 }
 
+uint32_t sim_index_of_key(const cluster *sim, uint32_t table, uint64_t key)
+{
+  for (uint32_t k = 0; k < sim->config.keys; k++)
+    if (sim_key(table, k) == key)
+      return k;
+  sim_fail(sim, "an unknown key");
+}
+
+uint32_t sim_shard_of_key(const cluster *sim, uint32_t table, uint32_t index)
+{
+  const char *name = sim->descs[table].name;
+  return hr_shard_of(hr_key_hash(sim_key(table, index), hr_table_seed(name, strlen(name))), sim->config.shards);
+}
+
+uint64_t sim_below(cluster *sim, uint64_t limit)
+{
+  return hr_rng_below(&sim->rng, limit);
+}
+
 bool sim_chance(cluster *sim, uint32_t permille)
 {
-  return hr_rng_below(&sim->rng, 1000) < permille;
+  return sim_below(sim, 1000) < permille;
+}
+
+static void print_config(const sim_config *c)
+{
+  fprintf(stderr, "\n  %u workers, %u shards%s, %u keys, batch %u, cache %llu rows, policy %d, window %u%s%s\n",
+          c->workers, c->shards, c->is_durable ? " (durable)" : "", c->keys, c->batch,
+          (unsigned long long)c->cache_rows, (int)c->policy, c->window, c->use_fused ? ", fused" : "",
+          c->use_flush ? ", flush" : "");
+  for (uint32_t t = 0; t < c->tables; t++)
+    fprintf(stderr, "  table %u: bounds %u/%u, mode %d, dtype %d\n", t, c->pull_bound[t], c->push_bound[t],
+            (int)c->mode[t], (int)c->dtype[t]);
+  fprintf(stderr, "  bursts of %u, %u of 1000 waits given up, announcement log %u, deaths: %u shards, %u workers\n",
+          c->burst_max, c->give_up_permille, c->announce_log_count, c->shard_deaths, c->worker_deaths);
 }
 
 void sim_fail(const cluster *sim, const char *format, ...)
 {
-  const sim_config *c = &sim->config;
   va_list args;
   va_start(args, format);
   fflush(stdout);
-  fprintf(stderr, "seed %llu at %.3f ms: ", (unsigned long long)c->seed, (double)sim->now_ns / 1e6);
+  fprintf(stderr, "seed %llu at %.3f ms: ", (unsigned long long)sim->config.seed, (double)sim->now_ns / 1e6);
   vfprintf(stderr, format, args);
-  fprintf(
-      stderr,
-      "\n  %u workers, %u shards, %u tables of %u keys, batch %u, bounds %u/%u and %u/%u, cache %llu rows, policy %d,\n"
-      "  bursts of %u, %u of 1000 waits given up%s%s%s\n"
-      "  replay: HOTROW_TEST_SEED=%llu test_sim_protocol 1\n",
-      c->workers, c->shards, c->tables, c->keys, c->batch, c->pull_bound[0], c->push_bound[0], c->pull_bound[1],
-      c->push_bound[1], (unsigned long long)c->cache_rows, (int)c->policy, c->burst_max, c->give_up_permille,
-      c->use_prefetch ? ", prefetch" : "", c->use_fused ? ", fused" : "", c->use_flush ? ", flush" : "",
-      (unsigned long long)c->seed);
   va_end(args);
+  print_config(&sim->config);
+  fprintf(stderr, "  replay: HOTROW_TEST_SEED=%llu test_sim_protocol 1\n", (unsigned long long)sim->config.seed);
   exit(1);
+}
+
+/* ---- what a seed decides ---- */
+
+static void choose_tables(cluster *sim)
+{
+  static const uint32_t bounds[][2] = {{0, 0},  {0, 2}, {3, 0}, {5, 5}, {100, 100},
+                                       {30, 3}, {1, 1}, {8, 2}, {8, 1}, {12, 0}};
+  sim_config *c = &sim->config;
+  c->tables = 1 + (uint32_t)sim_below(sim, SIM_TABLES_MAX);
+  c->is_exact = sim_below(sim, 5) == 0;
+  bool is_mixed = sim_below(sim, 8) == 0; /* exact and bounded tables in one job */
+  for (uint32_t t = 0; t < c->tables; t++) {
+    bool is_exact = is_mixed ? t == 0 : c->is_exact;
+    size_t pair = is_exact ? 0 : 1 + sim_below(sim, sizeof bounds / sizeof bounds[0] - 1);
+    c->pull_bound[t] = bounds[pair][0];
+    c->push_bound[t] = bounds[pair][1];
+    c->mode[t] = is_exact || sim_below(sim, 3) == 0 ? HOTROW_MODE_PROBE : HOTROW_MODE_ANNOUNCE;
+    c->dtype[t] = is_exact || sim_below(sim, 3) > 0 ? HOTROW_F32 : HOTROW_F16;
+  }
+  c->is_exact |= is_mixed;
+}
+
+static void choose_faults(cluster *sim)
+{
+  sim_config *c = &sim->config;
+  bool is_faulty = sim_below(sim, 8) > 0;
+  c->drop_permille = is_faulty ? (uint32_t)sim_below(sim, 60) : 0;
+  c->repeat_permille = is_faulty ? (uint32_t)sim_below(sim, 60) : 0;
+  c->cut_permille = is_faulty ? (uint32_t)sim_below(sim, 15) : 0;
+  c->delay_max_ns = 1000 + sim_below(sim, 3000000);
+  c->slow_worker = sim_below(sim, 6) == 0 ? (uint32_t)sim_below(sim, c->workers) : c->workers;
+  c->give_up_permille = sim_below(sim, 3) == 0 ? (uint32_t)sim_below(sim, 200) : 0;
+  c->burst_max = sim_below(sim, 3) == 0 ? (uint32_t)sim_below(sim, 100) : 0;
+  c->announce_log_count = sim_below(sim, 2) ? 1 + (uint32_t)sim_below(sim, 16) : 1024;
+  c->is_durable = sim_below(sim, 2);
+  c->shard_deaths = c->is_durable && is_faulty ? (uint32_t)sim_below(sim, DEATHS_MAX + 1) : 0;
+  /* A rank of an exact job that comes back alone ends the job. */
+  uint32_t free_sessions = SIM_SESSIONS_MAX - c->workers;
+  uint32_t deaths = free_sessions < DEATHS_MAX ? free_sessions : DEATHS_MAX;
+  c->worker_deaths = is_faulty && !c->is_exact ? (uint32_t)sim_below(sim, deaths + 1) : 0;
+  c->partings = is_faulty ? (uint32_t)sim_below(sim, 3) : 0;
+  c->sessions = c->workers + c->worker_deaths;
 }
 
 static void choose_config(cluster *sim, uint64_t seed)
 {
-  static const uint32_t bounds[][2] = {{0, 0}, {0, 0}, {0, 2}, {3, 0}, {5, 5}, {100, 100}, {30, 3}, {1, 1}};
   sim->rng.state = seed;
-  hr_rng *rng = &sim->rng;
   sim_config *c = &sim->config;
   c->seed = seed;
-  c->workers = 2 + (uint32_t)(hr_rng_below(rng, 4) == 0);
-  c->shards = 1 + (uint32_t)hr_rng_below(rng, SIM_SHARDS_MAX);
-  c->tables = 1 + (uint32_t)hr_rng_below(rng, SIM_TABLES_MAX);
-  c->steps = 4 + (uint32_t)hr_rng_below(rng, 20);
-  c->keys = 2 + (uint32_t)hr_rng_below(rng, SIM_KEYS_MAX - 1);
-  c->batch = 1 + (uint32_t)hr_rng_below(rng, SIM_BATCH_MAX);
-  size_t pair = 0, pair_count = sizeof bounds / sizeof bounds[0];
-  bool is_mixed = hr_rng_below(rng, 4) == 0; /* exact and bounded tables in one job */
-  for (uint32_t t = 0; t < SIM_TABLES_MAX; t++) {
-    pair = t == 0 || is_mixed ? hr_rng_below(rng, pair_count) : pair;
-    c->pull_bound[t] = bounds[pair][0];
-    c->push_bound[t] = bounds[pair][1];
-  }
-  c->cache_rows = 16 * hr_rng_below(rng, 3); /* none, one set, two sets: rows are evicted all the time */
-  c->policy = (hotrow_cache_policy)hr_rng_below(rng, 2);
-  c->use_prefetch = hr_rng_below(rng, 2);
-  c->use_fused = hr_rng_below(rng, 2);
-  c->use_flush = hr_rng_below(rng, 2);
-  c->give_up_permille = hr_rng_below(rng, 3) == 0 ? (uint32_t)hr_rng_below(rng, 200) : 0;
-  c->burst_max = hr_rng_below(rng, 3) == 0 ? (uint32_t)hr_rng_below(rng, 100) : 0;
-  bool is_faulty = hr_rng_below(rng, 8) > 0;
-  c->drop_permille = is_faulty ? (uint32_t)hr_rng_below(rng, 60) : 0;
-  c->repeat_permille = is_faulty ? (uint32_t)hr_rng_below(rng, 60) : 0;
-  c->cut_permille = is_faulty ? (uint32_t)hr_rng_below(rng, 15) : 0;
-  c->delay_max_ns = 1000 + hr_rng_below(rng, 3000000);
+  c->workers = sim_below(sim, 8) == 0 ? 2 + (uint32_t)sim_below(sim, SIM_WORKERS_MAX - 1) : 2;
+  c->workers += sim_below(sim, 4) == 0 && c->workers < SIM_WORKERS_MAX;
+  c->shards = 1 + (uint32_t)sim_below(sim, sim_below(sim, 4) == 0 ? SIM_SHARDS_MAX : 2);
+  c->steps = 4 + (uint32_t)sim_below(sim, c->workers > 4 ? 8 : 20);
+  c->keys = 2 + (uint32_t)sim_below(sim, SIM_KEYS_MAX - 1);
+  c->batch = 1 + (uint32_t)sim_below(sim, SIM_BATCH_MAX);
+  c->cache_rows = 16 * sim_below(sim, 4); /* none, or one to three sets: rows are evicted all the time */
+  c->policy = (hotrow_cache_policy)sim_below(sim, 4);
+  c->window = sim_below(sim, 2) ? (uint32_t)sim_below(sim, SIM_WINDOW_MAX + 1) : 0;
+  c->use_fused = sim_below(sim, 2);
+  c->use_flush = sim_below(sim, 2);
+  choose_tables(sim);
+  choose_faults(sim);
 }
 
-static void create_shards(cluster *sim)
+void sim_plan(cluster *sim, sim_event event)
+{
+  CHECK(sim->event_count < SIM_EVENTS_MAX);
+  sim->events[sim->event_count++] = event;
+}
+
+/* Half of the faults come while everything is busy, half while what was lost is sent again. */
+static uint64_t choose_time(cluster *sim)
+{
+  return 1 + sim_below(sim, sim_below(sim, 2) ? 40000000u : 4000000000u);
+}
+
+static void plan_faults(cluster *sim)
 {
   const sim_config *c = &sim->config;
-  for (uint32_t s = 0; s < c->shards; s++) {
-    hr_shard_options options = {.shard_index = s,
-                                .shard_count = c->shards,
-                                .epoch = 1 + hr_rng_below(&sim->rng, 1000),
-                                .transport = {.send = sim_send_to_worker, .context = sim}};
-    CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
-    CHECK_OK(hr_shard_create(&options, &sim->shards[s]));
-  }
+  for (uint32_t i = 0; i < c->shard_deaths; i++)
+    sim_plan(sim, (sim_event){SIM_SHARD_DIES, choose_time(sim), 0, (uint32_t)sim_below(sim, c->shards), 0});
+  for (uint32_t i = 0; i < c->worker_deaths; i++)
+    sim_plan(sim, (sim_event){SIM_WORKER_DIES, choose_time(sim), (uint32_t)sim_below(sim, c->workers), 0, 0});
+  for (uint32_t i = 0; i < c->partings; i++)
+    sim_plan(sim, (sim_event){SIM_PART, choose_time(sim), (uint32_t)sim_below(sim, c->workers),
+                              (uint32_t)sim_below(sim, c->shards), sim_below(sim, 3)});
+  for (uint32_t s = 0; c->is_durable && s < c->shards; s++)
+    sim_plan(sim, (sim_event){SIM_CUT, choose_time(sim), 0, s, 0});
 }
+
+/* ---- tables ---- */
 
 static void send_from_tool(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
 {
@@ -97,13 +170,28 @@ static void send_from_tool(void *context, uint32_t shard, const hr_frame *frames
   hr_route_id from = {.size = 8};
   uint32_t route[2] = {SIM_TOOL, 0};
   memcpy(from.bytes, route, sizeof route);
-  sim->shard_in_hand = shard;
-  hr_shard_receive(sim->shards[shard], &from, frames, frame_count, sim->now_ns);
+  sim_shard_receive(sim, shard, &from, frames, frame_count);
+}
+
+static void describe_table(cluster *sim, uint32_t t)
+{
+  const sim_config *c = &sim->config;
+  hr_table_desc *desc = &sim->descs[t];
+  hotrow_segment *segment = &desc->segments[0];
+  segment->dim = c->sessions;
+  segment->optimizer = (hotrow_optimizer){.kind = HOTROW_SGD, .lr = 1.0f};
+  segment->initializer.kind = HOTROW_INIT_ZERO;
+  CHECK_OK(hr_optimizer_resolve(&segment->optimizer, &segment->optimizer));
+  desc->dim = c->sessions;
+  desc->segment_count = 1;
+  if (c->mode[t] == HOTROW_MODE_ANNOUNCE)
+    desc->announce_step = c->pull_bound[t] / 4 > 0 ? c->pull_bound[t] / 4 : 1;
+  snprintf(desc->name, sizeof desc->name, "table-%u", t);
 }
 
 static void create_tables(cluster *sim)
 {
-  static const char *const endpoints[SIM_SHARDS_MAX] = {"sim-0", "sim-1", "sim-2"};
+  static const char *const endpoints[SIM_SHARDS_MAX] = {"sim-0", "sim-1", "sim-2", "sim-3"};
   const sim_config *c = &sim->config;
   hr_core_options options = {.session = {99, c->seed},
                              .job = 7,
@@ -119,18 +207,17 @@ static void create_tables(cluster *sim)
   CHECK_OK(hr_core_hello_begin(sim->tool, sim->now_ns));
   CHECK_OK(hr_core_status(sim->tool));
   for (uint32_t t = 0; t < c->tables; t++) {
-    hr_table_desc desc = {.dim = c->workers, .segment_count = 1};
-    desc.segments[0] = (hotrow_segment){.dim = c->workers, .optimizer = {.kind = HOTROW_SGD, .lr = 1.0f}};
-    desc.segments[0].initializer.kind = HOTROW_INIT_ZERO;
-    CHECK_OK(hr_optimizer_resolve(&desc.segments[0].optimizer, &desc.segments[0].optimizer));
-    snprintf(desc.name, sizeof desc.name, "table-%u", t);
+    describe_table(sim, t);
     for (uint32_t s = 0; s < c->shards; s++) {
-      CHECK_OK(hr_core_ask_begin(sim->tool, s, HR_OP_TABLE_CREATE, &desc, sizeof desc, sim->now_ns));
+      CHECK_OK(hr_core_ask_begin(sim->tool, s, HR_OP_TABLE_CREATE, &sim->descs[t], sizeof sim->descs[t], sim->now_ns));
+      sim_shard_finish_cuts(sim, s); /* a durable shard answers once its new table is safe */
       CHECK_OK(hr_core_status(sim->tool));
       CHECK_EQ(sim->tool->waited_count, 0);
     }
   }
 }
+
+/* ---- the course of events ---- */
 
 static void deliver(cluster *sim, sim_message *message)
 {
@@ -138,12 +225,48 @@ static void deliver(cluster *sim, sim_message *message)
     hr_route_id from = {.size = 8};
     uint32_t route[2] = {message->worker, message->connection};
     memcpy(from.bytes, route, sizeof route);
-    sim->shard_in_hand = message->shard;
-    hr_shard_receive(sim->shards[message->shard], &from, message->frames, message->frame_count, sim->now_ns);
+    sim_shard_receive(sim, message->shard, &from, message->frames, message->frame_count);
+    sim_ledger_check(sim, message->shard);
   } else {
     sim_worker_take(&sim->workers[message->worker], message);
   }
   sim_free_message(message);
+}
+
+static void part(cluster *sim, const sim_event *event, bool is_parted)
+{
+  for (uint32_t way = 0; way < 2; way++) /* one way, the other, or both */
+    if (event->number == 2 || event->number == way)
+      sim->is_parted[event->worker][event->shard][way] = is_parted;
+  if (is_parted)
+    sim_plan(sim, (sim_event){SIM_HEAL, sim->now_ns + choose_time(sim), event->worker, event->shard, event->number});
+}
+
+static void kill_worker(cluster *sim, uint32_t index)
+{
+  sim_worker *worker = &sim->workers[index];
+  if (worker->phase == PHASE_DONE)
+    return; /* its work is over: nobody would start it again */
+  sim->totals.worker_deaths++;
+  sim->sessions[worker->session].is_dead = true;
+  sim_forget_worker(sim, index);
+  sim_worker_begin(sim, index);
+}
+
+static void handle_events(cluster *sim)
+{
+  for (size_t i = 0; i < sim->event_count; i++) {
+    if (sim->events[i].due_ns > sim->now_ns)
+      continue;
+    sim_event event = sim->events[i];
+    sim->events[i--] = sim->events[--sim->event_count];
+    if (event.kind == SIM_PART || event.kind == SIM_HEAL)
+      part(sim, &event, event.kind == SIM_PART);
+    else if (event.kind == SIM_WORKER_DIES)
+      kill_worker(sim, event.worker);
+    else
+      sim_shard_event(sim, &event);
+  }
 }
 
 /* The next moment at which anything can happen. */
@@ -157,6 +280,8 @@ static uint64_t next_event_ns(const cluster *sim)
       due = worker->idle_until_ns;
     next = due < next ? due : next;
   }
+  for (size_t i = 0; i < sim->event_count; i++)
+    next = sim->events[i].due_ns < next ? sim->events[i].due_ns : next;
   return next;
 }
 
@@ -165,61 +290,48 @@ static bool all_are_done(const cluster *sim)
   bool done = true;
   for (uint32_t w = 0; w < sim->config.workers; w++)
     done &= sim->workers[w].phase == PHASE_DONE;
+  for (uint32_t s = 0; s < sim->config.shards; s++)
+    done &= sim_shard_is_up(sim, s);
   return done;
 }
 
-/* Every step of every worker is on the shards exactly once: what was flushed is counted, row by row. */
-static void check_end(cluster *sim)
+_Noreturn static void fail_for_standstill(const cluster *sim)
 {
-  const sim_config *c = &sim->config;
-  for (uint32_t s = 0; s < c->shards; s++) {
-    float *truth = sim_read_truth(sim, s);
-    for (uint32_t t = 0; t < c->tables; t++)
-      for (uint32_t k = 0; k < c->keys; k++) {
-        uint64_t hash = hr_key_hash(sim_key(t, k), sim->workers[0].tables[t]->seed);
-        for (uint32_t w = 0; w < c->workers; w++) {
-          uint32_t made = hr_shard_of(hash, c->shards) == s ? sim->workers[w].issued[t][k] : 0;
-          float applied = truth[(t * SIM_KEYS_MAX + k) * SIM_WORKERS_MAX + w];
-          if (applied != (float)made)
-            sim_fail(sim, "at the end shard %u, table %u, key %u holds %g steps of worker %u, made were %u", s, t, k,
-                     (double)applied, w, made);
-        }
-      }
-    free(truth);
+  for (uint32_t w = 0; w < sim->config.workers; w++) {
+    const sim_worker *worker = &sim->workers[w];
+    hr_core *core = worker->core;
+    fprintf(stderr, "worker %u: step %u, phase %d%s, waited for %u, may %spush, fetching %d, behind %d, flushed %d\n",
+            w, worker->step, (int)worker->phase, worker->step_is_open ? " (step open)" : "", core->waited_count,
+            hr_core_can_push(core) ? "" : "not ", hr_core_is_fetching(core), hr_core_is_behind(core),
+            hr_core_pushes_done(core));
   }
+  sim_fail(sim, "no progress");
 }
-
-#define FAULTS_END_NS 60000000000u    /* one virtual minute of faults */
-#define PROGRESS_END_NS 900000000000u /* by then every step must be over */
 
 static void add_totals(cluster *sim, sim_totals *totals)
 {
-  totals->reads += sim->reads_checked;
-  totals->stale_reads += sim->stale_reads;
-  totals->messages += sim->messages;
-  totals->dropped += sim->dropped;
-  totals->repeated += sim->repeated;
-  totals->cut += sim->cut;
-  totals->given_up += sim->given_up;
   for (uint32_t w = 0; w < sim->config.workers; w++) {
     hotrow_client_stats stats;
     hr_core_get_stats(sim->workers[w].core, &stats);
-    totals->resends += stats.resends;
-    totals->hits += stats.hits;
-    totals->prefetched += stats.prefetched;
+    sim->totals.resends += stats.resends;
+    sim->totals.hits += stats.hits;
+    sim->totals.fetched_ahead += stats.prefetched;
+    sim->totals.announcements += stats.announcements;
+    sim->totals.resets += stats.resets;
   }
+  uint64_t *sums = (uint64_t *)totals;
+  const uint64_t *own = (const uint64_t *)&sim->totals;
+  for (size_t i = 0; i < sizeof *totals / sizeof *sums; i++)
+    sums[i] += own[i];
 }
 
 static void destroy(cluster *sim)
 {
-  for (uint32_t w = 0; w < sim->config.workers; w++) {
+  for (uint32_t w = 0; w < sim->config.workers; w++)
     hr_core_destroy(sim->workers[w].core);
-    for (uint32_t s = 0; s < SIM_SHARDS_MAX; s++)
-      free(sim->workers[w].truth[s]);
-  }
   hr_core_destroy(sim->tool);
-  for (uint32_t s = 0; s < sim->config.shards; s++)
-    hr_shard_destroy(sim->shards[s]);
+  sim_shards_destroy(sim);
+  sim_ledger_free(sim);
   for (size_t i = 0; i < sim->queue_count; i++)
     sim_free_message(sim->queue[i]);
   free(sim->queue);
@@ -232,17 +344,18 @@ void sim_run(uint64_t seed, sim_totals *totals)
   CHECK(sim);
   sim->now_ns = 1;
   choose_config(sim, seed);
-  create_shards(sim);
+  sim_shards_create(sim);
   create_tables(sim);
+  plan_faults(sim);
   for (uint32_t w = 0; w < sim->config.workers; w++)
-    sim_worker_init(sim, w);
+    sim_worker_begin(sim, w);
   while (!all_are_done(sim)) {
     uint64_t next = next_event_ns(sim);
-    if (next == UINT64_MAX || next > PROGRESS_END_NS)
-      sim_fail(sim, "no progress: worker 0 at step %u, worker 1 at step %u", sim->workers[0].step,
-               sim->workers[1].step);
+    if (next == SIM_FOREVER || next > PROGRESS_END_NS)
+      fail_for_standstill(sim);
     sim->now_ns = next > sim->now_ns ? next : sim->now_ns;
     sim->faults_end = sim->now_ns > FAULTS_END_NS;
+    handle_events(sim);
     sim_message *message;
     while ((message = sim_take_message(sim, sim->now_ns)))
       deliver(sim, message);
@@ -251,7 +364,7 @@ void sim_run(uint64_t seed, sim_totals *totals)
       sim_worker_run(&sim->workers[w]);
     }
   }
-  check_end(sim);
+  sim_ledger_check_end(sim);
   add_totals(sim, totals);
   destroy(sim);
 }

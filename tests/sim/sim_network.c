@@ -1,8 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <hr/route.h>
-
 #include "hr_test.h"
 #include "sim.h"
 
@@ -53,6 +51,13 @@ void sim_free_message(sim_message *message)
   free(message);
 }
 
+/* How long a message takes; a slow worker's take much longer, which fills what waits for it. */
+static uint64_t choose_delay(cluster *sim, uint32_t worker)
+{
+  uint64_t delay_ns = 1 + sim_below(sim, sim->config.delay_max_ns);
+  return worker == sim->config.slow_worker && !sim->faults_end ? 50 * delay_ns : delay_ns;
+}
+
 /* Puts one copy on its way, behind everything sent before on the same connection. */
 static void send_copy(cluster *sim, uint32_t worker, uint32_t shard, bool to_shard, const hr_frame *frames,
                       size_t frame_count)
@@ -74,31 +79,34 @@ static void send_copy(cluster *sim, uint32_t worker, uint32_t shard, bool to_sha
   message->to_shard = to_shard;
   message->connection = sim->connection[worker][shard];
   message->order = sim->message_order++;
-  message->due_ns = sim->now_ns + 1 + hr_rng_below(&sim->rng, sim->config.delay_max_ns);
+  message->due_ns = sim->now_ns + choose_delay(sim, worker);
   uint64_t *last = &sim->last_due_ns[worker][shard][to_shard];
   if (message->due_ns < *last)
     message->due_ns = *last;
   *last = message->due_ns;
-  if (!to_shard)
-    message->truth = sim_read_truth(sim, shard);
+  if (!to_shard) {
+    message->truth = malloc(sizeof *message->truth);
+    CHECK(message->truth);
+    sim_count_rows(sim, shard, message->truth);
+  }
   queue_put(sim, message);
 }
 
 static void send_message(cluster *sim, uint32_t worker, uint32_t shard, bool to_shard, const hr_frame *frames,
                          size_t frame_count)
 {
-  sim->messages++;
+  sim->totals.messages++;
   if (!sim->faults_end && sim_chance(sim, sim->config.cut_permille)) {
     sim_cut_connection(sim, worker, shard);
     return;
   }
-  if (!sim->faults_end && sim_chance(sim, sim->config.drop_permille)) {
-    sim->dropped++;
+  if (!sim->faults_end && (sim->is_parted[worker][shard][to_shard] || sim_chance(sim, sim->config.drop_permille))) {
+    sim->totals.dropped++;
     return;
   }
   send_copy(sim, worker, shard, to_shard, frames, frame_count);
   if (!sim->faults_end && sim_chance(sim, sim->config.repeat_permille)) {
-    sim->repeated++;
+    sim->totals.repeated++;
     send_copy(sim, worker, shard, to_shard, frames, frame_count);
   }
 }
@@ -106,6 +114,7 @@ static void send_message(cluster *sim, uint32_t worker, uint32_t shard, bool to_
 void sim_send_to_shard(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
 {
   sim_worker *worker = context;
+  sim_ledger_sent(worker->sim, worker->session, shard, frames, frame_count);
   send_message(worker->sim, worker->index, shard, true, frames, frame_count);
 }
 
@@ -125,49 +134,36 @@ void sim_send_to_worker(void *context, const hr_route_id *to, const hr_frame *fr
 /* Everything under way on the connection is lost, both ways; the next message opens a new one. */
 void sim_cut_connection(cluster *sim, uint32_t worker, uint32_t shard)
 {
-  sim->cut++;
+  sim->totals.cut++;
   sim->connection[worker][shard]++;
+}
+
+void sim_forget_worker(cluster *sim, uint32_t worker)
+{
+  bool is_lost = sim_chance(sim, 500);
+  for (size_t i = 0; i < sim->queue_count; i++) {
+    sim_message *message = sim->queue[i];
+    if (message->worker == worker && message->to_shard && !is_lost &&
+        message->connection == sim->connection[worker][message->shard])
+      message->outlives_sender = true;
+  }
+  for (uint32_t s = 0; s < sim->config.shards; s++)
+    sim->connection[worker][s]++;
 }
 
 uint64_t sim_next_due_ns(const cluster *sim)
 {
-  return sim->queue_count ? sim->queue[0]->due_ns : UINT64_MAX;
+  return sim->queue_count ? sim->queue[0]->due_ns : SIM_FOREVER;
 }
 
 sim_message *sim_take_message(cluster *sim, uint64_t until_ns)
 {
   while (sim->queue_count && sim->queue[0]->due_ns <= until_ns) {
     sim_message *message = queue_take(sim);
-    if (message->connection == sim->connection[message->worker][message->shard])
+    bool is_connected = message->connection == sim->connection[message->worker][message->shard];
+    if ((is_connected || message->outlives_sender) && (!message->to_shard || sim_shard_is_up(sim, message->shard)))
       return message;
     sim_free_message(message);
   }
   return NULL;
-}
-
-float *sim_read_truth(cluster *sim, uint32_t shard)
-{
-  const sim_config *c = &sim->config;
-  float *truth = calloc((size_t)SIM_TABLES_MAX * SIM_KEYS_MAX * SIM_WORKERS_MAX, sizeof *truth);
-  CHECK(truth);
-  for (size_t t = 0; t < hr_shard_table_count(sim->shards[shard]); t++) {
-    hr_table *table = hr_shard_table(sim->shards[shard], t);
-    size_t stride;
-    const float *rows = hr_table_rows(table, &stride);
-    for (uint32_t k = 0; k < c->keys; k++) {
-      uint64_t key = sim_key((uint32_t)t, k);
-      uint32_t row, clock;
-      hr_table_find(table, &key, 1, &row, &clock);
-      if (row == HR_ROW_NONE)
-        continue;
-      float *counts = truth + (t * SIM_KEYS_MAX + k) * SIM_WORKERS_MAX, sum = 0;
-      memcpy(counts, rows + row * stride, c->workers * sizeof *counts);
-      for (uint32_t w = 0; w < c->workers; w++)
-        sum += counts[w];
-      if ((float)clock != sum)
-        sim_fail(sim, "shard %u, table %zu, key %u: the clock is %u and the row holds %g steps", shard, t, k, clock,
-                 (double)sum);
-    }
-  }
-  return truth;
 }

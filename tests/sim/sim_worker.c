@@ -1,33 +1,46 @@
-/* A training job of one worker: look up, check what was read, push, end the step; now and then prefetch or flush. */
+/* A training job of one worker: look up, check what was read, push, end the step; now and then look ahead or flush. A
+ * worker that dies comes back as a new process: another session of its rank, with empty caches, at the same step. */
 #include <stdlib.h>
 #include <string.h>
 
 #include <hr/optimizer.h>
-#include <hr/route.h>
 
 #include "hr_test.h"
 #include "sim.h"
 
-#define IDLE_NS_MAX 2000000u /* a worker's own pace between steps */
+#define IDLE_NS_MAX 2000000u       /* a worker's own pace between steps */
+#define KEPT_BYTES_MAX (64u << 10) /* of pushes that are not durable: small, so that it fills */
 
-void sim_worker_init(cluster *sim, uint32_t index)
+static const char *const endpoints[SIM_SHARDS_MAX] = {"sim-0", "sim-1", "sim-2", "sim-3"};
+
+void sim_worker_begin(cluster *sim, uint32_t index)
 {
   sim_worker *worker = &sim->workers[index];
-  static const char *const endpoints[SIM_SHARDS_MAX] = {"sim-0", "sim-1", "sim-2"};
+  uint32_t step = worker->step;
+  hr_core_destroy(worker->core);
   memset(worker, 0, sizeof *worker);
   worker->sim = sim;
   worker->index = index;
-  hr_core_options options = {.session = {index + 1, sim->config.seed},
+  worker->step = step;
+  worker->session = sim->session_count++;
+  CHECK(worker->session < sim->config.sessions);
+  sim_session *session = &sim->sessions[worker->session];
+  session->id = (hr_session_id){worker->session + 1, sim->config.seed};
+  session->worker = index;
+  hr_core_options options = {.session = session->id,
                              .job = 7,
-                             .started_ns = 1,
+                             .started_ns = 1 + worker->session,
                              .rank = index,
                              .world_size = sim->config.workers,
                              .role = HR_ROLE_WORKER,
                              .shard_count = sim->config.shards,
                              .endpoints = endpoints,
                              .staging_rows_max = 4 * SIM_BATCH_MAX,
+                             .kept_bytes_max = KEPT_BYTES_MAX,
                              .send = sim_send_to_shard,
-                             .send_context = worker};
+                             .send_context = worker,
+                             .observe = sim_reads_observe,
+                             .observe_context = worker};
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
   CHECK_OK(hr_core_create(&options, &worker->core));
   CHECK_OK(hr_core_hello_begin(worker->core, sim->now_ns));
@@ -41,118 +54,91 @@ static void add_tables(sim_worker *worker)
   const sim_config *c = &worker->sim->config;
   for (uint32_t t = 0; t < c->tables; t++) {
     uint32_t ids[SIM_SHARDS_MAX];
-    const hr_table_desc *desc = NULL;
-    for (uint32_t s = 0; s < c->shards; s++) {
-      desc = hr_table_get_desc(hr_shard_table(worker->sim->shards[s], t));
-      ids[s] = desc->id;
-    }
+    for (uint32_t s = 0; s < c->shards; s++)
+      ids[s] = t; /* tables are created in order */
     hotrow_table_options options = HOTROW_TABLE_OPTIONS_INIT;
     options.cache_row_count = c->cache_rows;
     options.policy = c->policy;
+    options.mode = c->mode[t];
+    options.wire_dtype = c->dtype[t];
     options.pull_bound = c->pull_bound[t];
     options.push_bound = c->push_bound[t];
-    CHECK_OK(hr_core_add_table(worker->core, desc, ids, &options, &worker->tables[t]));
+    CHECK_OK(hr_core_add_table(worker->core, &worker->sim->descs[t], ids, &options, &worker->tables[t]));
   }
 }
 
-static uint32_t index_of_key(const cluster *sim, uint32_t table, uint64_t key)
+static void choose_keys(cluster *sim, sim_keys *batch)
 {
-  for (uint32_t k = 0; k < sim->config.keys; k++)
-    if (sim_key(table, k) == key)
-      return k;
-  sim_fail(sim, "an unknown key");
-}
-
-static void choose_keys(sim_worker *worker)
-{
-  cluster *sim = worker->sim;
   for (uint32_t t = 0; t < sim->config.tables; t++)
     for (uint32_t i = 0; i < sim->config.batch; i++) {
-      uint64_t a = hr_rng_below(&sim->rng, sim->config.keys), b = hr_rng_below(&sim->rng, sim->config.keys);
-      worker->keys[t][i] = sim_key(t, (uint32_t)(a < b ? a : b)); /* low keys are hotter */
+      uint64_t a = sim_below(sim, sim->config.keys), b = sim_below(sim, sim->config.keys);
+      batch->keys[t][i] = sim_key(t, (uint32_t)(a < b ? a : b)); /* low keys are hotter */
     }
 }
 
-static void fill_requests(sim_worker *worker, hotrow_lookup_request *requests)
+static void fill_requests(sim_worker *worker, const sim_keys *batch, hotrow_lookup_request *requests)
 {
   const sim_config *c = &worker->sim->config;
   for (uint32_t t = 0; t < c->tables; t++) {
     requests[t] = (hotrow_lookup_request)HOTROW_LOOKUP_REQUEST_INIT;
     requests[t].table = worker->tables[t];
-    requests[t].keys = worker->keys[t];
+    requests[t].keys = batch->keys[t];
     requests[t].key_count = c->batch;
     requests[t].out = &worker->rows[t][0][0];
-    requests[t].out_stride = SIM_WORKERS_MAX;
+    requests[t].out_stride = SIM_SESSIONS_MAX;
   }
 }
 
-/* What is true of every row that a worker may use. `truth` is the shard's row at the last reply taken in. */
-static void check_row(const sim_worker *worker, uint32_t t, uint32_t i)
+/* Fills the window; now and then the job changes its mind, and looks up something else than it has handed over. */
+static void look_ahead(sim_worker *worker)
 {
   cluster *sim = worker->sim;
-  const sim_config *c = &sim->config;
-  uint64_t key = worker->keys[t][i], seed = worker->tables[t]->seed;
-  uint32_t k = index_of_key(sim, t, key), shard = hr_shard_of(hr_key_hash(key, seed), c->shards);
-  const float *read = worker->rows[t][i];
-  const float *truth = worker->truth[shard] + (t * SIM_KEYS_MAX + k) * SIM_WORKERS_MAX;
-  bool is_exact = c->pull_bound[t] == 0 && c->push_bound[t] == 0;
-  float unseen = 0;
-  for (uint32_t j = 0; j < c->workers; j++) {
-    if (j == worker->index) {
-      if (read[j] != (float)worker->issued[t][k])
-        sim_fail(sim, "worker %u step %u table %u key %u: reads %g of its own steps, has made %u", worker->index,
-                 worker->step, t, k, (double)read[j], worker->issued[t][k]);
-      continue;
-    }
-    if (read[j] > truth[j])
-      sim_fail(sim, "worker %u step %u table %u key %u: reads %g steps of worker %u, the shard had %g", worker->index,
-               worker->step, t, k, (double)read[j], j, (double)truth[j]);
-    unseen += truth[j] - read[j];
+  while (worker->ahead_count < sim->config.window) {
+    hotrow_lookup_request requests[SIM_TABLES_MAX];
+    sim_keys *batch = &worker->ahead[worker->ahead_count++];
+    choose_keys(sim, batch);
+    fill_requests(worker, batch, requests);
+    CHECK_OK(hr_core_lookahead(worker->core, requests, sim->config.tables, sim->now_ns));
   }
-  if (unseen > (float)c->pull_bound[t])
-    sim_fail(sim, "worker %u step %u table %u key %u: lacks %g steps of others, pull bound %u", worker->index,
-             worker->step, t, k, (double)unseen, c->pull_bound[t]);
-  sim->stale_reads += unseen > 0;
-  /* Exact steps: others' steps before this one are all there, none of this step is. */
-  for (uint32_t j = 0; is_exact && j < c->workers; j++)
-    if (read[j] != (float)sim->workers[j].issued[t][k] && sim->workers[j].step == worker->step)
-      sim_fail(sim, "worker %u step %u table %u key %u: reads %g steps of worker %u, exact is %u", worker->index,
-               worker->step, t, k, (double)read[j], j, sim->workers[j].issued[t][k]);
-  sim->reads_checked++;
 }
 
-static void check_reads(sim_worker *worker)
+static void next_batch(sim_worker *worker)
 {
-  for (uint32_t t = 0; t < worker->sim->config.tables; t++)
-    for (uint32_t i = 0; i < worker->sim->config.batch; i++)
-      check_row(worker, t, i);
+  cluster *sim = worker->sim;
+  if (worker->ahead_count > 0 && !sim_chance(sim, 20)) {
+    worker->batch = worker->ahead[0];
+    memmove(worker->ahead, worker->ahead + 1, --worker->ahead_count * sizeof *worker->ahead);
+    return;
+  }
+  choose_keys(sim, &worker->batch);
+  worker->ahead_count = 0; /* the core has dropped the window too, or is about to */
 }
 
 static void push_gradients(sim_worker *worker)
 {
   const sim_config *c = &worker->sim->config;
   hotrow_push_request requests[2 * SIM_TABLES_MAX];
-  float grads[SIM_BATCH_MAX][SIM_WORKERS_MAX];
+  float grads[SIM_BATCH_MAX][SIM_SESSIONS_MAX];
   memset(grads, 0, sizeof grads);
   uint32_t count = 0;
   for (uint32_t t = 0; t < c->tables; t++) {
     /* The occurrences of a key share the step's -1: the first carries it. Two pushes may make up one step. */
-    uint32_t split = (uint32_t)hr_rng_below(&worker->sim->rng, c->batch + 1u);
+    uint32_t split = (uint32_t)sim_below(worker->sim, c->batch + 1u);
     float *first = &grads[0][0];
     for (uint32_t part = 0; part < 2; part++) {
       uint32_t from = part ? split : 0, to = part ? c->batch : split;
       requests[count] = (hotrow_push_request)HOTROW_PUSH_REQUEST_INIT;
       requests[count].table = worker->tables[t];
-      requests[count].keys = worker->keys[t] + from;
+      requests[count].keys = worker->batch.keys[t] + from;
       requests[count].key_count = to - from;
-      requests[count].grads = first + (size_t)from * SIM_WORKERS_MAX;
-      requests[count++].grad_stride = SIM_WORKERS_MAX;
+      requests[count].grads = first + (size_t)from * SIM_SESSIONS_MAX;
+      requests[count++].grad_stride = SIM_SESSIONS_MAX;
     }
     for (uint32_t i = 0; i < c->batch; i++) {
       bool is_first = true;
       for (uint32_t before = 0; before < i; before++)
-        is_first &= worker->keys[t][before] != worker->keys[t][i];
-      grads[i][worker->index] = is_first ? -1.0f : 0.0f;
+        is_first &= worker->batch.keys[t][before] != worker->batch.keys[t][i];
+      grads[i][worker->session] = is_first ? -1.0f : 0.0f;
     }
     CHECK_OK(hr_core_push(worker->core, requests + count - 2, 2));
   }
@@ -165,7 +151,7 @@ static void count_step(sim_worker *worker)
   for (uint32_t t = 0; t < c->tables; t++)
     for (uint32_t k = 0; k < c->keys; k++)
       for (uint32_t i = 0; i < c->batch; i++)
-        if (worker->keys[t][i] == sim_key(t, k)) {
+        if (worker->batch.keys[t][i] == sim_key(t, k)) {
           worker->issued[t][k]++;
           break;
         }
@@ -180,8 +166,8 @@ static void begin_lookup(sim_worker *worker)
     count_step(worker);
     worker->step_is_open = false;
   }
-  choose_keys(worker);
-  fill_requests(worker, requests);
+  next_batch(worker);
+  fill_requests(worker, &worker->batch, requests);
   CHECK_OK(hr_core_lookup_begin(worker->core, requests, worker->sim->config.tables, worker->sim->now_ns));
   worker->phase = PHASE_LOOKUP;
 }
@@ -191,22 +177,14 @@ static void end_step(sim_worker *worker)
   cluster *sim = worker->sim;
   push_gradients(worker);
   bool is_last = worker->step + 1 == sim->config.steps;
-  if (sim->config.use_prefetch && hr_core_can_push(worker->core) && sim_chance(sim, 500)) {
-    hotrow_lookup_request requests[SIM_TABLES_MAX];
-    uint64_t keys[SIM_TABLES_MAX][SIM_BATCH_MAX];
-    memcpy(keys, worker->keys, sizeof keys);
-    choose_keys(worker);
-    fill_requests(worker, requests);
-    CHECK_OK(hr_core_prefetch(worker->core, requests, sim->config.tables, sim->now_ns));
-    memcpy(worker->keys, keys, sizeof keys);
-  }
+  look_ahead(worker);
   if (sim->config.use_fused && !is_last && sim_chance(sim, 500)) {
     worker->step_is_open = true;
   } else {
     CHECK_OK(hr_core_step(worker->core, false, sim->now_ns));
     count_step(worker);
   }
-  worker->idle_until_ns = sim->now_ns + hr_rng_below(&sim->rng, IDLE_NS_MAX);
+  worker->idle_until_ns = sim->now_ns + sim_below(sim, IDLE_NS_MAX);
   worker->phase = PHASE_IDLE;
 }
 
@@ -214,9 +192,9 @@ static void end_step(sim_worker *worker)
 static void run_burst(sim_worker *worker)
 {
   cluster *sim = worker->sim;
-  uint32_t count = (uint32_t)hr_rng_below(&sim->rng, sim->config.burst_max + 1u);
+  uint32_t count = (uint32_t)sim_below(sim, sim->config.burst_max + 1u);
   for (uint32_t i = 0; i < count && worker->step + 1 < sim->config.steps && hr_core_can_push(worker->core); i++) {
-    choose_keys(worker);
+    choose_keys(sim, &worker->batch);
     push_gradients(worker);
     CHECK_OK(hr_core_step(worker->core, false, sim->now_ns));
     count_step(worker);
@@ -226,7 +204,7 @@ static void run_burst(sim_worker *worker)
 /* The deadline has passed: another lookup takes its place, or the step goes on without having read. */
 static void give_up(sim_worker *worker)
 {
-  worker->sim->given_up++;
+  worker->sim->totals.given_up++;
   if (sim_chance(worker->sim, 500))
     begin_lookup(worker);
   else
@@ -236,7 +214,8 @@ static void give_up(sim_worker *worker)
 static void leave_idle(sim_worker *worker)
 {
   cluster *sim = worker->sim;
-  if (sim->now_ns < worker->idle_until_ns || !hr_core_can_push(worker->core) || worker->core->prefetch_open > 0)
+  if (sim->now_ns < worker->idle_until_ns || !hr_core_can_push(worker->core) || hr_core_is_fetching(worker->core) ||
+      hr_core_is_behind(worker->core))
     return;
   bool is_over = worker->step == sim->config.steps && !worker->step_is_open;
   if (is_over || (sim->config.use_flush && !worker->step_is_open && sim_chance(sim, 100))) {
@@ -251,8 +230,12 @@ static void leave_lookup(sim_worker *worker)
 {
   cluster *sim = worker->sim;
   if (!hr_core_is_waiting(worker->core)) {
+    bool is_settled;
+    CHECK_OK(hr_core_lookup_settle(worker->core, sim->now_ns, &is_settled));
+    if (!is_settled)
+      return;
     hr_core_lookup_finish(worker->core);
-    check_reads(worker);
+    sim_reads_check(worker);
     end_step(worker);
     if (!worker->step_is_open)
       run_burst(worker);
@@ -293,19 +276,30 @@ static void run_once(sim_worker *worker)
 void sim_worker_run(sim_worker *worker)
 {
   sim_phase before;
-  do { /* a phase may be over as soon as it begins: a flush with nothing to send */
+  do { /* a phase may be over as soon as it begins: a flush with nothing to send, a lookup of rows that are held */
     before = worker->phase;
     run_once(worker);
-  } while (worker->phase != before);
+  } while (worker->phase != before || (worker->phase == PHASE_LOOKUP && !hr_core_is_waiting(worker->core)));
+}
+
+/* Requests of the core's link that have no answer yet. */
+static uint32_t count_open(const sim_worker *worker, uint32_t shard)
+{
+  uint32_t count = 0;
+  for (const hr_request *request = worker->core->links[shard].open.oldest; request; request = request->next)
+    count++;
+  return count;
 }
 
 void sim_worker_take(sim_worker *worker, sim_message *message)
 {
-  uint32_t shard = message->shard, waited = worker->core->waited_count;
+  static hr_message reply;
+  uint32_t shard = message->shard, waited = worker->core->waited_count, open = count_open(worker, shard);
+  if (hr_wire_decode(message->frames, message->frame_count, &reply) == HOTROW_OK)
+    sim_ledger_told(worker->sim, worker->session, shard, &reply);
+  worker->in_hand = message;
   hr_core_receive(worker->core, shard, message->frames, message->frame_count, worker->sim->now_ns);
-  if (worker->core->waited_count < waited && worker->phase == PHASE_LOOKUP) {
-    float *truth = worker->truth[shard];
-    worker->truth[shard] = message->truth;
-    message->truth = truth;
-  }
+  bool answers_pull = worker->core->waited_count < waited && worker->phase == PHASE_LOOKUP;
+  if (answers_pull || count_open(worker, shard) < open)
+    sim_reads_taken(worker, message, &reply, answers_pull);
 }

@@ -12,6 +12,7 @@ typedef struct values {
   uint64_t size;
   uint32_t count;
   uint32_t color;
+  int32_t bound;
   float rate;
   bool fast;
 } values;
@@ -24,6 +25,7 @@ static const hr_option options[] = {
     {"cache-size", HR_OPTION_U64, AT(size), "1k", 0, 0, NULL, "a size"},
     {"count", HR_OPTION_U32, AT(count), "3", 1, 64, NULL, "a count"},
     {"color", HR_OPTION_CHOICE, AT(color), NULL, 0, 0, colors, "a color"},
+    {"bound", HR_OPTION_I32, AT(bound), "-1", 0, 2e9, NULL, "a bound, or -1"},
     {"rate", HR_OPTION_FLOAT, AT(rate), "0.5", -1, 1, NULL, "a rate"},
     {"fast", HR_OPTION_BOOL, AT(fast), NULL, 0, 0, NULL, "a switch"},
 };
@@ -117,6 +119,10 @@ static void flags_are_refused(void)
   REFUSED("--cache-size 1e30", HR_EXIT_USAGE, "8GiB");
   REFUSED("--cache-size 1.0001k", HR_EXIT_USAGE, "8GiB");
   REFUSED("--cache-size 4kk", HR_EXIT_USAGE, "8GiB");
+  REFUSED("--bound -2", HR_EXIT_USAGE, "--bound '-2'", "-1 or a whole number from 0 to 2000000000");
+  REFUSED("--bound 2000000001", HR_EXIT_USAGE, "-1 or a whole number");
+  REFUSED("--bound 4294967295", HR_EXIT_USAGE, "-1 or a whole number");
+  REFUSED("--bound -1x", HR_EXIT_USAGE, "-1 or a whole number");
   REFUSED("--rate 1.01", HR_EXIT_USAGE, "--rate '1.01'", "from -1 to 1");
   REFUSED("--rate nan", HR_EXIT_USAGE, "a number");
   REFUSED("--rate 0.5x", HR_EXIT_USAGE, "a number");
@@ -163,6 +169,7 @@ static void defaults_hold(void)
   CHECK_EQ(o.got.size, 1000);
   CHECK_EQ(o.got.count, 3);
   CHECK_EQ(o.got.color, 0);
+  CHECK_EQ(o.got.bound, -1);
   CHECK(o.got.rate == 0.5f);
   CHECK(!o.got.fast);
 }
@@ -178,6 +185,9 @@ static void flags_are_taken(void)
   CHECK_EQ(o.got.color, 1);
   CHECK(o.got.rate == -0.25f);
   CHECK(o.got.fast);
+  CHECK_EQ(parse("--bound 0").got.bound, 0);
+  CHECK_EQ(parse("--bound 2e9").got.bound, 2000000000);
+  CHECK_EQ(parse("--bound 5 --bound -1").got.bound, -1);
   CHECK_EQ(parse("--count 1").got.count, 1); /* the ends of a range belong to it */
   CHECK(parse("--rate -1").got.rate == -1.0f && parse("--rate 1").got.rate == 1.0f);
   CHECK(!parse("--fast --fast=false").got.fast);

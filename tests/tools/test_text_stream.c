@@ -106,6 +106,43 @@ static void test_files_in_several_parts(void)
   }
 }
 
+/* Bytes of every value, in portions of every size. */
+static void test_bytes(void)
+{
+  enum { BYTES = 700001 };
+  unsigned char *bytes = malloc(BYTES), *read = malloc(BYTES);
+  CHECK(bytes && read);
+  for (size_t i = 0; i < BYTES; i++)
+    bytes[i] = (unsigned char)(i * 131 >> 4);
+  for (data_kind kind = 0; kind < DATA_KIND_COUNT; kind++) {
+    hr_text_stream *stream = open_text(data_file_write("bytes", kind, bytes, BYTES));
+    size_t done = 0, part;
+    for (size_t size = 1; done < BYTES; size = size * 3 + 1, done += part) {
+      const size_t wanted = size < BYTES - done ? size : BYTES - done;
+      CHECK_OK(hr_text_stream_read(stream, read + done, wanted, &part));
+      CHECK_EQ(part, wanted);
+    }
+    CHECK(memcmp(bytes, read, BYTES) == 0);
+    CHECK_OK(hr_text_stream_read(stream, read, 8, &part));
+    CHECK_EQ(part, 0);
+    hr_text_stream_close(stream);
+    stream = open_text(data_file_write("bytes", kind, bytes, 11));
+    CHECK_OK(hr_text_stream_read(stream, read, 8, &part));
+    CHECK_EQ(part, 8);
+    CHECK_OK(hr_text_stream_read(stream, read, 8, &part));
+    CHECK_EQ(part, 3);
+    hr_text_stream_close(stream);
+  }
+  size_t size, part;
+  char *cut = data_file_bytes(DATA_XZ, bytes, BYTES, &size);
+  hr_text_stream *stream = open_text(data_file_write("cut", DATA_PLAIN, cut, size - 40));
+  CHECK_FAILS(hr_text_stream_read(stream, read, BYTES + 1, &part), HOTROW_ERR_CORRUPT, "cut");
+  hr_text_stream_close(stream);
+  free(cut);
+  free(bytes);
+  free(read);
+}
+
 /* A line without end is refused long before it fills the memory. */
 static void test_endless_line(void)
 {
@@ -230,6 +267,7 @@ int main(void)
   RUN(test_lines_in_every_kind);
   RUN(test_long_files);
   RUN(test_files_in_several_parts);
+  RUN(test_bytes);
   RUN(test_split_and_parse);
   return 0;
 }

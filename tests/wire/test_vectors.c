@@ -88,6 +88,25 @@ static void hello(void)
   hr_message m = {.header = header_of(HR_OP_HELLO, 1, 0), .body = &body, .body_size = sizeof body};
   m.header.epoch = 0;
   check_vector("hello", &m);
+  hr_hello_reply answer = {
+      .epoch = 99, .shard_index = 0, .shard_count = 2, .version = 2, .table_count = 1, .is_durable = 1};
+  hr_message reply;
+  hr_wire_reply(&m.header, &reply);
+  reply.header.epoch = 99;
+  reply.header.announce_seq = 17;
+  reply.body = &answer;
+  reply.body_size = sizeof answer;
+  check_vector("hello_reply", &reply);
+}
+
+static void table(void)
+{
+  hr_table_desc desc = {.seed = 1, .dim = 3, .segment_count = 2, .announce_step = 25, .name = "ctr"};
+  desc.segments[0] = (hotrow_segment){1, {HOTROW_FTRL, 0.25f, 0.5f, 0.5f, 1.0f, 0, 0.5f, 2.0f}, {HOTROW_INIT_ZERO, 0}};
+  desc.segments[1] =
+      (hotrow_segment){2, {HOTROW_ROWWISE_ADAGRAD, 0.5f, 0.5f, 0.5f, 0.125f, 4.0f, 0, 0}, {HOTROW_INIT_UNIFORM, 0.5f}};
+  hr_message m = {.header = header_of(HR_OP_TABLE_CREATE, 2, 0), .body = &desc, .body_size = sizeof desc};
+  check_vector("table_create", &m);
 }
 
 static void push_and_gap(void)
@@ -110,6 +129,89 @@ static void push_and_gap(void)
   reply.header.epoch = 99;
   reply.header.applied_seq = 1;
   check_vector("gap", &reply);
+}
+
+static void push_of_bytes(void)
+{
+  hr_message m = {.header = header_of(HR_OP_PUSH, 14, 4), .section_count = 1};
+  m.header.announce_seq = 17;
+  m.sections[0] = (hr_section){.kind = HR_SECTION_PUSH,
+                               .dtype = HOTROW_I8,
+                               .table = 3,
+                               .key_count = 2,
+                               .dim = 2,
+                               .lr_scale = 0.5f,
+                               .keys = push_keys,
+                               .packed = (int8_t[]){64, -127, 0, 0},
+                               .scales = (float[]){0.75f, 0.0f}};
+  check_vector("push_i8", &m);
+}
+
+static void tick_and_announcements(void)
+{
+  hr_message m = {.header = header_of(HR_OP_TICK, 15, 4)}, reply;
+  m.header.step = 5;
+  m.header.announce_seq = 17;
+  check_vector("tick", &m);
+  hr_wire_reply(&m.header, &reply);
+  reply.header.epoch = 99;
+  reply.header.applied_seq = 4;
+  reply.header.durable_seq = 3;
+  reply.header.announce_seq = 20;
+  reply.section_count = 2;
+  reply.sections[0] = (hr_section){.kind = HR_SECTION_ANNOUNCE,
+                                   .table = 3,
+                                   .key_count = 2,
+                                   .keys = (uint64_t[]){43, 42},
+                                   .clocks = (uint32_t[]){50, 33}};
+  reply.sections[1] = (hr_section){
+      .kind = HR_SECTION_ANNOUNCE, .table = 0, .key_count = 1, .keys = (uint64_t[]){7}, .clocks = (uint32_t[]){1000}};
+  check_vector("tick_reply", &reply);
+  m.header.request_id = 16;
+  m.header.announce_seq = 20;
+  hr_wire_reply(&m.header, &reply);
+  reply.header.epoch = 99;
+  reply.header.applied_seq = reply.header.durable_seq = 4;
+  reply.header.flags |= HR_FLAG_RESET;
+  reply.header.announce_seq = 400000;
+  check_vector("tick_reset", &reply);
+}
+
+static void wide_pull_and_reply(void)
+{
+  hr_message m = {.header = header_of(HR_OP_PULL, 18, 4), .section_count = 1}, reply;
+  m.header.step = 5;
+  m.sections[0] = (hr_section){.kind = HR_SECTION_PULL,
+                               .flags = HR_SECTION_WIDE | HR_SECTION_UNSEEN,
+                               .dtype = HOTROW_F16,
+                               .table = 3,
+                               .key_count = 3,
+                               .held_count = 2,
+                               .dim = 2,
+                               .bound = 10,
+                               .keys = pull_keys,
+                               .seen = (uint32_t[]){5, 0, 9, 0, UINT32_MAX, UINT32_MAX}};
+  check_vector("pull_wide", &m);
+  hr_wire_reply(&m.header, &reply);
+  reply.header.epoch = 99;
+  reply.header.applied_seq = 4;
+  reply.section_count = 1;
+  reply.sections[0] = (hr_section){.kind = HR_SECTION_PULL_REPLY,
+                                   .flags = HR_SECTION_WIDE | HR_SECTION_UNSEEN,
+                                   .dtype = HOTROW_F16,
+                                   .table = 3,
+                                   .key_count = 3,
+                                   .held_count = 1,
+                                   .row_count = 2,
+                                   .dim = 2,
+                                   .bound = 2,
+                                   .unseen_max = 3,
+                                   .unseen_sum = 3,
+                                   .index = (uint32_t[]){1, 0},
+                                   .clocks = (uint32_t[]){20, 0, 0, 0},
+                                   .packed = (uint16_t[]){0x3c00, 0x3e00, 0xb400, 0x3000},
+                                   .unseen_counts = (uint32_t[HR_UNSEEN_BUCKETS]){[2] = 1}};
+  check_vector("pull_wide_reply", &reply);
 }
 
 static void pull_and_reply(void)
@@ -161,6 +263,10 @@ int main(int argc, char **argv)
   read_page(argv[1]);
   RUN(hello);
   RUN(push_and_gap);
+  RUN(table);
   RUN(pull_and_reply);
+  RUN(push_of_bytes);
+  RUN(tick_and_announcements);
+  RUN(wide_pull_and_reply);
   return 0;
 }

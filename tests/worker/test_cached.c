@@ -1,4 +1,4 @@
-/* The cache in the loop: own writes, bounds, evictions, prefetch. Rows count steps: column j is worker j's. */
+/* The cache in the loop: own writes, bounds, evictions, look-ahead. Rows count steps: column j is worker j's. */
 #include "worker_test.h"
 
 #include <math.h>
@@ -142,17 +142,27 @@ static void step_of(pair *p, uint32_t w, float lack_max, hr_rng *rng)
     p->issued[keys[i]][w]++;
 }
 
-static void check_bounds(uint32_t cache_row_count, uint32_t pull_bound, uint32_t push_bound, hr_rng *rng)
+static void check_bounds(hotrow_mode mode, uint32_t cache_row_count, uint32_t pull_bound, uint32_t push_bound,
+                         hr_rng *rng)
 {
   test_servers servers;
   pair p = {0};
   test_start(&servers, 1, NULL, NULL);
   for (uint32_t w = 0; w < WORKERS; w++) {
     p.clients[w] = test_open(servers.endpoints, w, WORKERS);
-    p.tables[w] = test_counting_table(p.clients[w], "t", WORKERS, cache_row_count, pull_bound, push_bound);
+    hotrow_table_options options = test_table_options("t", WORKERS);
+    options.optimizer.lr = 1;
+    options.initializer = (hotrow_initializer){.kind = HOTROW_INIT_ZERO};
+    options.cache_row_count = cache_row_count;
+    options.pull_bound = pull_bound;
+    options.push_bound = push_bound;
+    options.mode = mode;
+    CHECK_OK(hotrow_table_create(p.clients[w], &options, &p.tables[w]));
   }
-  /* What the bounds allow, and the other's last push, which may still be on its way. */
-  float lack_max = (float)(pull_bound + push_bound + push_bound + 1);
+  /* What the bounds allow, and the other's last push, which may still be on its way. Announcements are heard at most
+   * HR_LINK_TICKS_MAX steps late. */
+  uint32_t late = mode == HOTROW_MODE_PROBE ? 1 : 5;
+  float lack_max = (float)(pull_bound + push_bound + push_bound + late);
   for (int step = 0; step < 150; step++)
     for (uint32_t w = 0; w < WORKERS; w++)
       step_of(&p, w, lack_max, rng);
@@ -161,6 +171,7 @@ static void check_bounds(uint32_t cache_row_count, uint32_t pull_bound, uint32_t
     CHECK_MSG(stats.unseen_max <= pull_bound, "unseen_max %llu", (unsigned long long)stats.unseen_max);
     CHECK_MSG(stats.pending_max <= push_bound, "pending_max %llu", (unsigned long long)stats.pending_max);
     CHECK(stats.hits > 0 && stats.misses > 0 && stats.hits + stats.stale + stats.misses == stats.unique_keys);
+    CHECK(mode == HOTROW_MODE_PROBE ? stats.announcements == 0 : stats.announcements > 0 && stats.bytes_probe == 0);
     if (cache_row_count >= KEYS) /* room for all: bounds are reached, and only they make rows travel */
       CHECK(stats.pending_max == push_bound && (pull_bound == 0 || stats.unseen_max > 0) && stats.misses <= KEYS);
     CHECK_OK(hotrow_flush(p.clients[w], 0));
@@ -183,13 +194,15 @@ static void check_bounds(uint32_t cache_row_count, uint32_t pull_bound, uint32_t
 static void bounds_hold_and_no_update_is_lost(void)
 {
   hr_rng rng = {hr_test_seed(3)};
-  check_bounds(1024, 3, 2, &rng);
-  check_bounds(1024, 0, 4, &rng);
-  check_bounds(1024, 4, 0, &rng);
-  check_bounds(16, 100, 100, &rng); /* one set: dirty rows are evicted all the time */
+  for (hotrow_mode mode = HOTROW_MODE_PROBE; mode <= HOTROW_MODE_ANNOUNCE; mode++) {
+    check_bounds(mode, 1024, 3, 2, &rng);
+    check_bounds(mode, 1024, 0, 4, &rng);
+    check_bounds(mode, 1024, 4, 0, &rng);
+    check_bounds(mode, 16, 100, 100, &rng); /* one set: dirty rows are evicted all the time */
+  }
 }
 
-static void prefetched_rows_are_found(void)
+static void rows_that_came_early_are_found(void)
 {
   test_servers servers;
   test_start(&servers, 3, NULL, NULL);
@@ -200,8 +213,7 @@ static void prefetched_rows_are_found(void)
   for (uint64_t i = 0; i < 50; i++)
     keys[i] = i;
   hotrow_lookup_request r = test_lookup_of(table, keys, 50, rows);
-  CHECK_OK(hotrow_prefetch(client, &r, 1));
-  CHECK_OK(hotrow_prefetch(client, &r, 1)); /* dropped: one at a time */
+  CHECK_OK(hotrow_lookahead(client, &r, 1));
   /* Key 3 is updated while its row is on its way: that row lacks the update and must not be taken. */
   test_push(client, table, keys + 3, 1, &grad);
   CHECK_OK(hotrow_step(client, 0));
@@ -212,14 +224,14 @@ static void prefetched_rows_are_found(void)
   CHECK_EQ(stats.prefetched, 49);
   CHECK_EQ(stats.misses, 1);
   CHECK_EQ(stats.hits, 49);
-  CHECK_OK(hotrow_prefetch(client, &r, 1)); /* all held: nothing is asked */
+  CHECK_OK(hotrow_lookahead(client, &r, 1)); /* all held: nothing is asked */
   CHECK_EQ(test_stats(client).requests, stats.requests);
   hotrow_client_close(client);
   test_stop(&servers);
 }
 
-/* One exact table makes every step exact: then own pushes wait at the shard, and so must prefetched rows. */
-static void a_prefetch_among_exact_steps_has_own_writes(void)
+/* One exact table makes every step exact: then own pushes wait at the shard, and so must rows that come early. */
+static void a_lookahead_among_exact_steps_has_own_writes(void)
 {
   test_servers servers;
   test_start(&servers, 1, NULL, NULL);
@@ -235,8 +247,8 @@ static void a_prefetch_among_exact_steps_has_own_writes(void)
   hotrow_lookup_request r = test_lookup_of(loose[0], &key, 1, &row);
   test_push(clients[0], loose[0], &key, 1, &grad);
   CHECK_OK(hotrow_step(clients[0], 0));
-  CHECK_OK(hotrow_prefetch(clients[0], &r, 1));
-  char *json; /* a round trip: the prefetch is at the shard */
+  CHECK_OK(hotrow_lookahead(clients[0], &r, 1));
+  char *json; /* a round trip: the request is at the shard */
   CHECK_OK(hotrow_shard_stats(clients[0], 0, 0, &json));
   free(json);
   CHECK_OK(hotrow_step(clients[1], 0));
@@ -253,7 +265,7 @@ int main(void)
   RUN(own_pushes_make_no_copy_stale);
   RUN(adagrad_is_exact_under_a_push_bound);
   RUN(bounds_hold_and_no_update_is_lost);
-  RUN(prefetched_rows_are_found);
-  RUN(a_prefetch_among_exact_steps_has_own_writes);
+  RUN(rows_that_came_early_are_found);
+  RUN(a_lookahead_among_exact_steps_has_own_writes);
   return 0;
 }

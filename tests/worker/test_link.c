@@ -30,20 +30,23 @@ static const hr_session_id session = {11, 22};
 
 static void begin(void)
 {
-  hr_link_init(&link_in_test, 3, "tcp://here:1", session, 5, on_send, NULL);
+  hr_link_init(
+      &link_in_test,
+      &(hr_link_options){
+          .shard = 3, .endpoint = "tcp://here:1", .session = session, .rank = 5, .pool = &pool, .send = on_send});
   link_in_test.epoch = 77;
   sent_count = 0;
 }
 
 static void end(void)
 {
-  hr_link_fini(&link_in_test, &pool);
+  hr_link_fini(&link_in_test);
 }
 
 static hr_request *submit(hr_op op, uint64_t now_ns)
 {
   hr_request *request;
-  CHECK_OK(hr_request_acquire(&pool, HR_REQUEST_DATA, &request));
+  CHECK_OK(hr_request_acquire(&pool, &request));
   request->message.header.op = (uint8_t)op;
   if (op == HR_OP_PULL) {
     hr_section *section;
@@ -117,12 +120,12 @@ static void an_answer_takes_its_request_out_once(void)
   begin();
   hr_request *first = submit(HR_OP_PUSH, 1), *second = submit(HR_OP_PUSH, 1);
   CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 2, .applied_seq = 2}, 2) == second);
-  hr_request_release(&pool, second);
+  hr_link_finish(&link_in_test, second);
   CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 2, .applied_seq = 2}, 2) == NULL); /* a repeat */
   CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 1, .applied_seq = 2}, 2) == first);
-  hr_request_release(&pool, first);
+  hr_link_finish(&link_in_test, first);
   CHECK_EQ(link_in_test.pushes_open, 0);
-  CHECK(link_in_test.oldest == NULL && link_in_test.newest == NULL);
+  CHECK(link_in_test.open.oldest == NULL && link_in_test.open.newest == NULL);
   CHECK(hr_link_due_ns(&link_in_test) == UINT64_MAX);
   CHECK_OK(hr_link_status(&link_in_test));
   end();
@@ -168,13 +171,25 @@ static void the_window_closes_at_64_open_pushes(void)
 {
   begin();
   for (uint32_t i = 0; i < HR_LINK_WINDOW; i++) {
-    CHECK(hr_link_can_push(&link_in_test));
+    CHECK_EQ(hr_link_can_push(&link_in_test), i + HR_LINK_WINDOW_RESERVE <= HR_LINK_WINDOW);
     submit(HR_OP_PUSH, 0);
   }
-  CHECK(!hr_link_can_push(&link_in_test));
+  /* What is submitted all the same waits for its turn, and what names it behind it. */
+  submit(HR_OP_PUSH, 0);
+  submit(HR_OP_PULL, 0);
+  CHECK_EQ(sent_count, HR_LINK_WINDOW);
+  hr_link_tick(&link_in_test, HR_LINK_RETRY_MIN_NS);
+  CHECK_EQ(sent_count, 2 * HR_LINK_WINDOW);
   hr_request *answered = receive((answer){.op = HR_OP_PUSH, .request_id = 1, .applied_seq = 1}, 1);
   CHECK(answered);
-  hr_request_release(&pool, answered);
+  hr_link_finish(&link_in_test, answered);
+  CHECK_EQ(sent_count, 2 * HR_LINK_WINDOW + 2);
+  CHECK(sent[sent_count - 2].push_seq == 65 && sent[sent_count - 2].op == HR_OP_PUSH);
+  CHECK(sent[sent_count - 1].push_seq == 65 && sent[sent_count - 1].op == HR_OP_PULL);
+  for (uint64_t id = 2; id <= 1 + HR_LINK_WINDOW_RESERVE; id++) {
+    CHECK(!hr_link_can_push(&link_in_test));
+    hr_link_finish(&link_in_test, receive((answer){.op = HR_OP_PUSH, .request_id = id, .applied_seq = id}, 1));
+  }
   CHECK(hr_link_can_push(&link_in_test));
   end();
 }
@@ -185,7 +200,7 @@ static void a_refusal_that_concerns_one_request_leaves_the_stream(void)
   hr_request *request = submit(HR_OP_PUSH, 0);
   CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 1, .status = HOTROW_ERR_INVALID, .text = "not finite"}, 1) ==
         request);
-  hr_request_release(&pool, request);
+  hr_link_finish(&link_in_test, request);
   CHECK_OK(hr_link_status(&link_in_test));
   end();
 }
@@ -252,15 +267,16 @@ static void what_is_given_up_is_not_sent_again(void)
   begin();
   submit(HR_OP_PULL, 0);
   hr_request *push = submit(HR_OP_PUSH, 0);
-  submit(HR_OP_PULL, 0)->kind = HR_REQUEST_PREFETCH;
+  submit(HR_OP_PULL, 0)->is_ahead = true;
   submit(HR_OP_PULL, 0);
-  hr_link_abandon(&link_in_test, &pool);
+  submit(HR_OP_TICK, 0);
+  hr_link_abandon(&link_in_test);
   hr_link_tick(&link_in_test, HR_LINK_RETRY_MIN_NS);
-  CHECK_EQ(sent_count, 6);
-  CHECK(sent[4].request_id == 2 && sent[5].request_id == 3);
+  CHECK_EQ(sent_count, 8);
+  CHECK(sent[5].request_id == 2 && sent[6].request_id == 3 && sent[7].request_id == 5);
   CHECK(receive((answer){.op = HR_OP_PULL, .request_id = 1}, 1) == NULL); /* late, and nobody waits */
   CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 2, .applied_seq = 1}, 1) == push);
-  hr_request_release(&pool, push);
+  hr_link_finish(&link_in_test, push);
   CHECK_OK(hr_link_status(&link_in_test));
   end();
 }

@@ -64,6 +64,33 @@ static void client_options_are_checked(void)
 #undef REFUSES
 }
 
+static bool receive_nothing(void *context, uint64_t timeout_ns, uint32_t *shard_p, const hotrow_frame **frames_p,
+                            size_t *frame_count_p)
+{
+  (void)context, (void)timeout_ns, (void)shard_p, (void)frames_p, (void)frame_count_p;
+  return false;
+}
+
+static void send_nowhere(void *context, uint32_t shard, const hotrow_frame *frames, size_t frame_count)
+{
+  (void)context, (void)shard, (void)frames, (void)frame_count;
+}
+
+static void transports_are_checked(void)
+{
+  hotrow_client *none = NULL;
+  hotrow_client_options o = test_options("here", 0, 1);
+  hotrow_transport transport = {.send = send_nowhere};
+  o.transport = &transport;
+  o.timeout_ms = 50;
+  CHECK_FAILS(hotrow_client_open(&o, &none), HOTROW_ERR_INVALID, "transport's receive is NULL");
+  transport = (hotrow_transport){.receive = receive_nothing};
+  CHECK_FAILS(hotrow_client_open(&o, &none), HOTROW_ERR_INVALID, "transport's send is NULL");
+  transport.send = send_nowhere;
+  CHECK_FAILS(hotrow_client_open(&o, &none), HOTROW_ERR_TIMED_OUT, "shard 0 at here");
+  CHECK(!none);
+}
+
 static void table_options_are_checked(void)
 {
   hotrow_table *none = NULL;
@@ -91,6 +118,23 @@ static void table_options_are_checked(void)
   REFUSES(o.optimizer.lr = NAN, HOTROW_ERR_INVALID, "learning rate nan");
   REFUSES(o.initializer.scale = INFINITY, HOTROW_ERR_INVALID, "scale");
   REFUSES(o.cache_row_count = HOTROW_CACHE_ROWS_MAX + 1, HOTROW_ERR_LIMIT, "row_count");
+  REFUSES(o.push_bound = HOTROW_PUSH_BOUND_MAX + 1, HOTROW_ERR_LIMIT, "bounds 0 and 16000001");
+  REFUSES(o.mode = (hotrow_mode)3, HOTROW_ERR_INVALID, "mode 3");
+  REFUSES(o.mode = HOTROW_MODE_ANNOUNCE, HOTROW_ERR_INVALID, "both bounds 0");
+  REFUSES((o.pull_bound = 3, o.announce_step = 5), HOTROW_ERR_INVALID, "announce_step 5, with pull_bound 3 at most 4");
+  REFUSES((o.mode = HOTROW_MODE_PROBE, o.announce_step = 1000000001), HOTROW_ERR_LIMIT, "announce_step 1000000001");
+  REFUSES(o.wire_dtype = (hotrow_dtype)3, HOTROW_ERR_INVALID, "wire_dtype 3");
+  REFUSES(o.flags = 4, HOTROW_ERR_INVALID, "flags 4");
+  REFUSES((o.pull_bound = 3, o.flags = HOTROW_TABLE_WIDE_CLOCKS), HOTROW_ERR_INVALID, "needs mode probe");
+  REFUSES((o.optimizer.kind = HOTROW_ADAM, o.flags = HOTROW_TABLE_COUNT_OCCURRENCES), HOTROW_ERR_INVALID, "needs SGD");
+  REFUSES(o.reserved = 1, HOTROW_ERR_INVALID, "reserved is 1");
+  hotrow_segment segments[HOTROW_SEGMENTS_MAX + 1] = {{.dim = 2}, {.dim = 2}};
+  REFUSES((o.segments = segments, o.segment_count = HOTROW_SEGMENTS_MAX + 1), HOTROW_ERR_LIMIT, "5 segments");
+  REFUSES(o.segment_count = 1, HOTROW_ERR_INVALID, "segments is NULL");
+  REFUSES((o.segments = segments, o.segment_count = 2, o.dim = 3), HOTROW_ERR_INVALID, "dim 3, its segments have 4");
+  REFUSES((o.segments = segments, o.segment_count = 3, o.dim = 0), HOTROW_ERR_INVALID, "segment 2");
+  segments[1].optimizer.lr = NAN;
+  REFUSES((o.segments = segments, o.segment_count = 2, o.dim = 0), HOTROW_ERR_INVALID, "learning rate nan");
 #undef REFUSES
   CHECK_FAILS(hotrow_table_create(reader, &good, &none), HOTROW_ERR_INVALID, "creates none");
   o = good;
@@ -118,7 +162,15 @@ static void a_table_that_differs_is_named(void)
   DIFFERS(o.optimizer.lr = 1, "optimizer");
   DIFFERS(o.optimizer.kind = HOTROW_ADAM, "optimizer");
   DIFFERS(o.initializer.scale = 2, "initializer");
+  hotrow_segment halves[2] = {{DIM / 2, o.optimizer, o.initializer}, {DIM - DIM / 2, o.optimizer, o.initializer}};
+  DIFFERS((o.segments = halves, o.segment_count = 2), "segment");
 #undef DIFFERS
+  /* A table that is never announced: its default is to be probed. */
+  o = good;
+  o.mode = HOTROW_MODE_ANNOUNCE;
+  o.pull_bound = o.push_bound = 4;
+  o.cache_row_count = 16;
+  CHECK_FAILS(hotrow_table_open(second, &o, &none), HOTROW_ERR_INVALID, "announced every 0 steps");
   CHECK_OK(hotrow_table_create(second, &good, &none)); /* alike: joins */
   char name[16];
   for (uint32_t i = 1; i < HOTROW_REQUESTS_MAX; i++) {
@@ -190,27 +242,30 @@ static void lookups_are_checked(void)
   CHECK_EQ(after.steps, before.steps); /* a refused step_lookup ends no step */
 }
 
-static void prefetches_are_checked(void)
+static void lookaheads_are_checked(void)
 {
   hotrow_lookup_request good = test_lookup_of(table, keys, 4, NULL), r[HOTROW_REQUESTS_MAX + 1];
+  hotrow_client_stats before = test_stats(client);
   for (size_t i = 0; i <= HOTROW_REQUESTS_MAX; i++)
     r[i] = good;
-  CHECK_FAILS(hotrow_prefetch(NULL, r, 1), HOTROW_ERR_INVALID, "NULL");
-  CHECK_FAILS(hotrow_prefetch(client, NULL, 1), HOTROW_ERR_INVALID, "NULL");
-  CHECK_FAILS(hotrow_prefetch(client, r, HOTROW_REQUESTS_MAX + 1), HOTROW_ERR_LIMIT, "17 lookups");
+  CHECK_FAILS(hotrow_lookahead(NULL, r, 1), HOTROW_ERR_INVALID, "NULL");
+  CHECK_FAILS(hotrow_lookahead(client, NULL, 1), HOTROW_ERR_INVALID, "NULL");
+  CHECK_FAILS(hotrow_lookahead(client, r, HOTROW_REQUESTS_MAX + 1), HOTROW_ERR_LIMIT, "17 lookups");
   r[0].struct_size = 0;
-  CHECK_FAILS(hotrow_prefetch(client, r, 1), HOTROW_ERR_INVALID, "struct_size");
+  CHECK_FAILS(hotrow_lookahead(client, r, 1), HOTROW_ERR_INVALID, "struct_size");
   r[0] = good;
   r[0].table = other_table;
-  CHECK_FAILS(hotrow_prefetch(client, r, 1), HOTROW_ERR_INVALID, "not one of this client");
+  CHECK_FAILS(hotrow_lookahead(client, r, 1), HOTROW_ERR_INVALID, "not one of this client");
   r[0] = good;
   r[0].keys = NULL;
-  CHECK_FAILS(hotrow_prefetch(client, r, 1), HOTROW_ERR_INVALID, "keys is NULL");
+  CHECK_FAILS(hotrow_lookahead(client, r, 1), HOTROW_ERR_INVALID, "keys is NULL");
   r[0] = good;
   r[0].key_count = HOTROW_LOOKUP_KEYS_MAX + 1;
-  CHECK_FAILS(hotrow_prefetch(client, r, 1), HOTROW_ERR_LIMIT, "4194305 keys");
-  CHECK_OK(hotrow_prefetch(client, &good, 1)); /* no cache: nothing to do */
-  CHECK_EQ(test_stats(client).prefetched, 0);
+  CHECK_FAILS(hotrow_lookahead(client, r, 1), HOTROW_ERR_LIMIT, "4194305 keys");
+  r[0] = r[1] = good;
+  CHECK_FAILS(hotrow_lookahead(client, r, 2), HOTROW_ERR_INVALID, "stands twice");
+  CHECK_OK(hotrow_lookahead(client, &good, 1)); /* no cache: nothing to do */
+  CHECK_EQ(test_stats(client).requests, before.requests);
 }
 
 static void pushes_are_checked(void)
@@ -318,7 +373,9 @@ static void what_no_message_can_hold_is_refused(void)
   for (size_t i = 0; i < HOTROW_LOOKUP_KEYS_MAX; i++)
     many[i] = i;
   test_start(&one, 1, NULL, NULL);
-  lone = test_open(one.endpoints, 0, 1);
+  hotrow_client_options patient = test_options(one.endpoints, 0, 1);
+  patient.timeout_ms = 60000;
+  CHECK_OK(hotrow_client_open(&patient, &lone));
   hotrow_table *wide = test_table(lone, "wide", HOTROW_DIM_MAX);
   hotrow_lookup_request r = test_lookup_of(wide, many, key_count, g); /* refused before a row is written */
   CHECK_FAILS(hotrow_lookup(lone, &r, 1), HOTROW_ERR_LIMIT, "reply");
@@ -341,11 +398,12 @@ int main(void)
 {
   set_up();
   RUN(client_options_are_checked);
+  RUN(transports_are_checked);
   RUN(table_options_are_checked);
   RUN(calls_without_a_client_are_refused);
   RUN(what_no_message_can_hold_is_refused);
   RUN(lookups_are_checked);
-  RUN(prefetches_are_checked);
+  RUN(lookaheads_are_checked);
   RUN(pushes_are_checked);
   RUN(gradients_that_are_not_finite_are_refused_whole);
   RUN(small_calls_are_checked);

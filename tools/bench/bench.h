@@ -19,8 +19,38 @@ typedef struct bench_shard_options {
   bool json;
 } bench_shard_options;
 
-/* Exit code. */
+typedef struct bench_cache_options {
+  const char *dims;    /* "16,64,128" */
+  const char *trace;   /* file, "criteo", or NULL: time instead of hit rates */
+  const char *shares;  /* of the trace's distinct keys, in percent: "1,5,10" */
+  uint64_t rows;       /* timing: of the cache */
+  uint64_t batch_keys; /* timing: distinct keys; trace: keys with duplicates; 0: by what is measured */
+  uint64_t samples;    /* of the built-in stream */
+  uint32_t repeats;
+  uint32_t batches; /* measured per repeat */
+  uint32_t lookahead;
+  bool json;
+} bench_cache_options;
+
+typedef struct bench_comm_options {
+  const char *dims;    /* "16,128" */
+  const char *configs; /* NULL: the three that are compared, and with `full` the frontier */
+  const char *html;    /* a report with plots, or NULL */
+  uint64_t batches;    /* per worker; 0: 4000, or 15000 with `full` */
+  uint32_t workers;
+  uint32_t shards;
+  uint32_t batch; /* samples per worker and batch */
+  uint32_t parallel;
+  float cache_percent;
+  float scale; /* of the stream; 0: 1, or less where `full` would not fit into memory */
+  bool full;
+  bool json;
+} bench_comm_options;
+
+/* Exit codes. */
 int hr_bench_shard(const bench_shard_options *options);
+int hr_bench_cache(const bench_cache_options *options);
+int hr_bench_comm(const bench_comm_options *options);
 
 /* Distinct keys of a batch, 0 .. rows-1. */
 typedef struct bench_batch {
@@ -40,6 +70,13 @@ bool bench_raw_pull(bench_raw *raw, const uint64_t *keys, size_t count, float *v
 /* rows[push_keys] -= 0.01 * grads, then the rows of pull_keys, in one round trip. */
 bool bench_raw_push_pull(bench_raw *raw, const bench_batch *push, const float *grads, const bench_batch *pull,
                          float *values);
+
+/* Calls fn with each number of a list like "16,64,128" until one call returns false. False also, with a message that
+ * names `option`, for what is no such list of numbers in [minimum, maximum]. */
+bool bench_for_each(const char *option, const char *list, double minimum, double maximum,
+                    bool (*fn)(void *context, double number), void *context);
+
+double bench_seconds(void);
 
 /* Order statistics of count values; sorts them. */
 double bench_quantile(double *values, size_t count, double quantile);

@@ -6,16 +6,15 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <hotrow/hotrow.h>
 #include <hotrow/server.h>
 #include <hr/random.h>
 
-#include "../options.h"
-#include "../train/dataset_zipf.h"
 #include "bench.h"
+#include "dataset_zipf.h"
+#include "options.h"
 
 #define BATCH_SETS 16u    /* different batches, used in turn */
 #define FILL_KEYS 100000u /* rows created by one request before measuring */
@@ -35,25 +34,6 @@ typedef struct bench_state {
 } bench_state;
 
 static const char *const optimizer_names[] = {"sgd", "rowwise_adagrad"};
-
-static double seconds(void)
-{
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-double bench_quantile(double *values, size_t count, double quantile)
-{
-  qsort(values, count, sizeof *values, compare_doubles);
-  return values[(size_t)(quantile * (double)(count - 1) + 0.5)];
-}
 
 static int compare_keys(const void *a, const void *b)
 {
@@ -206,10 +186,10 @@ static hotrow_status ask_hotrow(bench_state *b, bool is_push, const bench_batch 
 static bool measure(bench_state *b, bool is_raw, bool is_push, double *rows_per_s, double *latency_ms)
 {
   size_t rows = 0;
-  double begin = seconds();
+  double begin = bench_seconds();
   for (uint32_t i = 0; i < b->options->batches; i++) {
     const bench_batch *push = &b->batches[i % BATCH_SETS], *pull = &b->batches[(i + 1) % BATCH_SETS];
-    double before = seconds();
+    double before = bench_seconds();
     bool ok = is_raw ? (is_push ? bench_raw_push_pull(b->raw, push, b->grads, pull, b->values)
                                 : bench_raw_pull(b->raw, pull->keys, pull->count, b->values))
                      : ask_hotrow(b, is_push, push, pull) == HOTROW_OK;
@@ -218,10 +198,10 @@ static bool measure(bench_state *b, bool is_raw, bool is_push, double *rows_per_
       return false;
     }
     if (latency_ms)
-      latency_ms[i] = 1e3 * (seconds() - before);
+      latency_ms[i] = 1e3 * (bench_seconds() - before);
     rows += pull->count;
   }
-  *rows_per_s = (double)rows / (seconds() - begin);
+  *rows_per_s = (double)rows / (bench_seconds() - begin);
   return true;
 }
 
@@ -266,8 +246,10 @@ static bool run_op(bench_state *b, bool is_push)
   return ok;
 }
 
-static bool run_dim(bench_state *b, uint32_t dim)
+static bool run_dim(void *context, double number)
 {
+  bench_state *b = context;
+  const uint32_t dim = (uint32_t)number;
   char endpoint[256];
   b->dim = dim;
   b->values = malloc(b->key_count_max * dim * sizeof *b->values);
@@ -293,19 +275,7 @@ int hr_bench_shard(const bench_shard_options *options)
 {
   bench_state b = {.options = options};
   bool ok = make_batches(&b);
-  const char *rest = options->dims;
-  while (ok && *rest) {
-    char *end;
-    unsigned long dim = strtoul(rest, &end, 10);
-    if (end == rest || dim == 0 || dim > HOTROW_DIM_MAX || (*end && *end != ',')) {
-      fprintf(stderr, "hotrow bench: --dims %s: must be a list of 1 to %u, with commas\n", options->dims,
-              HOTROW_DIM_MAX);
-      ok = false;
-      break;
-    }
-    ok = run_dim(&b, (uint32_t)dim);
-    rest = *end ? end + 1 : end;
-  }
+  ok = ok && bench_for_each("dims", options->dims, 1, HOTROW_DIM_MAX, run_dim, &b);
   for (uint32_t s = 0; s < BATCH_SETS; s++)
     free(b.batches[s].keys);
   return ok ? 0 : HR_EXIT_SOFTWARE;

@@ -79,4 +79,13 @@ static const hr_shape_field hr_shape_fields[HR_SHAPE_FIELD_COUNT] = {
                      11,   11,  11,  11,  10,  10,  10, 10, 10, 10, 9,  9,  9,  9,  9,  9,  9,  8,  8,  8}},
 };
 
+/* Values of a field when all are scaled; small fields are not. */
+#define HR_SHAPE_SCALED_MIN 128u
+static inline uint32_t hr_shape_cardinality(const hr_shape_field *field, double scale)
+{
+  const uint32_t least = field->cardinality < HR_SHAPE_SCALED_MIN ? field->cardinality : HR_SHAPE_SCALED_MIN;
+  const double scaled = scale * (double)field->cardinality;
+  return scaled > least ? (uint32_t)scaled : least;
+}
+
 #endif

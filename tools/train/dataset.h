@@ -19,6 +19,7 @@ typedef struct hr_dataset_options {
   uint64_t seed;         /* of shuffles and of the built-in stream */
   uint64_t sample_count; /* built-in stream: samples of all splits together; files: 0 */
   hr_split split;
+  double shape_scale; /* built-in stream: its fields have so many times the values; 0 means 1 */
 } hr_dataset_options;
 
 typedef struct hr_dataset_info {

@@ -62,7 +62,7 @@ static double normal_from_bits(uint64_t bits)
   return ((double)sum - 2 * 65535.0) * (1.7320508075688772 / 65536);
 }
 
-static void init_field(shape_field *field, const hr_shape_field *shape)
+static void init_field(shape_field *field, const hr_shape_field *shape, double scale)
 {
   uint32_t draw = 0;
   for (; field->head_count < HR_SHAPE_HEAD_MAX && shape->head[field->head_count]; field->head_count++)
@@ -72,7 +72,7 @@ static void init_field(shape_field *field, const hr_shape_field *shape)
     }
   if (draw == HR_SHAPE_ROW_COUNT)
     return;
-  hr_zipf_init(&field->tail, field->head_count + 1, shape->cardinality, shape->tail_exponent);
+  hr_zipf_init(&field->tail, field->head_count + 1, hr_shape_cardinality(shape, scale), shape->tail_exponent);
   for (; draw < HR_SHAPE_ROW_COUNT; draw++)
     field->head_of_draw[draw] = TAIL;
 }
@@ -259,7 +259,7 @@ static hotrow_status shape_open(const hr_dataset_options *options, hr_dataset **
   dataset->factor_seed = hr_rng_next(&rng);
   dataset->numeric_seed = hr_rng_next(&rng);
   for (uint32_t f = 0; f < FIELD_COUNT; f++)
-    init_field(&dataset->fields[f], &hr_shape_fields[f]);
+    init_field(&dataset->fields[f], &hr_shape_fields[f], options->shape_scale > 0 ? options->shape_scale : 1);
   hr_split_range(options->sample_count, options->split, &dataset->begin, &end);
   dataset->base.info.sample_count = end - dataset->begin;
   calibrate_scales(dataset);

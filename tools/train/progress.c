@@ -48,7 +48,7 @@ void hr_progress_step(hr_progress *progress, const hr_trainer *trainer, uint64_t
   if (trainer->evaluation_count > 0)
     fprintf(stderr, "  valid auc %.4f", trainer->valid.auc);
   fprintf(stderr, "  hits %.1f%%  %.0f bytes/sample  unseen %llu%s",
-          100 * ratio(stats.hits > stats.prefetched ? stats.hits - stats.prefetched : 0,
+          100 * ratio(stats.hits > stats.lookahead_hits ? stats.hits - stats.lookahead_hits : 0,
                       stats.hits + stats.stale + stats.misses),
           ratio(stats.bytes_sent + stats.bytes_received, trainer->step * batch), (unsigned long long)stats.unseen_max,
           progress->is_terminal ? "\033[K" : "\n");

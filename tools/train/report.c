@@ -5,45 +5,55 @@
 
 #include <hr/memory.h>
 
-/* The counters that ranks exchange. */
-enum { BYTES, HITS, DISTINCT, UNSEEN_MAX, PENDING_MAX, COUNTER_COUNT };
 #define LIMBS 4u /* of 16 bits: an integer that a float holds exactly */
 
-static void get_counters(const hr_train_rank *rank, uint64_t counters[COUNTER_COUNT])
+const char *const hr_byte_kind_names[HR_BYTE_KIND_COUNT] = {"miss", "stale", "push", "announce", "probe", "overhead"};
+
+void hr_get_counters(const hotrow_client_stats *stats, uint64_t counters[HR_COUNTER_COUNT])
 {
-  hotrow_client_stats stats;
-  hotrow_client_get_stats(rank->client, &stats);
-  counters[BYTES] = stats.bytes_sent + stats.bytes_received;
+  counters[HR_BYTES_MISS] = stats->bytes_miss;
+  counters[HR_BYTES_STALE] = stats->bytes_stale;
+  counters[HR_BYTES_PUSH] = stats->bytes_push;
+  counters[HR_BYTES_ANNOUNCE] = stats->bytes_announce;
+  counters[HR_BYTES_PROBE] = stats->bytes_probe;
+  counters[HR_BYTES_OVERHEAD] = stats->bytes_overhead;
   /* A row fetched early is a row fetched. */
-  counters[HITS] = stats.hits > stats.prefetched ? stats.hits - stats.prefetched : 0;
-  counters[DISTINCT] = stats.hits + stats.stale + stats.misses;
-  counters[UNSEEN_MAX] = stats.unseen_max;
-  counters[PENDING_MAX] = stats.pending_max;
+  counters[HR_HITS] = stats->hits > stats->lookahead_hits ? stats->hits - stats->lookahead_hits : 0;
+  counters[HR_DISTINCT] = stats->hits + stats->stale + stats->misses;
+  counters[HR_STALL_NS] = stats->stall_ns;
+  counters[HR_UNSEEN_SUM] = stats->unseen_sum;
+  counters[HR_UNSEEN_COUNT] = stats->hits;
+  counters[HR_UNSEEN_MAX] = stats->unseen_max;
+  counters[HR_PENDING_MAX] = stats->pending_max;
+  for (size_t b = 0; b < HOTROW_UNSEEN_BUCKETS; b++)
+    counters[HR_UNSEEN_BUCKETS + b] = stats->unseen_counts[b];
 }
 
 /* Each rank fills its own slots of a zeroed array, in limbs, and the sum over ranks is everyone's counters. */
-static hotrow_status gather_counters(hr_trainer *trainer, uint64_t totals[COUNTER_COUNT])
+static hotrow_status gather_counters(hr_trainer *trainer, uint64_t totals[HR_COUNTER_COUNT])
 {
-  const size_t limbs_per_rank = (size_t)COUNTER_COUNT * LIMBS;
+  const size_t limbs_per_rank = (size_t)HR_COUNTER_COUNT * LIMBS;
   const size_t count = trainer->options.workers * limbs_per_rank;
   void *memory;
   HOTROW_TRY(hr_alloc(count, sizeof(float), "counters of all ranks", &memory));
   float *limbs = memory;
   for (uint32_t i = 0; i < trainer->rank_count; i++) {
-    uint64_t counters[COUNTER_COUNT];
-    get_counters(&trainer->ranks[i], counters);
+    uint64_t counters[HR_COUNTER_COUNT];
+    hotrow_client_stats stats;
+    hotrow_client_get_stats(trainer->ranks[i].client, &stats);
+    hr_get_counters(&stats, counters);
     for (size_t j = 0; j < limbs_per_rank; j++)
       limbs[trainer->ranks[i].rank * limbs_per_rank + j] = (float)(uint16_t)(counters[j / LIMBS] >> 16 * (j % LIMBS));
   }
   hotrow_status status = hr_trainer_allreduce(trainer, limbs, count);
-  for (size_t c = 0; c < COUNTER_COUNT; c++)
+  for (size_t c = 0; c < HR_COUNTER_COUNT; c++)
     totals[c] = 0;
   for (uint32_t rank = 0; rank < trainer->options.workers; rank++) {
-    for (size_t c = 0; c < COUNTER_COUNT; c++) {
+    for (size_t c = 0; c < HR_COUNTER_COUNT; c++) {
       uint64_t value = 0;
       for (size_t l = 0; l < LIMBS; l++)
-        value |= (uint64_t)limbs[(rank * COUNTER_COUNT + c) * LIMBS + l] << 16 * l;
-      if (c == UNSEEN_MAX || c == PENDING_MAX)
+        value |= (uint64_t)limbs[(rank * HR_COUNTER_COUNT + c) * LIMBS + l] << 16 * l;
+      if (c == HR_UNSEEN_MAX || c == HR_PENDING_MAX)
         totals[c] = value > totals[c] ? value : totals[c];
       else
         totals[c] += value;
@@ -52,15 +62,6 @@ static hotrow_status gather_counters(hr_trainer *trainer, uint64_t totals[COUNTE
   free(memory);
   return status;
 }
-
-/* One line of the result. Text is printed as it is, or as a JSON string. */
-typedef struct report_line {
-  const char *name;
-  enum { WHOLE, REAL, TEXT } kind;
-  uint64_t whole;
-  double real;
-  const char *text;
-} report_line;
 
 static void print_json_string(const char *text)
 {
@@ -76,11 +77,20 @@ static void print_json_string(const char *text)
   putchar('"');
 }
 
-static void print_value(const report_line *line, bool json)
+static void print_list(const hr_report_line *line, bool json)
 {
-  if (line->kind == WHOLE)
+  for (uint64_t i = 0; i < line->whole; i++)
+    printf("%s%llu", i > 0 ? json ? "," : " " : json ? "[" : "", (unsigned long long)line->list[i]);
+  printf("%s", !json ? "" : line->whole > 0 ? "]" : "[]");
+}
+
+static void print_value(const hr_report_line *line, bool json)
+{
+  if (line->kind == HR_LINE_LIST)
+    print_list(line, json);
+  else if (line->kind == HR_LINE_WHOLE)
     printf("%llu", (unsigned long long)line->whole);
-  else if (line->kind == REAL)
+  else if (line->kind == HR_LINE_REAL)
     printf("%.9g", line->real);
   else if (json)
     print_json_string(line->text);
@@ -88,7 +98,7 @@ static void print_value(const report_line *line, bool json)
     printf("%s", line->text);
 }
 
-static void print_lines(const report_line *lines, size_t count, bool json)
+static void print_lines(const hr_report_line *lines, size_t count, bool json)
 {
   if (json)
     putchar('{');
@@ -119,9 +129,18 @@ static double ratio(double part, double whole)
   return whole > 0 ? part / whole : 0;
 }
 
+/* Buckets without the empty ones at the end. */
+static uint64_t used_buckets(const uint64_t totals[HR_COUNTER_COUNT])
+{
+  uint64_t count = HOTROW_UNSEEN_BUCKETS;
+  while (count > 0 && totals[HR_UNSEEN_BUCKETS + count - 1] == 0)
+    count--;
+  return count;
+}
+
 hotrow_status hr_report(hr_trainer *trainer)
 {
-  uint64_t totals[COUNTER_COUNT];
+  uint64_t totals[HR_COUNTER_COUNT];
   HOTROW_TRY(gather_counters(trainer, totals));
   if (trainer->ranks[0].rank != 0)
     return HOTROW_OK;
@@ -129,27 +148,30 @@ hotrow_status hr_report(hr_trainer *trainer)
   const hr_dataset_info *info = hr_dataset_get_info(trainer->test_data);
   const uint64_t samples = trainer->step * options->workers * options->batch;
   const double seconds = (double)trainer->train_ns / 1e9;
+  double bytes = 0;
+  for (size_t k = 0; k < HR_BYTE_KIND_COUNT; k++)
+    bytes += (double)totals[k];
 #define LINE_WHOLE(name, value)                                                                                        \
   {                                                                                                                    \
-    name, WHOLE, (value), 0, NULL                                                                                      \
+    name, HR_LINE_WHOLE, (value), 0, NULL, NULL                                                                        \
   }
 #define LINE_REAL(name, value)                                                                                         \
   {                                                                                                                    \
-    name, REAL, 0, (value), NULL                                                                                       \
+    name, HR_LINE_REAL, 0, (value), NULL, NULL                                                                         \
   }
 #define LINE_TEXT(name, value)                                                                                         \
   {                                                                                                                    \
-    name, TEXT, 0, 0, (value)                                                                                          \
+    name, HR_LINE_TEXT, 0, 0, (value), NULL                                                                            \
   }
-  const report_line lines[] = {
+  const hr_report_line lines[] = {
       LINE_TEXT("model", trainer->model->name),
       LINE_TEXT("data", info->name),
       LINE_WHOLE("workers", options->workers),
       LINE_WHOLE("shards", shard_count(options->shards)),
       LINE_WHOLE("dim", options->dim),
       LINE_WHOLE("batch", options->batch),
-      LINE_WHOLE("pull_bound", options->pull_bound),
-      LINE_WHOLE("push_bound", options->push_bound),
+      LINE_WHOLE("pull_bound", trainer->pull_bound),
+      LINE_WHOLE("push_bound", trainer->push_bound),
       LINE_WHOLE("cache_rows", options->cache_rows),
       LINE_WHOLE("seed", options->seed),
       LINE_WHOLE("epochs", trainer->epoch),
@@ -163,13 +185,22 @@ hotrow_status hr_report(hr_trainer *trainer)
       LINE_REAL("valid_logloss", trainer->valid.logloss),
       LINE_REAL("auc", trainer->test.auc),
       LINE_REAL("logloss", trainer->test.logloss),
-      LINE_REAL("cache_hit_rate", ratio((double)totals[HITS], (double)totals[DISTINCT])),
-      LINE_REAL("wire_bytes_per_sample", ratio((double)totals[BYTES], (double)samples)),
-      LINE_WHOLE("unseen_max", totals[UNSEEN_MAX]),
-      LINE_WHOLE("pending_max", totals[PENDING_MAX]),
+      LINE_REAL("cache_hit_rate", ratio((double)totals[HR_HITS], (double)totals[HR_DISTINCT])),
+      LINE_REAL("stall_seconds", (double)totals[HR_STALL_NS] / 1e9 / options->workers),
+      LINE_REAL("wire_bytes_per_sample", ratio(bytes, (double)samples)),
+      LINE_REAL("bytes_miss", ratio((double)totals[HR_BYTES_MISS], (double)samples)),
+      LINE_REAL("bytes_stale", ratio((double)totals[HR_BYTES_STALE], (double)samples)),
+      LINE_REAL("bytes_push", ratio((double)totals[HR_BYTES_PUSH], (double)samples)),
+      LINE_REAL("bytes_announce", ratio((double)totals[HR_BYTES_ANNOUNCE], (double)samples)),
+      LINE_REAL("bytes_probe", ratio((double)totals[HR_BYTES_PROBE], (double)samples)),
+      LINE_REAL("bytes_overhead", ratio((double)totals[HR_BYTES_OVERHEAD], (double)samples)),
+      LINE_REAL("unseen_mean", ratio((double)totals[HR_UNSEEN_SUM], (double)totals[HR_UNSEEN_COUNT])),
+      LINE_WHOLE("unseen_max", totals[HR_UNSEEN_MAX]),
+      LINE_WHOLE("pending_max", totals[HR_PENDING_MAX]),
+      {"unseen_counts", HR_LINE_LIST, used_buckets(totals), 0, NULL, totals + HR_UNSEEN_BUCKETS},
       LINE_REAL("teacher_auc", info->teacher_auc), /* last: only of data that has one */
   };
-  const size_t count = sizeof lines / sizeof *lines;
-  print_lines(lines, info->teacher_auc > 0 ? count : count - 1, options->json);
-  return HOTROW_OK;
+  const size_t count = sizeof lines / sizeof *lines - (info->teacher_auc > 0 ? 0 : 1);
+  print_lines(lines, count, options->json);
+  return options->report != NULL ? hr_report_write(trainer, lines, count, totals) : HOTROW_OK;
 }

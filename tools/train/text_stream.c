@@ -246,6 +246,23 @@ hotrow_status hr_text_stream_next(hr_text_stream *stream, char **line_p, size_t 
   return HOTROW_OK;
 }
 
+hotrow_status hr_text_stream_read(hr_text_stream *stream, void *bytes, size_t size, size_t *read_p)
+{
+  size_t done = 0;
+  while (done < size) {
+    const size_t there = stream->text_end - stream->text_begin, part = there < size - done ? there : size - done;
+    memcpy((char *)bytes + done, stream->text + stream->text_begin, part);
+    stream->text_begin += part;
+    done += part;
+    if (done < size && stream->ended)
+      break;
+    if (done < size)
+      HOTROW_TRY(decode_more(stream));
+  }
+  *read_p = done;
+  return HOTROW_OK;
+}
+
 size_t hr_text_split(char *line, const char *separator, char **columns, size_t column_max)
 {
   size_t separator_size = strlen(separator), count = 0;

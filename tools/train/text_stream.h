@@ -22,6 +22,10 @@ void hr_text_stream_close(hr_text_stream *stream);
  *   HOTROW_ERR_STORAGE      the disk failed */
 hotrow_status hr_text_stream_next(hr_text_stream *stream, char **line_p, size_t *size_p);
 
+/* Up to `size` bytes as they are, for files that hold no lines; *read_p is less than size at the end of the file only.
+ * A stream gives lines or bytes, not both. HOTROW_ERR_CORRUPT, HOTROW_ERR_NO_MEMORY, HOTROW_ERR_STORAGE as above */
+hotrow_status hr_text_stream_read(hr_text_stream *stream, void *bytes, size_t size, size_t *read_p);
+
 /* Counts from 1: the line that was given last, for messages. 0 before the first. */
 uint64_t hr_text_stream_line(const hr_text_stream *stream);
 const char *hr_text_stream_path(const hr_text_stream *stream);

@@ -9,9 +9,11 @@
 
 #define TABLE_NAME "train"
 
-const char *const hr_train_optimizer_names[] = {"adagrad", "rowwise-adagrad", "sgd", "momentum", "adam", NULL};
-static const hotrow_optimizer_kind optimizer_kinds[] = {HOTROW_ADAGRAD, HOTROW_ROWWISE_ADAGRAD, HOTROW_SGD,
-                                                        HOTROW_MOMENTUM, HOTROW_ADAM};
+const char *const hr_train_optimizer_names[] = {"adagrad", "rowwise-adagrad", "sgd",  "momentum", "adam",
+                                                "adamw",   "rowwise-adam",    "ftrl", "lamb",     NULL};
+static const hotrow_optimizer_kind optimizer_kinds[] = {
+    HOTROW_ADAGRAD, HOTROW_ROWWISE_ADAGRAD, HOTROW_SGD,  HOTROW_MOMENTUM, HOTROW_ADAM,
+    HOTROW_ADAMW,   HOTROW_ROWWISE_ADAM,    HOTROW_FTRL, HOTROW_LAMB};
 
 static hotrow_status alloc_floats(size_t a, size_t b, const char *what, float **floats_p)
 {
@@ -73,6 +75,25 @@ static float initial_state(const hr_train_options *options)
   return options->accumulator / (samples * samples);
 }
 
+/* The preset, and what is said beside it. */
+static void set_staleness(const hr_train_options *options, hotrow_table_options *table)
+{
+  hotrow_table_options_preset(table, (hotrow_preset)options->preset);
+  if (options->mode > 0)
+    table->mode = (hotrow_mode)options->mode;
+  if (options->cache_policy > 0)
+    table->policy = (hotrow_cache_policy)(options->cache_policy - 1);
+  if (options->wire_dtype > 0)
+    table->wire_dtype = (hotrow_dtype)(options->wire_dtype - 1);
+  const bool has_other_bound = options->pull_bound >= 0;
+  if (has_other_bound)
+    table->pull_bound = (uint32_t)options->pull_bound;
+  if (options->push_bound >= 0)
+    table->push_bound = (uint32_t)options->push_bound;
+  if (options->announce_step >= 0 || has_other_bound) /* a step goes with its bound */
+    table->announce_step = options->announce_step > 0 ? (uint32_t)options->announce_step : 0;
+}
+
 static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
 {
   const hr_train_options *options = &trainer->options;
@@ -90,15 +111,17 @@ static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
   table.seed = options->seed;
   table.optimizer.kind = optimizer_kinds[options->optimizer];
   table.optimizer.lr = options->lr;
+  table.optimizer.weight_decay = options->weight_decay;
+  table.optimizer.l1 = options->l1;
   if (table.optimizer.kind == HOTROW_ADAGRAD || table.optimizer.kind == HOTROW_ROWWISE_ADAGRAD)
     table.optimizer.initial_state = initial_state(options);
   table.initializer.kind = HOTROW_INIT_UNIFORM;
   table.initializer.scale = options->init_scale;
   table.dim = hr_row_dim(shape);
-  table.policy = (hotrow_cache_policy)options->cache_policy;
   table.cache_row_count = options->cache_rows;
-  table.pull_bound = options->pull_bound;
-  table.push_bound = options->push_bound;
+  set_staleness(options, &table);
+  trainer->pull_bound = table.pull_bound;
+  trainer->push_bound = table.push_bound;
   HOTROW_TRY(hotrow_table_create(rank->client, &table, &rank->table));
 
   HOTROW_TRY(open_split(trainer, HR_TRAIN, &rank->data));

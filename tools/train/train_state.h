@@ -8,6 +8,7 @@
 
 #include "dataset.h"
 #include "dense_adam.h"
+#include "history.h"
 #include "model.h"
 #include "reader.h"
 #include "trainer.h"
@@ -20,20 +21,18 @@ typedef struct hr_train_rank {
   hr_dataset *data;      /* owned: the training split */
   hr_reader *reader;     /* owned: reads this rank's share of an epoch ahead; NULL between epochs */
   const hr_batch *batch; /* of this step: belongs to reader */
+  uint32_t handed_count; /* of the batches behind it: those whose keys the client has */
   float *rows;           /* owned: [batch][field_count][row_dim] */
   float *sums;           /* owned: [param_count + 1]: gradients of the dense parameters, then the loss; all-reduced */
 } hr_train_rank;
-
-typedef struct hr_score {
-  double auc;
-  double logloss;
-} hr_score;
 
 typedef struct hr_trainer {
   hr_train_options options; /* presets filled in */
   const hr_model *model;
   hr_model_shape shape;
   size_t param_count;
+  uint32_t pull_bound; /* of the table: options over the preset */
+  uint32_t push_bound;
   hr_dataset *valid_data; /* owned */
   hr_dataset *test_data;  /* owned */
 
@@ -48,9 +47,12 @@ typedef struct hr_trainer {
   hr_pass pass; /* owned: work, logits, row_grads; the ranks of one process take turns with them */
   float *logit_grads;
 
-  uint64_t step; /* done so far, over all epochs */
+  uint64_t step;       /* done so far, over all epochs */
+  uint64_t step_total; /* when the job ends, unless it ends early */
+  hr_history history;
   uint32_t epoch;
   double epoch_loss; /* sum over the samples of all ranks */
+  double loss_sum;   /* the same over all epochs */
   uint64_t epoch_samples;
   uint64_t train_ns; /* time spent, without evaluation */
 
@@ -81,9 +83,9 @@ hotrow_lookup_request hr_trainer_request(const hr_trainer *trainer, hotrow_table
 /* Scores held-out data with the parameters as they are. */
 hotrow_status hr_evaluate(hr_trainer *trainer, hr_dataset *data, hr_score *score_p);
 
-/* Writes the dense parameters and the rows of all keys of the training split. */
 /* Can the file be written? Asked before hours of training; leaves an empty file where there was none. */
 hotrow_status hr_dump_check(const char *path);
+/* Writes the dense parameters and the rows of all keys of the training split. */
 hotrow_status hr_dump(hr_trainer *trainer, const char *path);
 
 #endif

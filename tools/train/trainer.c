@@ -13,7 +13,7 @@
 #include "report.h"
 #include "train_state.h"
 
-#define READ_AHEAD 4u /* batches in memory: the one in use, the one that is prefetched, and two for the reader */
+#define READ_MORE 2u /* batches that the reader is ahead of the look-ahead */
 
 static hotrow_status lookup_all(hr_trainer *trainer)
 {
@@ -72,18 +72,34 @@ static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
   return hotrow_step(rank->client, 0);
 }
 
-/* What is not read yet is not prefetched: that costs time and changes no value. */
-static hotrow_status prefetch_all(hr_trainer *trainer)
+/* Hands over the keys of the batches that are read by now, up to the look-ahead. What is not read yet is not waited
+ * for: that costs time later and changes no value. */
+static hotrow_status look_ahead(const hr_trainer *trainer, hr_train_rank *rank)
 {
-  for (uint32_t i = 0; i < trainer->rank_count; i++) {
-    hr_train_rank *rank = &trainer->ranks[i];
-    const hr_batch *next = hr_reader_peek(rank->reader, 1);
+  while (rank->handed_count < trainer->options.lookahead) {
+    const hr_batch *next = hr_reader_peek(rank->reader, rank->handed_count + 1);
     if (next == NULL)
-      continue;
+      return HOTROW_OK;
     const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, next, rank->rows);
-    HOTROW_TRY(hotrow_prefetch(rank->client, &request, 1));
+    HOTROW_TRY(hotrow_lookahead(rank->client, &request, 1));
+    rank->handed_count++;
   }
   return HOTROW_OK;
+}
+
+static hotrow_status next_batch(hr_train_rank *rank)
+{
+  HOTROW_TRY(hr_reader_next(rank->reader, &rank->batch));
+  if (rank->handed_count > 0)
+    rank->handed_count--;
+  return HOTROW_OK;
+}
+
+/* Both learning rates, as a share of what they began at: a straight line over the steps of the job. */
+static float lr_scale(const hr_trainer *trainer)
+{
+  const double share = (double)trainer->step / (double)trainer->step_total;
+  return (float)(1 - (1 - (double)trainer->options.lr_decay) * share);
 }
 
 static hotrow_status sum_dense(hr_trainer *trainer)
@@ -99,17 +115,21 @@ static hotrow_status sum_dense(hr_trainer *trainer)
 
 static hotrow_status train_step(hr_trainer *trainer)
 {
+  const float scale = lr_scale(trainer);
   for (uint32_t i = 0; i < trainer->rank_count; i++)
-    HOTROW_TRY(hr_reader_next(trainer->ranks[i].reader, &trainer->ranks[i].batch));
+    HOTROW_TRY(next_batch(&trainer->ranks[i]));
   HOTROW_TRY(lookup_all(trainer));
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    HOTROW_TRY(look_ahead(trainer, &trainer->ranks[i]));
+    HOTROW_TRY(hotrow_table_set_lr_scale(trainer->ranks[i].table, scale));
+  }
   for (uint32_t i = 0; i < trainer->rank_count; i++)
     HOTROW_TRY(compute_and_push(trainer, &trainer->ranks[i]));
-  if (trainer->options.prefetch)
-    HOTROW_TRY(prefetch_all(trainer));
   HOTROW_TRY(sum_dense(trainer));
   const float *sums = trainer->ranks[0].sums;
-  hr_dense_adam_update(&trainer->adam, trainer->options.dense_lr, sums, trainer->params);
+  hr_dense_adam_update(&trainer->adam, trainer->options.dense_lr * scale, sums, trainer->params);
   trainer->epoch_loss += (double)sums[trainer->param_count];
+  trainer->loss_sum += (double)sums[trainer->param_count];
   trainer->epoch_samples += (uint64_t)trainer->options.workers * trainer->options.batch;
   trainer->step++;
   return HOTROW_OK;
@@ -131,6 +151,7 @@ static hotrow_status evaluate(hr_trainer *trainer, hr_progress *progress)
     trainer->worse_count = 0;
   }
   hr_progress_evaluation(progress, trainer, &valid, &test);
+  hr_history_add_scores(&trainer->history, trainer->step, &valid, &test);
   return HOTROW_OK;
 }
 
@@ -154,7 +175,7 @@ static hotrow_status open_readers(hr_trainer *trainer)
                                        .batch_size = trainer->options.batch,
                                        .rank = trainer->ranks[i].rank,
                                        .world_size = trainer->options.workers,
-                                       .depth = READ_AHEAD,
+                                       .depth = trainer->options.lookahead + 1 + READ_MORE,
                                        .epoch = trainer->epoch};
     HOTROW_TRY(hr_reader_open(&options, &trainer->ranks[i].reader));
   }
@@ -167,7 +188,18 @@ static void close_readers(hr_trainer *trainer)
     hr_reader_close(trainer->ranks[i].reader);
     trainer->ranks[i].reader = NULL;
     trainer->ranks[i].batch = NULL;
+    trainer->ranks[i].handed_count = 0;
   }
+}
+
+/* Rank 0's counters stand for those of the others. */
+static void add_history(hr_trainer *trainer)
+{
+  if (trainer->step % hr_history_interval(trainer->step_total) != 0)
+    return;
+  hotrow_client_stats stats;
+  hotrow_client_get_stats(trainer->ranks[0].client, &stats);
+  hr_history_add_step(&trainer->history, trainer->step, trainer->loss_sum, trainer->train_ns, &stats);
 }
 
 static hotrow_status train_epoch(hr_trainer *trainer, hr_progress *progress)
@@ -178,6 +210,8 @@ static hotrow_status train_epoch(hr_trainer *trainer, hr_progress *progress)
     return hr_fail(HOTROW_ERR_INVALID, "%llu training samples do not fill one batch of %u for each of %u workers",
                    (unsigned long long)hr_dataset_get_info(trainer->ranks[0].data)->sample_count,
                    trainer->options.batch, trainer->options.workers);
+  const uint64_t most = step_count * trainer->options.epochs, limit = trainer->options.steps;
+  trainer->step_total = limit > 0 && limit < most ? limit : most;
   trainer->epoch_loss = 0;
   trainer->epoch_samples = 0;
   for (uint64_t done = 1; done <= step_count && !is_over(trainer); done++) {
@@ -185,6 +219,7 @@ static hotrow_status train_epoch(hr_trainer *trainer, hr_progress *progress)
     HOTROW_TRY(train_step(trainer));
     trainer->train_ns += hr_now_ns() - begin_ns;
     hr_progress_step(progress, trainer, done, step_count);
+    add_history(trainer);
     if (is_evaluation_due(done, step_count, trainer->options.evaluations))
       HOTROW_TRY(evaluate(trainer, progress));
   }
@@ -211,10 +246,18 @@ static hotrow_status run(hr_trainer *trainer)
   return HOTROW_OK;
 }
 
+/* What cannot be written is said before hours of training. */
+static hotrow_status check_files(const hr_train_options *options)
+{
+  if (options->dump != NULL)
+    HOTROW_TRY(hr_dump_check(options->dump));
+  return options->report != NULL ? hr_report_check(options->report) : HOTROW_OK;
+}
+
 hotrow_status hr_train(const hr_train_options *options)
 {
   hr_trainer trainer = {.options = *options};
-  hotrow_status status = options->dump != NULL && options->rank == 0 ? hr_dump_check(options->dump) : HOTROW_OK;
+  hotrow_status status = options->rank == 0 ? check_files(options) : HOTROW_OK;
   if (status == HOTROW_OK)
     status = hr_trainer_open(&trainer);
   if (status == HOTROW_OK)

@@ -24,6 +24,7 @@ typedef struct hr_train_options {
   const char *shards; /* endpoints, comma-separated */
   const char *hidden; /* "256,128"; NULL: preset */
   const char *save;   /* name of a save of the tables at the end, or NULL */
+  const char *report; /* HTML file about the run, or NULL */
   const char *dump;   /* file for dense parameters and rows at the end, or NULL */
   uint64_t job;
   uint64_t cache_rows;
@@ -37,9 +38,14 @@ typedef struct hr_train_options {
   uint32_t batch;        /* per rank; 0: preset */
   uint32_t epochs;       /* 0: preset */
   uint32_t optimizer;    /* index into hr_train_optimizer_names */
-  uint32_t cache_policy; /* hotrow_cache_policy */
-  uint32_t pull_bound;
-  uint32_t push_bound;
+  uint32_t preset;       /* hotrow_preset; the next six are what is not left to it */
+  uint32_t mode;         /* 0, or hotrow_mode */
+  uint32_t cache_policy; /* 0, or hotrow_cache_policy + 1 */
+  uint32_t wire_dtype;   /* 0, or hotrow_dtype + 1 */
+  int32_t pull_bound;    /* -1, or the bound; likewise */
+  int32_t push_bound;
+  int32_t announce_step;
+  uint32_t lookahead;   /* batches handed over ahead */
   uint32_t patience;    /* evaluations without a better score until the job stops; 0: never */
   uint32_t evaluations; /* per epoch; 0: only at the end */
   uint32_t timeout_ms;
@@ -48,10 +54,12 @@ typedef struct hr_train_options {
   float dropout;           /* preset */
   float embedding_dropout; /* preset */
   float l2;                /* preset */
-  float init_scale;        /* preset */
-  float accumulator;       /* preset */
-  bool play_ranks;         /* this process is all ranks in turn */
-  bool prefetch;
+  float weight_decay;
+  float l1;
+  float lr_decay;    /* learning rates end at this share of themselves */
+  float init_scale;  /* preset */
+  float accumulator; /* preset */
+  bool play_ranks;   /* this process is all ranks in turn */
   bool json;
 } hr_train_options;
 

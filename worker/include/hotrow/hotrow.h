@@ -9,7 +9,12 @@
  * Staleness (see the README for the contract): a table's pull_bound says how many updates of other workers a cached row
  * may lack when it is read, push_bound how many own steps a row may keep back. Both 0 is exact synchronous training:
  * then every rank of the job must call hotrow_step the same number of times, and a lookup waits until the shards have
- * applied the last step of all ranks, in rank order.
+ * applied the last step of all ranks, in rank order. Two modes uphold the pull bound: in announce mode (the default
+ * where a bound is not 0) shards tell which rows have moved on and hits cost nothing; in probe mode every lookup asks
+ * for the clocks of its hits.
+ *
+ * A shard that keeps its rows (a server with a data directory) may be restarted: pushes are kept until they are durable
+ * there, and sent again.
  *
  * Every call that talks to a shard returns by its deadline (timeout_ms; 0 means the client's). A client and its tables
  * belong to one thread at a time. Pointers passed in are read or written before the call returns and not kept.
@@ -25,6 +30,7 @@
 
 #include <hotrow/base.h>
 #include <hotrow/cache.h>
+#include <hotrow/transport.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,16 +45,31 @@ extern "C" {
 typedef struct hotrow_client hotrow_client;
 typedef struct hotrow_table hotrow_table;
 
+/* What a client did, for measurements and checks of histories: called on the client's thread from within its calls,
+ * with keys of one table; must not call the client. numbers: see each event. */
+typedef enum hotrow_event {
+  HOTROW_EVENT_HIT = 0,   /* copies are about to be read; numbers NULL */
+  HOTROW_EVENT_MISS = 1,  /* rows came that were not held; numbers are their clocks */
+  HOTROW_EVENT_STALE = 2, /* rows came that were held and too old; numbers are their clocks */
+  HOTROW_EVENT_PUSH = 3   /* rows were handed to the stream; numbers are their steps */
+} hotrow_event;
+
+typedef void (*hotrow_observe_fn)(void *context, const hotrow_table *table, hotrow_event event, const uint64_t *keys,
+                                  const uint32_t *numbers, size_t count);
+
 typedef struct hotrow_client_options {
   size_t struct_size;
   const char *shards; /* endpoints, comma-separated, in shard order: "tcp://127.0.0.1:7117,tcp://127.0.0.1:7118" */
   uint64_t job;       /* ranks, barriers and exact steps belong to a job; all its workers name the same number */
   uint32_t rank;
-  uint32_t world_size;  /* 0 means 1 */
-  uint32_t timeout_ms;  /* the deadline of calls that give none; 0 means 10000 */
-  uint32_t read_only;   /* 1: serving. Lookups create no rows and may fill hit masks; pushes are refused */
-  hotrow_device device; /* HOTROW_CPU */
-  uint32_t reserved;    /* 0 */
+  uint32_t world_size;       /* 0 means 1 */
+  uint32_t timeout_ms;       /* the deadline of calls that give none; 0 means 10000 */
+  uint32_t read_only;        /* 1: serving. Lookups create no rows and may fill hit masks; pushes are refused */
+  hotrow_device device;      /* HOTROW_CPU */
+  uint32_t reserved;         /* 0 */
+  hotrow_observe_fn observe; /* NULL: nobody */
+  void *observe_context;
+  const hotrow_transport *transport; /* copied; NULL: ZeroMQ to `shards` (with one, they are only names) */
 } hotrow_client_options;
 #define HOTROW_CLIENT_OPTIONS_INIT HOTROW_INIT(hotrow_client_options)
 
@@ -58,6 +79,18 @@ HOTROW_API hotrow_status hotrow_client_open(const hotrow_client_options *options
 
 /* Says goodbye and frees the client and its tables. Accepts NULL. Pending gradients are lost: flush first. */
 HOTROW_API void hotrow_client_close(hotrow_client *client);
+
+typedef enum hotrow_mode {
+  HOTROW_MODE_DEFAULT = 0, /* announce; probe where both bounds are 0, where nothing is cached, and where the table was
+                            * created with an announce_step that does not go with the pull bound */
+  HOTROW_MODE_PROBE = 1,   /* every lookup asks for the clocks of the copies it uses */
+  HOTROW_MODE_ANNOUNCE = 2 /* shards announce the rows whose clock has moved on */
+} hotrow_mode;
+
+#define HOTROW_TABLE_COUNT_OCCURRENCES                                                                                 \
+  1u                                /* clocks tick per occurrence in the batch, not per step (HET's code); SGD         \
+                                     */
+#define HOTROW_TABLE_WIDE_CLOCKS 2u /* clocks travel in 8 bytes, a probe for missing keys too (HET's messages) */
 
 typedef struct hotrow_table_options {
   size_t struct_size;
@@ -72,8 +105,29 @@ typedef struct hotrow_table_options {
   uint64_t cache_row_count; /* 0: no cache, every lookup pulls and every step pushes. Read-only clients: 0 */
   uint32_t pull_bound;
   uint32_t push_bound;
+  /* The row in pieces with their own optimizer and initializer; `optimizer` and `initializer` are then ignored, and dim
+   * is 0 or the sum of theirs. Borrowed during the call. */
+  const hotrow_segment *segments;
+  uint32_t segment_count; /* 0: one segment of dim */
+  hotrow_mode mode;
+  /* A row is announced when its clock has moved on by so much: 1 .. pull_bound + 1. 0 means max(1, pull_bound/4), or
+   * never if the mode is probe. Of all that create the table the smallest counts; open takes what the shards have. */
+  uint32_t announce_step;
+  hotrow_dtype wire_dtype; /* of values pulled and of gradients that the push bound sends; HOTROW_F32 */
+  uint32_t flags;          /* HOTROW_TABLE_... */
+  uint32_t reserved;       /* 0 */
 } hotrow_table_options;
 #define HOTROW_TABLE_OPTIONS_INIT HOTROW_INIT(hotrow_table_options)
+
+typedef enum hotrow_preset {
+  HOTROW_PRESET_EXACT = 0,     /* both bounds 0, float32 */
+  HOTROW_PRESET_BOUNDED = 1,   /* announce, pull bound 300, push bound 30, announce step 75, LRU, int8 on the wire */
+  HOTROW_PRESET_HET_COMPAT = 2 /* probe, both bounds 100, LightLFU, both flags, float32: what HET's own code does */
+} hotrow_preset;
+
+/* Sets mode, bounds, announce_step, policy, wire_dtype and flags, and nothing else. An unknown preset is taken for
+ * HOTROW_PRESET_EXACT. */
+HOTROW_API void hotrow_table_options_preset(hotrow_table_options *options, hotrow_preset preset);
 
 /* Creates the table on all shards, or joins it if it is there with the same options. *table_p belongs to the client.
  * A job is exact or not from its first step on: the first table with both bounds 0 comes before the first hotrow_step.
@@ -89,6 +143,11 @@ HOTROW_API hotrow_status hotrow_table_open(hotrow_client *client, const hotrow_t
 
 HOTROW_API uint32_t hotrow_table_dim(const hotrow_table *table);
 HOTROW_API const char *hotrow_table_name(const hotrow_table *table);
+
+/* A factor on the learning rate of every segment, for pushes that leave from the next hotrow_step on (1 at first). It
+ * travels with the pushes, so each worker sets its own; steps kept back are applied with the factor in force when they
+ * leave. In exact jobs all ranks set the same at the same step. HOTROW_ERR_INVALID (negative, or not finite) */
+HOTROW_API hotrow_status hotrow_table_set_lr_scale(hotrow_table *table, float lr_scale);
 
 /* One table's part of a lookup.
  *   POOL_NONE   out[i] = row of keys[i], for i < key_count
@@ -146,11 +205,17 @@ HOTROW_API hotrow_status hotrow_step(hotrow_client *client, uint32_t timeout_ms)
 HOTROW_API hotrow_status hotrow_step_lookup(hotrow_client *client, const hotrow_lookup_request *requests,
                                             size_t request_count);
 
-/* Asks the shards for the rows of a coming batch that the cache lacks, and does not wait; a later lookup finds them.
- * Only keys are read of the requests. Without a cache it does nothing. One prefetch at a time: a call while another is
- * unanswered is dropped, which costs time and nothing else. */
-HOTROW_API hotrow_status hotrow_prefetch(hotrow_client *client, const hotrow_lookup_request *requests,
-                                         size_t request_count);
+/* Look-ahead: hands over the keys of the next batch that has not been handed over yet (only table, keys and key_count
+ * are read, and copied). hotrow_lookup then takes the batches of a table in the same order; one whose keys (the set of
+ * them) are others than those handed over is served, and what was handed over for its table is forgotten.
+ * Missing rows of the next HOTROW_FETCH_AHEAD batches are asked for when hotrow_step sends its messages, or at once if
+ * they are due already; rows needed in the window stay in the cache until then. Tables without a cache are passed over.
+ * Does not wait.
+ *   HOTROW_ERR_INVALID, HOTROW_ERR_LIMIT (HOTROW_LOOKAHEAD_MAX batches are handed over already) */
+#define HOTROW_LOOKAHEAD_MAX 256u
+#define HOTROW_FETCH_AHEAD 2u
+HOTROW_API hotrow_status hotrow_lookahead(hotrow_client *client, const hotrow_lookup_request *requests,
+                                          size_t request_count);
 
 /* Sends every pending gradient and waits until all shards have applied all pushes of this client. Between steps only
  * (after hotrow_step, before the next hotrow_push). */
@@ -174,12 +239,16 @@ HOTROW_API hotrow_status hotrow_save(hotrow_client *client, const char *name, ui
 /* JSON text of a shard's counters: one object. Free with free(). HOTROW_ERR_INVALID (no such shard) */
 HOTROW_API hotrow_status hotrow_shard_stats(hotrow_client *client, uint32_t shard, uint32_t timeout_ms, char **json_p);
 
+#define HOTROW_UNSEEN_BUCKETS 32u /* bucket 0: lacks nothing; bucket b: lacks 2^(b-1) .. 2^b - 1 updates of others */
+
+/* Bytes are those of the frames as encoded. By purpose: bytes_miss + bytes_stale + bytes_probe + bytes_push +
+ * bytes_announce + bytes_overhead = bytes_sent + bytes_received; what is sent again counts again. */
 typedef struct hotrow_client_stats {
   uint64_t steps;
-  uint64_t bytes_sent; /* frames as encoded, all shards */
+  uint64_t bytes_sent; /* all shards */
   uint64_t bytes_received;
-  uint64_t bytes_pull; /* of bytes_sent + bytes_received: pull sections and their replies */
-  uint64_t bytes_push; /* push sections */
+  uint64_t bytes_pull; /* bytes_miss + bytes_stale + bytes_probe */
+  uint64_t bytes_push; /* rows pushed */
   uint64_t requests;   /* messages sent, resends included */
   uint64_t resends;
   uint64_t keys;        /* looked up, duplicates included */
@@ -187,15 +256,43 @@ typedef struct hotrow_client_stats {
   uint64_t hits;        /* distinct keys served from the cache */
   uint64_t stale;       /* distinct keys held and too old */
   uint64_t misses;
-  uint64_t prefetched; /* rows that came by hotrow_prefetch */
+  uint64_t prefetched; /* rows that came by look-ahead */
   uint64_t rows_pushed;
-  uint64_t unseen_max;  /* largest number of others' updates that a used copy lacked: never above pull_bound */
+  uint64_t unseen_max;  /* largest number of others' updates that a used copy may have lacked (announce mode: an upper
+                         * bound): never above pull_bound */
   uint64_t unseen_sum;  /* over all hits */
   uint64_t pending_max; /* largest number of own steps kept back after a step: never above push_bound */
+  uint64_t bytes_miss;  /* keys and rows that were not held */
+  uint64_t bytes_stale; /* keys and rows that were held and too old; probe mode: the rows */
+  uint64_t bytes_announce;
+  uint64_t bytes_probe;       /* keys and clocks of held rows that were asked about */
+  uint64_t bytes_overhead;    /* headers, section tables, all other operations */
+  uint64_t announcements;     /* rows that shards have told of */
+  uint64_t resets;            /* all copies of a shard's rows became stale: its log had moved on, or it was restarted */
+  uint64_t ticks;             /* messages to shards that a step had nothing for */
+  uint64_t lookahead_hits;    /* distinct keys found that a look-ahead had asked for */
+  uint64_t lookahead_dropped; /* batches handed over and forgotten because others were looked up */
+  uint64_t stall_ns;          /* that lookups waited for the network */
+  uint64_t unseen_counts[HOTROW_UNSEEN_BUCKETS]; /* of hits; probe mode with HOTROW_TABLE_WIDE_CLOCKS: none */
 } hotrow_client_stats;
 
 /* Counters since the client was opened. Does not talk to shards. Any time. */
 HOTROW_API void hotrow_client_get_stats(const hotrow_client *client, hotrow_client_stats *stats_p);
+
+/* The same of one table; what is sent again is not counted again. */
+typedef struct hotrow_table_stats {
+  size_t struct_size;
+  uint64_t keys, unique_keys, hits, stale, misses, fetched_ahead;
+  uint64_t rows_pushed, evicted_clean, evicted_dirty;
+  uint64_t bytes_miss, bytes_stale, bytes_push, bytes_announce, bytes_probe;
+  uint64_t unseen_sum, unseen_max, pending_max;
+  uint64_t row_count; /* held now */
+  uint64_t unseen_counts[HOTROW_UNSEEN_BUCKETS];
+} hotrow_table_stats;
+#define HOTROW_TABLE_STATS_INIT HOTROW_INIT(hotrow_table_stats)
+
+/* struct_size is the caller's; as much as fits is filled in. */
+HOTROW_API void hotrow_table_get_stats(const hotrow_table *table, hotrow_table_stats *stats_p);
 
 #ifdef __cplusplus
 }

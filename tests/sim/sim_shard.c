@@ -1,0 +1,272 @@
+/* Shards that die and come back, and the storage under them: a cut is kept whole in memory, becomes durable some time
+ * later, and is what a shard that comes back begins with. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <storage.h>
+
+#include "hr_test.h"
+#include "sim.h"
+
+#define CUT_EVERY_NS_MAX 200000000u
+#define CUT_WRITE_NS_MAX 30000000u
+#define DOWN_NS_MAX 100000000u
+
+typedef struct sim_row {
+  bool is_there;
+  uint32_t clock;
+  float values[SIM_SESSIONS_MAX];
+} sim_row;
+
+typedef struct sim_cut {
+  uint64_t number;
+  bool is_whole;
+  uint32_t table_count;
+  hr_table_desc tables[SIM_TABLES_MAX];
+  sim_row rows[SIM_TABLES_MAX][SIM_KEYS_MAX];
+  uint32_t session_count, job_count;
+  hr_stored_session sessions[SIM_SESSIONS_MAX + 1]; /* the tool has one too */
+  hr_stored_job jobs[2];
+  hr_stored_member members[2][SIM_WORKERS_MAX];
+  uint64_t applied[SIM_SESSIONS_MAX]; /* watermarks of all sessions, those that are over too */
+} sim_cut;
+
+struct sim_shard {
+  cluster *sim;
+  uint32_t index;
+  hr_shard *shard; /* owned; NULL: it is dead */
+  hr_storage storage;
+  sim_cut image;   /* what the cuts of this life add up to */
+  sim_cut written; /* the cut that is not durable yet; number 0: none */
+  sim_cut durable; /* number 0: none yet */
+};
+
+hr_shard *sim_shard_get(const cluster *sim, uint32_t shard)
+{
+  return sim->shards[shard]->shard;
+}
+
+bool sim_shard_is_up(const cluster *sim, uint32_t shard)
+{
+  return sim->shards[shard]->shard != NULL;
+}
+
+/* ---- storage ---- */
+
+static hotrow_status begin_cut(void *context, uint64_t number)
+{
+  sim_shard *s = context;
+  s->image.number = number;
+  s->image.session_count = s->image.job_count = 0;
+  return HOTROW_OK;
+}
+
+static hotrow_status put_table(void *context, const hr_table_desc *desc)
+{
+  sim_shard *s = context;
+  uint32_t t = 0;
+  while (t < s->image.table_count && strcmp(s->image.tables[t].name, desc->name) != 0)
+    t++;
+  CHECK(t < SIM_TABLES_MAX);
+  s->image.tables[t] = *desc;
+  s->image.table_count += t == s->image.table_count;
+  return HOTROW_OK;
+}
+
+static hotrow_status put_row(void *context, const hr_table_desc *desc, uint64_t key, uint32_t clock,
+                             const float *record, size_t float_count)
+{
+  sim_shard *s = context;
+  sim_row *row = &s->image.rows[desc->id][sim_index_of_key(s->sim, desc->id, key)];
+  CHECK_EQ(float_count, s->sim->config.sessions);
+  *row = (sim_row){.is_there = true, .clock = clock};
+  memcpy(row->values, record, float_count * sizeof *record);
+  return HOTROW_OK;
+}
+
+static hotrow_status put_job(void *context, const hr_stored_job *job, const hr_stored_member *members)
+{
+  sim_cut *image = &((sim_shard *)context)->image;
+  CHECK(image->job_count < 2 && job->world_size <= SIM_WORKERS_MAX);
+  image->jobs[image->job_count] = *job;
+  memcpy(image->members[image->job_count++], members, job->world_size * sizeof *members);
+  return HOTROW_OK;
+}
+
+static hotrow_status put_session(void *context, const hr_stored_session *session)
+{
+  sim_cut *image = &((sim_shard *)context)->image;
+  CHECK(image->session_count <= SIM_SESSIONS_MAX);
+  image->sessions[image->session_count++] = *session;
+  return HOTROW_OK;
+}
+
+static hotrow_status end_cut(void *context, uint64_t number)
+{
+  sim_shard *s = context;
+  CHECK_EQ(s->image.number, number);
+  for (uint32_t j = 0; j < s->sim->session_count; j++)
+    s->image.applied[j] = s->sim->sessions[j].streams[s->index].applied;
+  s->written = s->image;
+  sim_plan(s->sim, (sim_event){SIM_CUT_IS_DURABLE, s->sim->now_ns + 1 + sim_below(s->sim, CUT_WRITE_NS_MAX), 0,
+                               s->index, number});
+  return HOTROW_OK;
+}
+
+/* ---- lives ---- */
+
+static void begin_life(sim_shard *s)
+{
+  cluster *sim = s->sim;
+  hr_shard_options options = {.shard_index = s->index,
+                              .shard_count = sim->config.shards,
+                              .epoch = 1 + sim_below(sim, 1u << 30),
+                              .announce_log_count = sim->config.announce_log_count,
+                              .transport = {.send = sim_send_to_worker, .context = sim}};
+  s->storage = (hr_storage){s, begin_cut, put_table, put_row, put_job, put_session, end_cut};
+  if (sim->config.is_durable)
+    options.storage = &s->storage;
+  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
+  CHECK_OK(hr_shard_create(&options, &s->shard));
+}
+
+static void restore(sim_shard *s)
+{
+  const sim_cut *cut = &s->durable;
+  for (uint32_t t = 0; t < cut->table_count; t++)
+    CHECK_OK(hr_shard_restore_table(s->shard, &cut->tables[t]));
+  for (uint32_t t = 0; t < cut->table_count; t++)
+    for (uint32_t k = 0; k < s->sim->config.keys; k++)
+      if (cut->rows[t][k].is_there)
+        CHECK_OK(hr_shard_restore_row(s->shard, t, sim_key(t, k), cut->rows[t][k].clock, cut->rows[t][k].values,
+                                      s->sim->config.sessions));
+  for (uint32_t i = 0; i < cut->job_count; i++)
+    CHECK_OK(hr_shard_restore_job(s->shard, &cut->jobs[i], cut->members[i], s->sim->now_ns));
+  for (uint32_t i = 0; i < cut->session_count; i++)
+    CHECK_OK(hr_shard_restore_session(s->shard, &cut->sessions[i], s->sim->now_ns));
+  s->image = s->durable;
+  s->written.number = 0;
+}
+
+/* What is told to be durable is durable. */
+static void check_promises(sim_shard *s)
+{
+  cluster *sim = s->sim;
+  for (uint32_t j = 0; j < sim->session_count; j++) {
+    struct sim_stream *stream = &sim->sessions[j].streams[s->index];
+    sim->totals.replayed += stream->applied - s->durable.applied[j];
+    stream->applied = s->durable.applied[j];
+    if (stream->durable_told > stream->applied)
+      sim_fail(sim, "shard %u comes back with %llu pushes of session %u, told to be durable were %llu", s->index,
+               (unsigned long long)stream->applied, j, (unsigned long long)stream->durable_told);
+  }
+}
+
+static void die(sim_shard *s)
+{
+  cluster *sim = s->sim;
+  if (!s->shard || s->durable.number == 0 || sim->faults_end)
+    return; /* before its first durable cut it has no tables: that is a cluster that has not begun */
+  sim->totals.shard_deaths++;
+  hr_shard_destroy(s->shard);
+  s->shard = NULL;
+  for (uint32_t w = 0; w < sim->config.workers; w++)
+    sim_cut_connection(sim, w, s->index);
+  sim_plan(sim, (sim_event){SIM_SHARD_RISES, sim->now_ns + 1 + sim_below(sim, DOWN_NS_MAX), 0, s->index, 0});
+}
+
+static void rise(sim_shard *s)
+{
+  begin_life(s);
+  restore(s);
+  check_promises(s);
+  sim_ledger_check(s->sim, s->index);
+}
+
+static void begin_a_cut(sim_shard *s)
+{
+  uint64_t number;
+  if (s->shard && s->written.number == 0)
+    CHECK_OK(hr_shard_cut(s->shard, &number));
+  sim_plan(s->sim, (sim_event){SIM_CUT, s->sim->now_ns + 1 + sim_below(s->sim, CUT_EVERY_NS_MAX), 0, s->index, 0});
+}
+
+static void finish_cut(sim_shard *s, uint64_t number)
+{
+  if (!s->shard || number == 0 || s->written.number != number)
+    return; /* of a former life */
+  s->durable = s->written;
+  s->written.number = 0;
+  s->sim->totals.durable_cuts++;
+  hr_shard_cut_is_durable(s->shard, number);
+}
+
+void sim_shard_event(cluster *sim, const sim_event *event)
+{
+  sim_shard *s = sim->shards[event->shard];
+  switch (event->kind) {
+  case SIM_SHARD_DIES:
+    die(s);
+    break;
+  case SIM_SHARD_RISES:
+    rise(s);
+    break;
+  case SIM_CUT:
+    begin_a_cut(s);
+    break;
+  default:
+    CHECK_EQ(event->kind, SIM_CUT_IS_DURABLE);
+    finish_cut(s, event->number);
+  }
+}
+
+void sim_shard_finish_cuts(cluster *sim, uint32_t shard)
+{
+  while (sim->shards[shard]->written.number > 0)
+    finish_cut(sim->shards[shard], sim->shards[shard]->written.number);
+}
+
+void sim_shards_create(cluster *sim)
+{
+  for (uint32_t i = 0; i < sim->config.shards; i++) {
+    sim_shard *s = calloc(1, sizeof *s);
+    CHECK(s);
+    s->sim = sim;
+    s->index = i;
+    sim->shards[i] = s;
+    begin_life(s);
+  }
+}
+
+void sim_shards_destroy(cluster *sim)
+{
+  for (uint32_t i = 0; i < sim->config.shards; i++) {
+    hr_shard_destroy(sim->shards[i]->shard);
+    free(sim->shards[i]);
+  }
+}
+
+void sim_shard_receive(cluster *sim, uint32_t shard, const hr_route_id *from, const hr_frame *frames, size_t count)
+{
+  sim->shard_in_hand = shard;
+  hr_shard_receive(sim->shards[shard]->shard, from, frames, count, sim->now_ns);
+}
+
+void sim_count_rows(cluster *sim, uint32_t shard, sim_counts *counts)
+{
+  const sim_config *c = &sim->config;
+  const hr_shard *s = sim_shard_get(sim, shard);
+  memset(counts, 0, sizeof *counts);
+  for (uint32_t t = 0; t < hr_shard_table_count(s); t++) {
+    const hr_table *table = hr_shard_table(s, t);
+    size_t stride;
+    const float *rows = hr_table_rows(table, &stride);
+    for (uint32_t k = 0; k < c->keys; k++) {
+      uint64_t key = sim_key(t, k);
+      uint32_t row;
+      hr_table_find(table, &key, 1, &row, &counts->clocks[t][k]);
+      if (row != HR_ROW_NONE)
+        memcpy(counts->steps[t][k], rows + row * stride, c->sessions * sizeof(float));
+    }
+  }
+}

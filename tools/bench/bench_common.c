@@ -1,0 +1,42 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <hr/clock.h>
+
+#include "bench.h"
+
+double bench_seconds(void)
+{
+  return 1e-9 * (double)hr_now_ns();
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+double bench_quantile(double *values, size_t count, double quantile)
+{
+  qsort(values, count, sizeof *values, compare_doubles);
+  return values[(size_t)(quantile * (double)(count - 1) + 0.5)];
+}
+
+bool bench_for_each(const char *option, const char *list, double minimum, double maximum,
+                    bool (*fn)(void *context, double number), void *context)
+{
+  const char *rest = list;
+  do {
+    char *end;
+    const double number = strtod(rest, &end);
+    if (end == rest || !(number >= minimum && number <= maximum) || (*end != '\0' && *end != ',')) {
+      fprintf(stderr, "hotrow bench: --%s %s: must be numbers from %g to %g, with commas\n", option, list, minimum,
+              maximum);
+      return false;
+    }
+    if (!fn(context, number))
+      return false;
+    rest = *end != '\0' ? end + 1 : end;
+  } while (*rest != '\0');
+  return true;
+}

@@ -1,0 +1,152 @@
+/* Options of a table: presets, what is refused, and what is asked of the shards. */
+#include <string.h>
+
+#include <hr/optimizer.h>
+
+#include "client.h"
+
+#define FLAGS_KNOWN (HOTROW_TABLE_COUNT_OCCURRENCES | HOTROW_TABLE_WIDE_CLOCKS)
+
+void hotrow_table_options_preset(hotrow_table_options *options, hotrow_preset preset)
+{
+  options->mode = HOTROW_MODE_PROBE;
+  options->pull_bound = options->push_bound = options->announce_step = 0;
+  options->policy = HOTROW_POLICY_LRU;
+  options->wire_dtype = HOTROW_F32;
+  options->flags = 0;
+  if (preset == HOTROW_PRESET_BOUNDED) {
+    options->mode = HOTROW_MODE_ANNOUNCE;
+    options->pull_bound = 300;
+    options->push_bound = 30;
+    options->announce_step = 75;
+    options->wire_dtype = HOTROW_I8;
+  } else if (preset == HOTROW_PRESET_HET_COMPAT) {
+    options->pull_bound = options->push_bound = 100;
+    options->policy = HOTROW_POLICY_LIGHT_LFU;
+    options->flags = HOTROW_TABLE_COUNT_OCCURRENCES | HOTROW_TABLE_WIDE_CLOCKS;
+  }
+}
+
+static bool is_exact(const hotrow_table_options *o)
+{
+  return o->pull_bound == 0 && o->push_bound == 0;
+}
+
+static hotrow_status check_staleness(const hotrow_table_options *o)
+{
+  if (o->pull_bound > HOTROW_BOUND_MAX || o->push_bound > HOTROW_PUSH_BOUND_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "table %s: bounds %u and %u, at most %u and %u", o->name, o->pull_bound,
+                   o->push_bound, HOTROW_BOUND_MAX, HOTROW_PUSH_BOUND_MAX);
+  if (o->mode != HOTROW_MODE_DEFAULT && o->mode != HOTROW_MODE_PROBE && o->mode != HOTROW_MODE_ANNOUNCE)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: mode %d is not known", o->name, (int)o->mode);
+  if (o->mode == HOTROW_MODE_ANNOUNCE && is_exact(o))
+    return hr_fail(HOTROW_ERR_INVALID,
+                   "table %s has both bounds 0: exact steps ask at every lookup, mode must be probe", o->name);
+  if (o->mode != HOTROW_MODE_PROBE && o->announce_step > (uint64_t)o->pull_bound + 1)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: announce_step %u, with pull_bound %u at most %llu", o->name,
+                   o->announce_step, o->pull_bound, (unsigned long long)o->pull_bound + 1);
+  if (o->announce_step > HR_WIRE_BOUND_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "table %s: announce_step %u, at most %u", o->name, o->announce_step,
+                   HR_WIRE_BOUND_MAX);
+  return HOTROW_OK;
+}
+
+hotrow_status hr_table_options_check(const hotrow_client *client, const hotrow_table_options *o)
+{
+  if (!o->name)
+    return hr_fail(HOTROW_ERR_INVALID, "a table needs a name");
+  HOTROW_TRY(hr_wire_check_name(o->name, strlen(o->name)));
+  HOTROW_TRY(check_staleness(o));
+  if (o->wire_dtype != HOTROW_F32 && o->wire_dtype != HOTROW_F16 && o->wire_dtype != HOTROW_I8)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: wire_dtype %d is not known", o->name, (int)o->wire_dtype);
+  if (o->flags & ~FLAGS_KNOWN)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: flags %u has an unknown one", o->name, o->flags);
+  if (o->flags & HOTROW_TABLE_WIDE_CLOCKS && o->mode != HOTROW_MODE_PROBE && !is_exact(o))
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: HOTROW_TABLE_WIDE_CLOCKS needs mode probe", o->name);
+  if (o->reserved)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: reserved is %u, must be 0", o->name, o->reserved);
+  if (client->core->options.role == HR_ROLE_READER && o->cache_row_count)
+    return hr_fail(HOTROW_ERR_UNSUPPORTED, "table %s: a read-only client has no cache yet: cache_row_count must be 0",
+                   o->name);
+  for (uint32_t i = 0; i < client->core->table_count; i++)
+    if (strcmp(client->core->tables[i]->desc.name, o->name) == 0)
+      return hr_fail(HOTROW_ERR_INVALID, "table %s is open on this client already", o->name);
+  return HOTROW_OK;
+}
+
+static uint32_t announce_step_of(const hotrow_table_options *o)
+{
+  if (o->announce_step || o->mode == HOTROW_MODE_PROBE || is_exact(o))
+    return o->announce_step;
+  return o->pull_bound / 4 ? o->pull_bound / 4 : 1;
+}
+
+static hotrow_status describe_segments(const hotrow_table_options *o, hr_table_desc *desc)
+{
+  hotrow_row_layout layout;
+  HOTROW_TRY(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
+  for (uint32_t i = 0; i < desc->segment_count; i++) {
+    hotrow_segment *segment = &desc->segments[i];
+    segment->optimizer = layout.segments[i].optimizer;
+    HOTROW_TRY(hr_initializer_resolve(&segment->initializer, segment->dim, &segment->initializer));
+  }
+  if (o->dim && o->dim != layout.dim)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: dim %u, its segments have %u together", o->name, o->dim, layout.dim);
+  desc->dim = layout.dim;
+  return HOTROW_OK;
+}
+
+hotrow_status hr_table_options_describe(const hotrow_table_options *o, hr_table_desc *desc_p)
+{
+  memset(desc_p, 0, sizeof *desc_p);
+  desc_p->seed = o->seed;
+  desc_p->announce_step = announce_step_of(o);
+  memcpy(desc_p->name, o->name, strlen(o->name));
+  if (o->segment_count > HOTROW_SEGMENTS_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "table %s: %u segments, at most %u", o->name, o->segment_count,
+                   HOTROW_SEGMENTS_MAX);
+  if (o->segment_count && !o->segments)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: segments is NULL", o->name);
+  if (!o->segment_count && (o->dim == 0 || o->dim > HOTROW_DIM_MAX))
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: dim %u, must be 1 to %u", o->name, o->dim, HOTROW_DIM_MAX);
+  desc_p->segment_count = o->segment_count ? o->segment_count : 1;
+  if (o->segment_count)
+    memcpy(desc_p->segments, o->segments, o->segment_count * sizeof *o->segments);
+  else
+    desc_p->segments[0] = (hotrow_segment){o->dim, o->optimizer, o->initializer};
+  return describe_segments(o, desc_p);
+}
+
+hotrow_status hr_table_options_match(const hotrow_table_options *o, const hr_table_desc *desc)
+{
+  hotrow_row_layout layout;
+  HOTROW_TRY(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
+  uint32_t steps_max = hr_row_layout_steps_max(&layout);
+  if (o->push_bound >= steps_max)
+    return hr_fail(HOTROW_ERR_LIMIT, "table %s: push_bound %u, with its optimizer at most %u", o->name, o->push_bound,
+                   steps_max - 1);
+  for (uint32_t i = 0; i < layout.segment_count; i++)
+    if (o->flags & HOTROW_TABLE_COUNT_OCCURRENCES && layout.segments[i].optimizer.kind != HOTROW_SGD)
+      return hr_fail(HOTROW_ERR_INVALID, "table %s: HOTROW_TABLE_COUNT_OCCURRENCES needs SGD", o->name);
+  return HOTROW_OK;
+}
+
+const char *hr_table_difference(const hr_table_desc *a, const hr_table_desc *b)
+{
+  if (a->dim != b->dim)
+    return "dim";
+  if (a->seed != b->seed)
+    return "seed";
+  if (a->segment_count != b->segment_count)
+    return "segments";
+  for (uint32_t i = 0; i < a->segment_count; i++) {
+    const hotrow_segment *left = &a->segments[i], *right = &b->segments[i];
+    if (left->dim != right->dim)
+      return "segments";
+    if (memcmp(&left->optimizer, &right->optimizer, sizeof left->optimizer) != 0)
+      return "optimizer";
+    if (memcmp(&left->initializer, &right->initializer, sizeof left->initializer) != 0)
+      return "initializer";
+  }
+  return NULL;
+}
