@@ -151,11 +151,8 @@ static hotrow_status add_row(hr_table *table, uint64_t hash, uint64_t key, hr_en
   return HOTROW_OK;
 }
 
-hotrow_status hr_table_find_or_create_one(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
+hotrow_status hr_table_create_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
 {
-  *entry_p = hr_index_find(&table->index, hash, key);
-  if (*entry_p)
-    return HOTROW_OK;
   HOTROW_TRY(add_row(table, hash, key, entry_p));
   HOTROW_ASSERT(*entry_p);
   float *record = hr_table_row_at(table, (*entry_p)->row);

@@ -71,11 +71,12 @@ static hotrow_status reserve(hr_table *table, const hr_section *push)
   return HOTROW_OK;
 }
 
-/* push_rows and push_clocks of all keys. Their clocks move while their buckets are at hand, and back if a key cannot be
- * created. */
+/* push_rows of all keys, and push_clocks where they are announced. Their clocks move while their buckets are at hand,
+ * and back if a key cannot be created. */
 static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const uint32_t *steps, size_t key_count)
 {
-  bool is_announced = table->desc.announce_step > 0;
+  uint32_t *push_rows = table->push_rows;
+  uint32_t *push_clocks = table->desc.announce_step > 0 ? table->push_clocks : NULL;
   hr_hash_ring ring;
   hr_ring_begin(&ring, table, keys, key_count);
   for (size_t i = 0; i < key_count; i++) {
@@ -87,10 +88,12 @@ static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const 
         hr_index_find(&table->index, hr_key_hash(keys[i], table->seed), keys[i])->clock -= steps ? steps[i] : 1;
       return status;
     }
-    table->push_rows[i] = entry->row;
-    table->push_clocks[i] = entry->clock += steps ? steps[i] : 1;
-    if (is_announced)
+    push_rows[i] = entry->row;
+    entry->clock += steps ? steps[i] : 1;
+    if (push_clocks) {
+      push_clocks[i] = entry->clock;
       __builtin_prefetch(&table->announced[entry->row], 1);
+    }
   }
   return HOTROW_OK;
 }

@@ -89,7 +89,15 @@ static inline void hr_table_touch(hr_table *table, uint32_t row)
   dirty->rows[dirty->count++] = row;
 }
 
-/* Finds a key, or creates its row. HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY, HOTROW_ERR_INVALID (another shard's) */
-hotrow_status hr_table_find_or_create_one(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p);
+/* Creates the row of a key that is not there. HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY, HOTROW_ERR_INVALID (another
+ * shard's) */
+hotrow_status hr_table_create_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p);
+
+static inline hotrow_status hr_table_find_or_create_one(hr_table *table, uint64_t hash, uint64_t key,
+                                                        hr_entry **entry_p)
+{
+  *entry_p = hr_index_find(&table->index, hash, key);
+  return *entry_p ? HOTROW_OK : hr_table_create_row(table, hash, key, entry_p);
+}
 
 #endif
