@@ -75,6 +75,9 @@ void hr_cache_sets_age(hr_cache_sets *sets, uint32_t set, uint32_t age)
     return;
   sets->ages[set] = age;
   hr_row_meta *meta = sets->meta + (size_t)set * HOTROW_CACHE_WAYS;
-  for (uint32_t way = 0; way < HOTROW_CACHE_WAYS; way++)
-    meta[way].uses = halvings < 7 ? (meta[way].uses >> halvings) & HR_USES_MAX : 0;
+  for (uint32_t way = 0; way < HOTROW_CACHE_WAYS; way++) {
+    uint32_t uses = meta[way].uses;
+    uses = halvings < 7 ? uses >> halvings : 0;
+    meta[way].uses = uses & HR_USES_MAX;
+  }
 }

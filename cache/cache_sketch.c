@@ -16,8 +16,11 @@ static hr_sketch_line *open_line(hr_sketch *sketch, uint64_t hash, uint32_t age,
   if (halvings > 0) {
     line->age = age;
     for (uint32_t g = 0; g < HR_SKETCH_GROUPS; g++)
-      for (uint32_t c = 0; c < HR_SKETCH_COUNTERS; c++)
-        line->counts[g][c] = halvings < 7 ? (uint8_t)(line->counts[g][c] >> halvings) : 0;
+      for (uint32_t c = 0; c < HR_SKETCH_COUNTERS; c++) {
+        uint32_t count = line->counts[g][c];
+        count = halvings < 7 ? count >> halvings : 0;
+        line->counts[g][c] = (uint8_t)count;
+      }
   }
   uint64_t mixed = hash * 0x9e3779b97f4a7c15u; /* 2^64 over the golden ratio: the line's own bits are used up */
   for (uint32_t g = 0; g < HR_SKETCH_GROUPS; g++)

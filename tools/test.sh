@@ -26,6 +26,12 @@ configure() { # DIRECTORY OPTIONS...
   cmake -S . -B "$directory" -G Ninja "$@" >"$directory.log" 2>&1 || { cat "$directory.log"; return 1; }
 }
 
+compile() { # DIRECTORY OPTIONS...
+  local log="$1.build"
+  cmake --build "$1" -j "$jobs" "${@:2}" >"$log" 2>&1 || { grep -A 12 -E 'FAILED|error' "$log" | head -n 60; return 1; }
+  tail -n 1 "$log"
+}
+
 run() { # TITLE DIRECTORY CTEST_OPTIONS...
   local title=$1 directory=$2 log
   shift 2
@@ -47,19 +53,19 @@ run() { # TITLE DIRECTORY CTEST_OPTIONS...
 mkdir -p build
 echo "== release: build"
 configure build/release -DCMAKE_BUILD_TYPE=Release
-cmake --build build/release -j "$jobs" | tail -n 1
+compile build/release
 run release build/release
 
 if [ "$quick" -eq 0 ]; then
   echo "== address and undefined behaviour sanitizers: build"
   configure build/asan -DCMAKE_BUILD_TYPE=Debug -DHOTROW_WITH_CUDA=OFF -DHOTROW_SANITIZE=address,undefined
-  cmake --build build/asan -j "$jobs" | tail -n 1
+  compile build/asan
   run "address and undefined behaviour sanitizers" build/asan
 
   # ZeroMQ as Debian builds it makes ThreadSanitizer report falsely: only what runs without sockets is run here.
   echo "== thread sanitizer: build"
   configure build/tsan -DCMAKE_BUILD_TYPE=Debug -DHOTROW_WITH_CUDA=OFF -DHOTROW_SANITIZE=thread -DCMAKE_C_COMPILER=clang
-  cmake --build build/tsan -j "$jobs" --target test_sim_protocol test_tools_reader test_worker_link | tail -n 1
+  compile build/tsan --target test_sim_protocol test_tools_reader test_worker_link
   run "thread sanitizer" build/tsan -R '^(sim.protocol|tools.reader|worker.link)$'
 fi
 
@@ -68,7 +74,7 @@ if [ "$slow" -eq 1 ]; then
   HOTROW_TEST_SEED=1000000 build/release/tests/sim/test_sim_protocol 100000
   echo "== a minute of fuzzing the decoder"
   configure build/fuzz -DCMAKE_C_COMPILER=clang -DHOTROW_FUZZ=ON -DHOTROW_WITH_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug
-  cmake --build build/fuzz -j "$jobs" --target fuzz_wire | tail -n 1
+  compile build/fuzz --target fuzz_wire
   corpus=$(mktemp -d)
   build/fuzz/tests/wire/fuzz_wire -max_total_time=60 "$corpus" tests/wire/corpus
   rm -rf "$corpus"
