@@ -16,9 +16,9 @@ void hotrow_table_options_preset(hotrow_table_options *options, hotrow_preset pr
   options->flags = 0;
   if (preset == HOTROW_PRESET_BOUNDED) {
     options->mode = HOTROW_MODE_ANNOUNCE;
-    options->pull_bound = 300;
+    options->pull_bound = 100;
     options->push_bound = 30;
-    options->announce_step = 75;
+    options->announce_step = 32;
     options->wire_dtype = HOTROW_I8;
   } else if (preset == HOTROW_PRESET_HET_COMPAT) {
     options->pull_bound = options->push_bound = 100;

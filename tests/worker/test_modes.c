@@ -485,7 +485,7 @@ static void presets_set_the_staleness_fields_only(void)
   o.name = "kept";
   o.cache_row_count = 77;
   hotrow_table_options_preset(&o, HOTROW_PRESET_BOUNDED);
-  CHECK(o.mode == HOTROW_MODE_ANNOUNCE && o.pull_bound == 300 && o.push_bound == 30 && o.announce_step == 75);
+  CHECK(o.mode == HOTROW_MODE_ANNOUNCE && o.pull_bound == 100 && o.push_bound == 30 && o.announce_step == 32);
   CHECK(o.policy == HOTROW_POLICY_LRU && o.wire_dtype == HOTROW_I8 && o.flags == 0);
   hotrow_table_options_preset(&o, HOTROW_PRESET_HET_COMPAT);
   CHECK(o.mode == HOTROW_MODE_PROBE && o.pull_bound == 100 && o.push_bound == 100 && o.announce_step == 0);

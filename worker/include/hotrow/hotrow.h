@@ -121,7 +121,7 @@ typedef struct hotrow_table_options {
 
 typedef enum hotrow_preset {
   HOTROW_PRESET_EXACT = 0,     /* both bounds 0, float32 */
-  HOTROW_PRESET_BOUNDED = 1,   /* announce, pull bound 300, push bound 30, announce step 75, LRU, int8 on the wire */
+  HOTROW_PRESET_BOUNDED = 1,   /* announce, pull bound 100, push bound 30, announce step 32, LRU, int8 on the wire */
   HOTROW_PRESET_HET_COMPAT = 2 /* probe, both bounds 100, LightLFU, both flags, float32: what HET's own code does */
 } hotrow_preset;
 
