@@ -30,7 +30,7 @@ if [ -z "$hotrow" ]; then
 fi
 
 # The learning rate of SGD goes with the batch (gradients are those of its mean).
-sgd=(--optimizer sgd --lr 30)
+sgd=(--optimizer sgd --lr 1)
 run() { # CONFIG OPTIONS...: appends one line per seed and stream
   local config=$1 seed stream line
   shift
@@ -39,7 +39,7 @@ run() { # CONFIG OPTIONS...: appends one line per seed and stream
     [ -z "$stream" ] || source=(--data "$stream")
     for seed in "${seeds[@]}"; do
       echo "== $config, seed $seed, ${stream:-built-in stream}" >&2
-      line=$("$hotrow" launch --shards 2 --workers 2 -- train --json --model wdl --seed "$seed" "${source[@]}" "$@")
+      line=$("$hotrow" launch --shards 2 --workers 2 -- train --json --model wdl --evaluations 1 --seed "$seed" "${source[@]}" "$@")
       echo "{\"config\": \"$config\", ${line#\{}" >>"$results"
     done
   done

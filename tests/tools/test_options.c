@@ -13,6 +13,7 @@ typedef struct values {
   uint32_t count;
   uint32_t color;
   int32_t bound;
+  int32_t depth;
   float rate;
   bool fast;
 } values;
@@ -26,6 +27,7 @@ static const hr_option options[] = {
     {"count", HR_OPTION_U32, AT(count), "3", 1, 64, NULL, "a count"},
     {"color", HR_OPTION_CHOICE, AT(color), NULL, 0, 0, colors, "a color"},
     {"bound", HR_OPTION_I32, AT(bound), "-1", 0, 2e9, NULL, "a bound, or -1"},
+    {"depth", HR_OPTION_I32, AT(depth), NULL, 0, 0, NULL, "a depth"},
     {"rate", HR_OPTION_FLOAT, AT(rate), "0.5", -1, 1, NULL, "a rate"},
     {"fast", HR_OPTION_BOOL, AT(fast), NULL, 0, 0, NULL, "a switch"},
 };
@@ -123,6 +125,7 @@ static void flags_are_refused(void)
   REFUSED("--bound 2000000001", HR_EXIT_USAGE, "-1 or a whole number");
   REFUSED("--bound 4294967295", HR_EXIT_USAGE, "-1 or a whole number");
   REFUSED("--bound -1x", HR_EXIT_USAGE, "-1 or a whole number");
+  REFUSED("--depth 2147483648", HR_EXIT_USAGE, "-1 or a whole number");
   REFUSED("--rate 1.01", HR_EXIT_USAGE, "--rate '1.01'", "from -1 to 1");
   REFUSED("--rate nan", HR_EXIT_USAGE, "a number");
   REFUSED("--rate 0.5x", HR_EXIT_USAGE, "a number");
@@ -185,6 +188,8 @@ static void flags_are_taken(void)
   CHECK_EQ(o.got.color, 1);
   CHECK(o.got.rate == -0.25f);
   CHECK(o.got.fast);
+  CHECK_EQ(parse("").got.depth, 0);
+  CHECK_EQ(parse("--depth 2147483647").got.depth, INT32_MAX);
   CHECK_EQ(parse("--bound 0").got.bound, 0);
   CHECK_EQ(parse("--bound 2e9").got.bound, 2000000000);
   CHECK_EQ(parse("--bound 5 --bound -1").got.bound, -1);
