@@ -121,7 +121,7 @@ static void find_series(points *p, const results *r, const char *field)
     while (s < p->series_count && strcmp(p->names[s], name) != 0)
       s++;
     if (s == p->series_count)
-      strcpy(p->names[p->series_count++], name);
+      snprintf(p->names[p->series_count++], WORD_BYTES, "%s", name);
   }
 }
 

@@ -64,9 +64,11 @@ static void make_linear_ticks(scale *axis)
   const double step = round_step(axis->high - axis->low, 7);
   axis->low = floor(axis->low / step + 1e-9) * step;
   axis->high = ceil(axis->high / step - 1e-9) * step;
-  const double count = round((axis->high - axis->low) / step);
-  for (double i = 0; i <= count; i++)
-    add_tick(axis, fabs(axis->low + i * step) < step * 1e-6 ? 0 : axis->low + i * step);
+  const size_t count = (size_t)round((axis->high - axis->low) / step);
+  for (size_t i = 0; i <= count; i++) {
+    const double value = axis->low + (double)i * step;
+    add_tick(axis, fabs(value) < step * 1e-6 ? 0 : value);
+  }
 }
 
 /* Whole decades; over few of them 2 and 5 too, over many only some. */
@@ -77,10 +79,12 @@ static void make_log_ticks(scale *axis)
   axis->high = ceil(axis->high - 1e-9);
   const double decades = axis->high - axis->low, step = ceil(decades / 8);
   const size_t parts = decades <= 3 ? 3 : 1;
-  for (double decade = axis->low; decade <= axis->high; decade += step)
+  for (size_t d = 0; axis->low + (double)d * step <= axis->high; d++) {
+    const double decade = axis->low + (double)d * step;
     for (size_t i = 0; i < parts; i++)
       if (decade + log10(between[i]) <= axis->high + 1e-9)
         add_tick(axis, pow(10, decade) * between[i]);
+  }
 }
 
 /* From values' least and largest; none at all (low > high) gives an axis from 0 to 1. */

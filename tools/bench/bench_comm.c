@@ -127,7 +127,7 @@ bool comm_add_config(const comm_config *common, const char *text, comm_job *jobs
     fprintf(stderr, "hotrow bench: --configs: more than %u, or a name of %zu bytes\n", COMM_CONFIGS_MAX, strlen(text));
     return false;
   }
-  strcpy(config.name, text);
+  snprintf(config.name, sizeof config.name, "%s", text);
   jobs[(*count_p)++] = (comm_job){.config = config};
   return true;
 }

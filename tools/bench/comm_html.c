@@ -25,7 +25,8 @@ typedef struct page_part {
 
 static hotrow_status open_part(page_part *part, size_t capacity)
 {
-  HOTROW_TRY(hr_alloc(capacity, sizeof *part->jobs, "report", (void **)&part->jobs));
+  const size_t pointer_bytes = sizeof *part->jobs; /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
+  HOTROW_TRY(hr_alloc(capacity, pointer_bytes, "report", (void **)&part->jobs));
   HOTROW_TRY(hr_alloc(capacity, sizeof *part->names, "report", (void **)&part->names));
   HOTROW_TRY(hr_alloc(capacity, sizeof *part->bytes, "report", (void **)&part->bytes));
   HOTROW_TRY(hr_alloc(capacity, sizeof *part->unseen, "report", (void **)&part->unseen));

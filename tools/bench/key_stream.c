@@ -122,34 +122,35 @@ void hr_key_stream_fini(hr_key_stream *stream)
 
 static hotrow_status read_trace(hr_text_stream *text, uint64_t **keys_p, size_t *count_p)
 {
+  const size_t key_bytes = sizeof(uint64_t);
   size_t capacity = FIRST_TRACE_KEYS, size = 0, part;
-  unsigned char *bytes = malloc(capacity * sizeof **keys_p);
+  uint64_t *keys = malloc(capacity * sizeof *keys);
   for (;;) {
-    if (!bytes)
+    if (!keys)
       return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for %zu keys of %s", capacity, hr_text_stream_path(text));
-    const hotrow_status status = hr_text_stream_read(text, bytes + size, capacity * sizeof **keys_p - size, &part);
+    const hotrow_status status = hr_text_stream_read(text, (char *)keys + size, capacity * key_bytes - size, &part);
     if (status != HOTROW_OK) {
-      free(bytes);
+      free(keys);
       return status;
     }
     size += part;
-    if (size < capacity * sizeof **keys_p)
+    if (size < capacity * key_bytes)
       break;
     capacity *= 2;
-    unsigned char *more = realloc(bytes, capacity * sizeof **keys_p);
+    uint64_t *more = realloc(keys, capacity * sizeof *keys);
     if (!more)
-      free(bytes);
-    bytes = more;
+      free(keys);
+    keys = more;
   }
-  if (size == 0 || size % sizeof **keys_p != 0) {
-    free(bytes);
+  if (size == 0 || size % key_bytes != 0) {
+    free(keys);
     return hr_fail(HOTROW_ERR_CORRUPT, "%s has %zu bytes: a trace is 8 bytes for each key", hr_text_stream_path(text),
                    size);
   }
-  *count_p = size / sizeof **keys_p;
-  *keys_p = (uint64_t *)(void *)bytes;
+  *count_p = size / key_bytes;
   for (size_t i = 0; i < *count_p; i++)
-    (*keys_p)[i] = __builtin_bswap64((*keys_p)[i]);
+    keys[i] = __builtin_bswap64(keys[i]);
+  *keys_p = keys;
   return HOTROW_OK;
 }
 
