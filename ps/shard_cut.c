@@ -1,5 +1,8 @@
 #include "shard_cut.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include <hr/assert.h>
 #include <hr/mutant.h>
 
@@ -95,10 +98,15 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
 {
   const hr_storage *storage = shard->options.storage;
   HOTROW_ASSERT(storage);
+  if (shard->is_degraded)
+    return hr_fail_text(HOTROW_ERR_STORAGE, shard->degraded_by, strlen(shard->degraded_by));
   if (shard->cut_in_progress)
     return hr_fail(HOTROW_ERR_BUSY, "cut %llu is not durable yet", (unsigned long long)shard->cut_number);
-  HOTROW_TRY(storage->begin_cut(storage->context, ++shard->cut_number));
-  HOTROW_TRY(put_cut(shard, storage));
+  hotrow_status status = storage->begin_cut(storage->context, ++shard->cut_number);
+  if (status == HOTROW_OK)
+    status = put_cut(shard, storage);
+  shard->is_refused = status != HOTROW_OK;
+  HOTROW_TRY(status);
   shard->cut_in_progress = true;
   shard->counters.cuts++;
   for (size_t i = 0; i < shard->table_count; i++) {
@@ -145,6 +153,7 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   HOTROW_ASSERT(shard->cut_in_progress && number == shard->cut_number);
   bool is_awaited = false;
   shard->cut_in_progress = false;
+  shard->counters.cuts_durable++;
   for (size_t i = 0; i < shard->table_count; i++)
     if (shard->table_cuts[i] == HR_TABLE_IN_CUT)
       shard->table_cuts[i] = HR_TABLE_DURABLE;
@@ -156,6 +165,22 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   uint64_t next;
   if (is_awaited)
     hr_shard_cut(shard, &next); /* if it fails the client asks again, and is told */
+}
+
+void hr_shard_degrade(hr_shard *shard)
+{
+  HOTROW_ASSERT(shard->options.storage && !shard->is_degraded);
+  shard->is_degraded = true;
+  shard->cut_in_progress = false;
+  snprintf(shard->degraded_by, sizeof shard->degraded_by, "shard %u is degraded and makes nothing durable: %s",
+           shard->options.shard_index, hotrow_last_error());
+  hr_fail_text(HOTROW_ERR_STORAGE, shard->degraded_by, strlen(shard->degraded_by));
+  for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
+    for (hr_session *session = shard->sessions[i]; session; session = session->next)
+      if (session->table_asked.op != 0) {
+        hr_reply_refuse(shard, session, &session->table_asked, HOTROW_ERR_STORAGE);
+        session->table_asked.op = 0;
+      }
 }
 
 void hr_cut_table_changed(hr_shard *shard, uint32_t table)
