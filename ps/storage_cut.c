@@ -54,21 +54,6 @@ static void empty(hr_bytes *b)
 
 /* ---- the shard's thread ---- */
 
-static hotrow_status begin_cut(void *context, uint64_t number)
-{
-  hr_rocksdb *s = context;
-  HOTROW_ASSERT(atomic_load_explicit(&s->slot, memory_order_acquire) == HR_SLOT_FREE);
-  if (s->result != HOTROW_OK)
-    return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
-  empty(&s->cut.entries);
-  empty(&s->cut.jobs);
-  empty(&s->cut.sessions);
-  s->cut.row_count = 0;
-  s->cut.number = number;
-  s->is_open = true;
-  return HOTROW_OK;
-}
-
 /* A disk that is full while RocksDB writes makes it try again by itself, and that ends in an abort of the process: so
  * it is not to come to that. Twice the cut: it is written to the log now and to a table file later. */
 static hotrow_status check_space(const hr_rocksdb *s)
@@ -85,6 +70,22 @@ static hotrow_status check_space(const hr_rocksdb *s)
         "data directory %s: no cut is written while its disk has %llu MiB free, a cut of %llu MiB needs %llu",
         s->dir.path.text, (unsigned long long)(free_bytes >> 20), (unsigned long long)(s->cut.entries.size >> 20),
         (unsigned long long)(needed >> 20));
+  return HOTROW_OK;
+}
+
+static hotrow_status begin_cut(void *context, uint64_t number)
+{
+  hr_rocksdb *s = context;
+  HOTROW_ASSERT(atomic_load_explicit(&s->slot, memory_order_acquire) == HR_SLOT_FREE);
+  if (s->result != HOTROW_OK)
+    return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
+  empty(&s->cut.entries);
+  empty(&s->cut.jobs);
+  empty(&s->cut.sessions);
+  HOTROW_TRY(check_space(s)); /* before rows are copied for nothing */
+  s->cut.row_count = 0;
+  s->cut.number = number;
+  s->is_open = true;
   return HOTROW_OK;
 }
 
@@ -192,6 +193,11 @@ bool hr_rocksdb_take_result(hr_rocksdb *s, uint64_t *number_p, hotrow_status *st
   if (s->result != HOTROW_OK)
     hr_fail_text(s->result, s->sentence, strlen(s->sentence));
   return true;
+}
+
+bool hr_rocksdb_is_busy(const hr_rocksdb *s)
+{
+  return atomic_load_explicit(&s->slot, memory_order_acquire) != HR_SLOT_FREE;
 }
 
 void hr_rocksdb_wait(const hr_rocksdb *s)

@@ -48,6 +48,8 @@ int hr_rocksdb_fd(const hr_rocksdb *storage);
 /* True if a cut has its result and it was not taken yet: HOTROW_OK when it is durable; else the storage has failed for
  * good and the sentence is this thread's. On the shard's thread, like these: */
 bool hr_rocksdb_take_result(hr_rocksdb *storage, uint64_t *number_p, hotrow_status *status_p);
+/* Is there a cut whose result was not taken? */
+bool hr_rocksdb_is_busy(const hr_rocksdb *storage);
 /* Blocks until the cut under way, if there is one, has its result. */
 void hr_rocksdb_wait(const hr_rocksdb *storage);
 
