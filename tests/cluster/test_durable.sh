@@ -11,10 +11,10 @@ rounds=$(((kills + 24) / 25)) # a session has bits for so many kills
 ((rounds <= 8)) || fail "HOTROW_TEST_KILLS is $kills, at most 200"
 worker_options=(none restarts)
 
-start_server() { # INDEX
+start_server() { # INDEX. Often there is a cut on its way, or much that is in none
   rm -f "$scratch/ready-$1"
   "$hotrow" serve --bind "${addresses[$1]}" --shard-first "$1" --shard-count $servers --data-dir "$scratch/data" \
-    --cut-interval-ms 100 --ready-file "$scratch/ready-$1" >>"$scratch/server-$1.out" 2>>"$scratch/server-$1.err" </dev/null &
+    --cut-interval-ms $((RANDOM % 2 ? 1 : 100)) --ready-file "$scratch/ready-$1" >>"$scratch/server-$1.out" 2>>"$scratch/server-$1.err" </dev/null &
   server_pids[$1]=$!
 }
 is_ready_or_gone() { [[ -e $scratch/ready-$1 ]] || is_gone "${server_pids[$1]}"; }
