@@ -280,8 +280,12 @@ static hotrow_status load(host *h, const hotrow_server_options *o)
 {
   hr_durable *d = &h->durable;
   d->shard = h->shard;
-  if (d->storage)
-    HOTROW_TRY(hr_rocksdb_restore(d->storage, h->shard, hr_now_ns(), o->progress, o->context));
+  uint64_t begin_ns = hr_now_ns();
+  if (d->storage) {
+    HOTROW_TRY(hr_rocksdb_restore(d->storage, h->shard, begin_ns, o->progress, o->context));
+    hr_log(HOTROW_LOG_INFO, "data directory %s loaded in %llu ms", hr_rocksdb_path(d->storage),
+           (unsigned long long)((hr_now_ns() - begin_ns) / 1000000));
+  }
   if (!o->load_path)
     return HOTROW_OK;
   if (hr_shard_table_count(h->shard) > 0)

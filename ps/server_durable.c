@@ -29,6 +29,9 @@ static void take_result(hr_durable *d)
   if (!hr_rocksdb_take_result(d->storage, &number, &status))
     return;
   if (status == HOTROW_OK) {
+    hr_rocksdb_counts counts = hr_rocksdb_get_counts(d->storage);
+    hr_log(HOTROW_LOG_DEBUG, "cut %llu durable, %llu rows and %llu ms of writing so far", (unsigned long long)number,
+           (unsigned long long)counts.rows, (unsigned long long)(counts.write_ns / 1000000));
     hr_shard_cut_is_durable(d->shard, number);
     return;
   }

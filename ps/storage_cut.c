@@ -83,7 +83,7 @@ static hotrow_status begin_cut(void *context, uint64_t number)
   empty(&s->cut.jobs);
   empty(&s->cut.sessions);
   HOTROW_TRY(check_space(s)); /* before rows are copied for nothing */
-  s->cut.row_count = 0;
+  s->cut.row_count = s->cut.entry_count = 0;
   s->cut.number = number;
   s->is_open = true;
   return HOTROW_OK;
@@ -97,6 +97,7 @@ static uint8_t *take_entry(hr_rocksdb *s, const uint8_t *key, uint32_t key_size,
   uint8_t *memory = hr_bytes_take(&s->cut.entries, sizeof head + key_size + value_size);
   if (!memory)
     return NULL;
+  s->cut.entry_count++;
   memcpy(memory, &head, sizeof head);
   memcpy(memory + sizeof head, key, key_size);
   return memory + sizeof head + key_size;
@@ -214,17 +215,54 @@ static void put(rocksdb_writebatch_t *batch, char kind, const hr_bytes *value)
   rocksdb_writebatch_put(batch, &kind, 1, (const char *)value->bytes, value->size);
 }
 
+static void put_entry(rocksdb_writebatch_t *batch, const uint8_t *entry)
+{
+  hr_entry_head head;
+  memcpy(&head, entry, sizeof head);
+  const char *key = (const char *)entry + sizeof head;
+  rocksdb_writebatch_put(batch, key, head.key_size, key + head.key_size, head.value_size);
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+  const uint8_t *const *x = a, *const *y = b;
+  hr_entry_head head_x, head_y;
+  memcpy(&head_x, *x, sizeof head_x);
+  memcpy(&head_y, *y, sizeof head_y);
+  size_t size = head_x.key_size < head_y.key_size ? head_x.key_size : head_y.key_size;
+  int order = memcmp(*x + sizeof head_x, *y + sizeof head_y, size);
+  return order ? order : (head_x.key_size > head_y.key_size) - (head_x.key_size < head_y.key_size);
+}
+
+/* In the order of their keys RocksDB takes in rows three times as fast: each goes in where the one before did. If there
+ * is no memory for the order they go in as they come. */
+static void put_entries(rocksdb_writebatch_t *batch, const hr_bytes *entries, size_t count)
+{
+  const uint8_t **order = malloc((count + 1) * sizeof *order);
+  size_t done = 0;
+  for (size_t at = 0; at < entries->size; done++) {
+    hr_entry_head head;
+    const uint8_t *entry = entries->bytes + at;
+    memcpy(&head, entry, sizeof head);
+    if (order)
+      order[done] = entry;
+    else
+      put_entry(batch, entry);
+    at += sizeof head + head.key_size + head.value_size;
+  }
+  HOTROW_ASSERT(done == count);
+  if (order)
+    qsort(order, count, sizeof *order, compare_keys);
+  for (size_t i = 0; order && i < count; i++)
+    put_entry(batch, order[i]);
+  free(order);
+}
+
 static hotrow_status write_cut(hr_rocksdb *s)
 {
   const hr_cut *cut = &s->cut;
   rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-  for (size_t at = 0; at < cut->entries.size;) {
-    hr_entry_head head;
-    memcpy(&head, cut->entries.bytes + at, sizeof head);
-    const char *key = (const char *)cut->entries.bytes + at + sizeof head;
-    rocksdb_writebatch_put(batch, key, head.key_size, key + head.key_size, head.value_size);
-    at += sizeof head + head.key_size + head.value_size;
-  }
+  put_entries(batch, &cut->entries, cut->entry_count);
   put(batch, HR_STORE_JOBS, &cut->jobs);
   put(batch, HR_STORE_SESSIONS, &cut->sessions);
   char *error = NULL;

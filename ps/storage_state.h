@@ -34,7 +34,7 @@ typedef struct hr_cut {
   hr_bytes entries; /* {hr_entry_head, key, value} of tables and rows */
   hr_bytes jobs;    /* one value each */
   hr_bytes sessions;
-  uint64_t row_count;
+  uint64_t entry_count, row_count;
   uint64_t hash; /* of jobs and sessions */
 } hr_cut;
 

@@ -47,10 +47,22 @@ typedef struct bench_comm_options {
   bool json;
 } bench_comm_options;
 
+typedef struct bench_store_options {
+  const char *dims; /* "16,128" */
+  const char *dir;  /* a directory that is there; each dim makes one in it, and leaves it */
+  uint64_t rows;
+  uint64_t batch_keys;
+  uint64_t cut_bytes;
+  uint32_t passes; /* over all rows */
+  uint32_t cut_interval_ms;
+  bool json;
+} bench_store_options;
+
 /* Exit codes. */
 int hr_bench_shard(const bench_shard_options *options);
 int hr_bench_cache(const bench_cache_options *options);
 int hr_bench_comm(const bench_comm_options *options);
+int hr_bench_store(const bench_store_options *options);
 
 /* Distinct keys of a batch, 0 .. rows-1. */
 typedef struct bench_batch {
