@@ -78,7 +78,7 @@ static int run_cache(int argc, char **argv)
 static const hr_option comm_options[] = {
     {"dims", HR_OPTION_TEXT, AT(dims), "16,128", 0, 0, NULL, "row widths, with commas"},
     {"configs", HR_OPTION_TEXT, AT(configs), NULL, 0, 0, NULL,
-     "what to compare, with commas: no-cache, het-compat, default, MODE:PULL/PUSH[:STEP][:POLICY][:DTYPE]"},
+     "what to compare, with commas: no-cache, het-compat, default, MODE:PULL/PUSH[:STEP][:POLICY][:DTYPE][:occurrences]"},
     {"workers", HR_OPTION_U32, AT(workers), "8", 1, 64, NULL, "clients, in turn"},
     {"shards", HR_OPTION_U32, AT(shards), "1", 1, 64, NULL, "shards that they share"},
     {"batch", HR_OPTION_U32, AT(batch), "128", 1, 65536, NULL, "samples per worker and batch"},

@@ -125,9 +125,11 @@ hotrow_status hr_table_options_match(const hotrow_table_options *o, const hr_tab
   if (o->push_bound >= steps_max)
     return hr_fail(HOTROW_ERR_LIMIT, "table %s: push_bound %u, with its optimizer at most %u", o->name, o->push_bound,
                    steps_max - 1);
-  for (uint32_t i = 0; i < layout.segment_count; i++)
-    if (o->flags & HOTROW_TABLE_COUNT_OCCURRENCES && layout.segments[i].optimizer.kind != HOTROW_SGD)
-      return hr_fail(HOTROW_ERR_INVALID, "table %s: HOTROW_TABLE_COUNT_OCCURRENCES needs SGD", o->name);
+  uint32_t repeated = hr_row_layout_find_repeated(&layout);
+  if (o->flags & HOTROW_TABLE_COUNT_OCCURRENCES && repeated < layout.segment_count)
+    return hr_fail(HOTROW_ERR_INVALID,
+                   "table %s: HOTROW_TABLE_COUNT_OCCURRENCES with optimizer %d, which takes steps one by one", o->name,
+                   (int)layout.segments[repeated].optimizer.kind);
   return HOTROW_OK;
 }
 

@@ -129,6 +129,14 @@ hotrow_status hr_row_layout_make(const hotrow_segment *segments, uint32_t segmen
   return HOTROW_OK;
 }
 
+uint32_t hr_row_layout_find_repeated(const hotrow_row_layout *layout)
+{
+  uint32_t s = 0;
+  while (s < layout->segment_count && !is_repeated(layout->segments[s].optimizer.kind))
+    s++;
+  return s;
+}
+
 uint32_t hr_row_layout_steps_max(const hotrow_row_layout *layout)
 {
   uint32_t steps_max = UINT32_MAX;

@@ -549,6 +549,40 @@ static void het_counts_occurrences_and_sends_wide_clocks(void)
   stop(&c);
 }
 
+/* A step that counts more than once is still one step: Adagrad moves by lr whatever its first gradient is. */
+static void occurrences_leave_adagrad_as_it_is(void)
+{
+  static const hotrow_optimizer_kind kinds[] = {HOTROW_ADAGRAD, HOTROW_ROWWISE_ADAGRAD};
+  const uint64_t keys[4] = {1, 1, 1, 2};
+  const float grads[4] = {-1, -1, -1, -1};
+  for (int run = 0; run < 12; run++) {
+    cluster c;
+    start(&c);
+    hotrow_client *client = open_client(&c, 0, false, NULL, NULL);
+    hotrow_table_options options = counting(1, run % 3 ? 64 : 0, 50, run % 3 == 2 ? 20 : 0);
+    options.optimizer.kind = kinds[run / 3 % 2];
+    options.flags = HOTROW_TABLE_COUNT_OCCURRENCES;
+    options.mode = run / 6 ? HOTROW_MODE_ANNOUNCE : HOTROW_MODE_PROBE;
+    hotrow_table *table = create(client, &options);
+    float rows[4], expected = 0, state = 0;
+    for (int step = 0; step < 8; step++) {
+      test_read(client, table, keys, 4, rows);
+      CHECK_MSG(fabsf(rows[0] - expected) < 1e-6f, "run %d step %d: %g for %g", run, step, (double)rows[0],
+                (double)expected);
+      push_step(client, table, keys, 4, grads);
+      state += 9;
+      expected += 3 / sqrtf(state);
+    }
+    CHECK_OK(hotrow_flush(client, 0));
+    read_truth(&c, keys, 4, rows);
+    if (run % 3 < 2) /* with a push bound the shard takes one sum of steps, with the state of their end */
+      CHECK_MSG(fabsf(rows[0] - expected) < 1e-5f, "run %d: %g for %g", run, (double)rows[0], (double)expected);
+    else
+      CHECK_MSG(rows[0] > 2 && rows[0] < expected, "run %d: %g", run, (double)rows[0]);
+    stop(&c);
+  }
+}
+
 static void the_bounded_preset_works(void)
 {
   cluster c;
@@ -600,6 +634,7 @@ int main(void)
   RUN(other_keys_than_those_handed_over_drop_the_window);
   RUN(presets_set_the_staleness_fields_only);
   RUN(het_counts_occurrences_and_sends_wide_clocks);
+  RUN(occurrences_leave_adagrad_as_it_is);
   RUN(the_bounded_preset_works);
   RUN(table_stats_fit_the_callers_struct);
   return 0;

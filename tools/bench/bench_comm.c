@@ -26,6 +26,7 @@ static const char *const frontier_configs =
 static const char *const mode_names[] = {"default", "probe", "announce"};
 static const char *const policy_names[] = {"lru", "lightlfu", "lfu", "w-tinylfu"};
 static const char *const dtype_names[] = {"f32", "f16", "i8"};
+static const char count_word[] = "occurrences";
 #define NAME_COUNT(names) (sizeof(names) / sizeof *(names))
 
 const char *comm_mode_name(const comm_config *config)
@@ -58,7 +59,7 @@ static bool is_bound(unsigned long long value)
   return value <= HOTROW_PUSH_BOUND_MAX;
 }
 
-/* One of the words behind the bounds: a step, a policy or a dtype. */
+/* One of the words behind the bounds: a step, a policy, a dtype, or what clocks count. */
 static bool take_word(hotrow_table_options *table, const char *text, size_t size)
 {
   uint32_t index;
@@ -70,6 +71,8 @@ static bool take_word(hotrow_table_options *table, const char *text, size_t size
     table->policy = (hotrow_cache_policy)index;
   else if (find_name(dtype_names, NAME_COUNT(dtype_names), text, size, &index))
     table->wire_dtype = (hotrow_dtype)index;
+  else if (size == strlen(count_word) && memcmp(text, count_word, size) == 0)
+    table->flags |= HOTROW_TABLE_COUNT_OCCURRENCES;
   else
     return false;
   return true;
@@ -115,10 +118,11 @@ bool comm_add_config(const comm_config *common, const char *text, comm_job *jobs
   } else if (strcmp(text, "default") != 0) {
     config.table.announce_step = 0;
     config.table.wire_dtype = HOTROW_F32;
+    config.table.flags = 0;
     if (!parse_bounds(&config.table, text)) {
       fprintf(stderr,
-              "hotrow bench: --configs %s: must be no-cache, het-compat, default or MODE:PULL/PUSH[:STEP][:POLICY]"
-              "[:DTYPE] such as announce:300/30:75:lru:i8\n",
+              "hotrow bench: --configs %s: must be no-cache, het-compat, default or MODE:PULL/PUSH and any of "
+              ":STEP, :POLICY, :DTYPE, :occurrences, such as announce:300/30:75:lru:i8:occurrences\n",
               text);
       return false;
     }

@@ -30,6 +30,10 @@ hotrow_status hr_row_layout_make(const hotrow_segment *segments, uint32_t segmen
 /* The most steps that one push may carry for a row of all these segments. */
 uint32_t hr_row_layout_steps_max(const hotrow_row_layout *layout);
 
+/* The first segment whose optimizer takes the k steps of a push one by one, so that k changes what it does;
+ * segment_count if there is none. Only then may clocks, and so k, count something else than steps. */
+uint32_t hr_row_layout_find_repeated(const hotrow_row_layout *layout);
+
 /* states[layout->state_dim] of a new row with these values[layout->dim]. */
 void hr_row_layout_init_state(const hotrow_row_layout *layout, const float *values, float *states);
 
