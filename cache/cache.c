@@ -9,7 +9,7 @@
 HR_NO_TAIL_PADDING(hotrow_cache_options, counts_occurrences);
 HR_NO_TAIL_PADDING(hotrow_cache_stats, unseen_counts);
 
-#define LOOKUPS_PER_ROW 10u /* after so many uses are halved */
+#define LOOKUPS_PER_ROW 20u /* after so many uses are halved */
 
 static hotrow_status check_bounds(const hotrow_cache_options *o)
 {
@@ -57,7 +57,7 @@ static hotrow_status check_options(const hotrow_cache_options *o)
 /* Where the optimizer takes k steps one by one, k must be the steps. */
 static hotrow_status check_occurrences(const hotrow_cache_options *o, const hotrow_row_layout *row)
 {
-  uint32_t s = hr_row_layout_find_repeated(row);
+  uint32_t s = hr_row_layout_find_stepper(row);
   if (o->counts_occurrences && s < row->segment_count)
     return hr_fail(HOTROW_ERR_INVALID, "cache: counts_occurrences with optimizer %d of segment %u, which counts steps",
                    (int)row->segments[s].optimizer.kind, s);

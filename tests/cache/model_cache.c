@@ -27,7 +27,7 @@ void model_begin_batch(model_cache *m)
   m->batch++;
   m->staging_used = 0;
   if (m->options.policy >= HOTROW_POLICY_LFU && m->set_count > 0)
-    m->age = (uint32_t)(m->stats.lookups / (10 * WAYS * m->set_count));
+    m->age = (uint32_t)(m->stats.lookups / (20 * WAYS * m->set_count));
 }
 
 model_row *model_find(model_cache *m, uint64_t key)
