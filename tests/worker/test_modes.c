@@ -485,8 +485,20 @@ static void presets_set_the_staleness_fields_only(void)
   o.name = "kept";
   o.cache_row_count = 77;
   hotrow_table_options_preset(&o, HOTROW_PRESET_BOUNDED);
-  CHECK(o.mode == HOTROW_MODE_ANNOUNCE && o.pull_bound == 100 && o.push_bound == 30 && o.announce_step == 32);
-  CHECK(o.policy == HOTROW_POLICY_LRU && o.wire_dtype == HOTROW_I8 && o.flags == 0);
+  CHECK(o.mode == HOTROW_MODE_ANNOUNCE && o.pull_bound == 150 && o.push_bound == 70 && o.announce_step == 71);
+  CHECK(o.policy == HOTROW_POLICY_LRU && o.wire_dtype == HOTROW_I8 && o.flags == HOTROW_TABLE_COUNT_OCCURRENCES);
+  const hotrow_segment segments[2] = {{.dim = 1}, {.dim = 1, .optimizer = {.kind = HOTROW_ADAM}}};
+  o.segments = segments; /* Adam takes the steps of a push one by one: they are what is counted */
+  o.segment_count = 2;
+  hotrow_table_options_preset(&o, HOTROW_PRESET_BOUNDED);
+  CHECK(o.pull_bound == 10 && o.push_bound == 3 && o.announce_step == 4 && o.flags == 0);
+  o.segment_count = 1;
+  hotrow_table_options_preset(&o, HOTROW_PRESET_BOUNDED);
+  CHECK(o.pull_bound == 150);
+  o.segment_count = 0;
+  o.optimizer.kind = HOTROW_MOMENTUM;
+  hotrow_table_options_preset(&o, HOTROW_PRESET_BOUNDED);
+  CHECK(o.pull_bound == 10 && o.flags == 0);
   hotrow_table_options_preset(&o, HOTROW_PRESET_HET_COMPAT);
   CHECK(o.mode == HOTROW_MODE_PROBE && o.pull_bound == 100 && o.push_bound == 100 && o.announce_step == 0);
   CHECK(o.policy == HOTROW_POLICY_LIGHT_LFU && o.wire_dtype == HOTROW_F32 && o.flags == 3);
@@ -599,7 +611,7 @@ static void the_bounded_preset_works(void)
     CHECK(fabsf(rows[1] - 2 * (float)i) < 0.01f);
     push_step(client, table, keys, 2, grads);
   }
-  CHECK_EQ(table_stats(table).rows_pushed, 2 * 3); /* 30 of 31 steps leave each time, one stays with the remainder */
+  CHECK_EQ(table_stats(table).rows_pushed, 2); /* 70 of 71 steps leave, one stays with the remainder */
   CHECK_OK(hotrow_flush(client, 0));
   read_truth(&c, keys, 2, rows);
   CHECK(fabsf(rows[0] - 100) < 1e-3f && fabsf(rows[1] - 200) < 1e-3f && fabsf(rows[3] + 100) < 1e-3f);

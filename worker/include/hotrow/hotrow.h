@@ -122,12 +122,15 @@ typedef struct hotrow_table_options {
 #define HOTROW_TABLE_OPTIONS_INIT HOTROW_INIT(hotrow_table_options)
 
 typedef enum hotrow_preset {
-  HOTROW_PRESET_EXACT = 0,     /* both bounds 0, float32 */
-  HOTROW_PRESET_BOUNDED = 1,   /* announce, pull bound 100, push bound 30, announce step 32, LRU, int8 on the wire */
+  HOTROW_PRESET_EXACT = 0, /* both bounds 0, float32 */
+  /* announce, LRU, int8 on the wire; pull bound 150, push bound 70, announce step 71, counting occurrences. With an
+   * optimizer that takes steps one by one: 10, 3 and 4, counting steps. */
+  HOTROW_PRESET_BOUNDED = 1,
   HOTROW_PRESET_HET_COMPAT = 2 /* probe, both bounds 100, LightLFU, both flags, float32: what HET's own code does */
 } hotrow_preset;
 
-/* Sets mode, bounds, announce_step, policy, wire_dtype and flags, and nothing else. An unknown preset is taken for
+/* Sets mode, bounds, announce_step, policy, wire_dtype and flags, and nothing else; looks at the optimizer and the
+ * segments, which are to be set before. An unknown preset is taken for
  * HOTROW_PRESET_EXACT. */
 HOTROW_API void hotrow_table_options_preset(hotrow_table_options *options, hotrow_preset preset);
 
