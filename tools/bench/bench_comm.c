@@ -13,7 +13,9 @@
 #define FULL_BATCHES 15000u
 #define NO_CACHE_BATCHES 40u /* every batch costs the same */
 #define WIDE_DIM 64u         /* rows from here on take memory that must be shared out */
-#define FULL_WIDE_SCALE 0.4  /* of the stream, so that --full fits into 20 GiB at wide rows */
+/* --full must fit into 20 GiB. Of wide rows the stream has fewer values, the caches fewer rows and the run fewer
+ * batches, all by this factor, so that a row of a cache is asked for as often and caches fill as far. */
+#define FULL_WIDE_SCALE 0.4
 
 static const char *const default_configs = "no-cache,het-compat,default";
 /* The frontier: the default's bounds tighter and wider; then, one by one, what it differs in from HET's protocol:
@@ -170,8 +172,10 @@ static bool add_dim(void *context, double dim)
                         .scale = o->scale > 0 ? (double)o->scale : 1,
                         .cache_share = (double)o->cache_percent / 100,
                         .seed = 1};
-  if (o->full && o->scale == 0 && common.dim >= WIDE_DIM)
+  if (o->full && o->scale == 0 && common.dim >= WIDE_DIM) {
     common.scale = FULL_WIDE_SCALE;
+    common.batches = o->batches > 0 ? o->batches : (uint64_t)(FULL_WIDE_SCALE * FULL_BATCHES);
+  }
   const char *configs = o->configs ? o->configs : default_configs;
   return add_configs(&common, configs, list->jobs, &list->count) &&
          (!o->full || add_configs(&common, frontier_configs, list->jobs, &list->count));
