@@ -20,12 +20,11 @@
 static const char *const default_configs = "no-cache,het-compat,default";
 /* The frontier: the default's bounds tighter and wider; then, one by one, what it differs in from HET's protocol:
  * bounds of their own for pull and push, announcements, narrow types on the wire; and clocks that count steps. */
+#define LIKE_DEFAULT ":w-tinylfu:i8:occurrences"
 static const char *const frontier_configs =
-    "announce:15/7:8:w-tinylfu:i8:occurrences,announce:50/24:25:w-tinylfu:i8:occurrences,announce:300/"
-    "140:141:w-tinylfu:i8:occurrences,"
-    "announce:600/280:281:w-tinylfu:i8:occurrences,probe:150/70:w-tinylfu:occurrences,announce:150/"
-    "70:71:w-tinylfu:occurrences,"
-    "announce:150/70:71:w-tinylfu:f16:occurrences,announce:100/30:32:w-tinylfu:i8";
+    "announce:15/7:8" LIKE_DEFAULT ",announce:50/24:25" LIKE_DEFAULT ",announce:300/140:141" LIKE_DEFAULT
+    ",announce:600/280:281" LIKE_DEFAULT ",probe:150/70:w-tinylfu:occurrences,announce:150/70:71:w-tinylfu:occurrences"
+    ",announce:150/70:71:w-tinylfu:f16:occurrences,announce:100/30:32:w-tinylfu:i8";
 
 static const char *const mode_names[] = {"default", "probe", "announce"};
 static const char *const policy_names[] = {"lru", "lightlfu", "lfu", "w-tinylfu"};
