@@ -25,7 +25,8 @@ typedef struct chunk_scratch {
   uint8_t *flags;
   float *grads;
   float *squares;
-  void *packed; /* gradients as the wire's dtype says them, and their scales */
+  float *one_sum; /* gradient and squares of one row */
+  void *packed;   /* gradients as the wire's dtype says them, and their scales */
   float *scales;
 } chunk_scratch;
 
