@@ -285,6 +285,7 @@ static hotrow_status load(host *h, const hotrow_server_options *o)
     HOTROW_TRY(hr_rocksdb_restore(d->storage, h->shard, begin_ns, o->progress, o->context));
     hr_log(HOTROW_LOG_INFO, "data directory %s loaded in %llu ms", hr_rocksdb_path(d->storage),
            (unsigned long long)((hr_now_ns() - begin_ns) / 1000000));
+    d->due_ns = hr_now_ns() + d->interval_ns;
   }
   if (!o->load_path)
     return HOTROW_OK;

@@ -53,8 +53,8 @@ static void tend(hr_durable *d, uint64_t now_ns)
   take_result(d);
   if (d->is_failed || hr_rocksdb_is_busy(d->storage))
     return;
-  bool is_full = d->status == HOTROW_OK && hr_shard_dirty_bytes(d->shard) >= d->dirty_bytes_max;
-  if (is_full || now_ns >= d->due_ns)
+  bool is_urgent = hr_shard_awaits_cut(d->shard) || hr_shard_dirty_bytes(d->shard) >= d->dirty_bytes_max;
+  if (now_ns >= d->due_ns || (is_urgent && d->status == HOTROW_OK))
     begin_cut(d, now_ns);
 }
 

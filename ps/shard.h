@@ -82,6 +82,8 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number);
  * table is told so with this thread's last sentence, which later requests for new tables get too. Pulls and pushes go
  * on; no push becomes durable any more, so that clients keep theirs for the server that takes this one's place. */
 void hr_shard_degrade(hr_shard *shard);
+/* Does a client wait for what is in no cut yet? Then one should be made soon. */
+bool hr_shard_awaits_cut(const hr_shard *shard);
 size_t hr_shard_dirty_bytes(const hr_shard *shard); /* of the rows of the next cut */
 
 /* Puts a cut back into a shard that has had no message: the tables in the order of their ids, then rows and jobs, then

@@ -108,6 +108,7 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
   shard->is_refused = status != HOTROW_OK;
   HOTROW_TRY(status);
   shard->cut_in_progress = true;
+  shard->is_cut_awaited = false;
   shard->counters.cuts++;
   for (size_t i = 0; i < shard->table_count; i++) {
     hr_table_clear_dirty(shard->tables[i]);
@@ -119,6 +120,11 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
       session->cut_seq = session->applied_seq;
   *number_p = shard->cut_number;
   return HOTROW_OK;
+}
+
+bool hr_shard_awaits_cut(const hr_shard *shard)
+{
+  return shard->is_cut_awaited;
 }
 
 size_t hr_shard_dirty_bytes(const hr_shard *shard)

@@ -64,6 +64,7 @@ struct hr_shard {
   hr_announce_log log;
   uint64_t cut_number;  /* of the last cut begun */
   bool cut_in_progress; /* handed over and not durable */
+  bool is_cut_awaited;  /* a client waits for pushes that are in no cut */
   bool is_degraded;     /* the storage has failed: there are no more cuts */
   bool is_refused;      /* the storage has refused the last cut: it may take the next one */
   hr_shard_counters counters;

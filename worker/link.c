@@ -389,6 +389,7 @@ void hr_link_tick(hr_link *link, uint64_t now_ns)
     if (hr_request_acquire(link->options.pool, &poll) != HOTROW_OK)
       return;
     poll->message.header.op = HR_OP_TICK;
+    poll->message.header.flags = HR_FLAG_DURABLE;
     hr_link_submit(link, poll, now_ns);
     return;
   } else {

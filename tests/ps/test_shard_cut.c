@@ -238,6 +238,36 @@ static void a_cut_that_fails_is_made_again(void)
   }
 }
 
+/* Only a client that waits for pushes that no cut has makes one urgent. */
+static void a_client_that_waits_makes_a_cut_urgent(void)
+{
+  scene s = open_scene();
+  test_client a = test_worker(1, 7, 0, 1, 100);
+  greet(&s, &a);
+  create_plain(&s, &a);
+  test_begin(&a, HR_OP_TICK)->header.flags = HR_FLAG_DURABLE;
+  CHECK_OK(test_ask(s.t, &a));
+  CHECK(!hr_shard_awaits_cut(s.t->shard));
+  CHECK_OK(push(&s, &a, 1));
+  test_begin(&a, HR_OP_TICK);
+  CHECK_OK(test_ask(s.t, &a));
+  CHECK(!hr_shard_awaits_cut(s.t->shard));
+  test_begin(&a, HR_OP_TICK)->header.flags = HR_FLAG_DURABLE;
+  CHECK_OK(test_ask(s.t, &a));
+  CHECK(hr_shard_awaits_cut(s.t->shard));
+  cut(&s);
+  CHECK(!hr_shard_awaits_cut(s.t->shard));
+  test_begin(&a, HR_OP_TICK)->header.flags = HR_FLAG_DURABLE;
+  CHECK_OK(test_ask(s.t, &a)); /* it is in the cut under way */
+  CHECK(!hr_shard_awaits_cut(s.t->shard));
+  CHECK_OK(push(&s, &a, 2));
+  test_begin(&a, HR_OP_TICK)->header.flags = HR_FLAG_DURABLE;
+  CHECK_OK(test_ask(s.t, &a));
+  CHECK(hr_shard_awaits_cut(s.t->shard)); /* and this is not */
+  test_storage_commit(s.disk, s.t->shard);
+  close_scene(&s);
+}
+
 static void a_new_table_waits_for_its_cut(void)
 {
   scene s = open_scene();
@@ -450,6 +480,7 @@ int main(void)
   RUN(pushes_after_the_cut_are_applied_again);
   RUN(a_cut_holds_what_changed);
   RUN(a_cut_that_fails_is_made_again);
+  RUN(a_client_that_waits_makes_a_cut_urgent);
   RUN(a_new_table_waits_for_its_cut);
   RUN(announcements_go_on_after_a_restart);
   RUN(outcomes_survive);

@@ -8,6 +8,7 @@
 typedef struct sent_message {
   uint64_t request_id, push_seq, epoch, announce_seq;
   uint32_t pushes, pulls, held, step;
+  uint16_t flags;
   uint8_t op;
 } sent_message;
 
@@ -31,6 +32,7 @@ static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_
                       .epoch = h->epoch,
                       .announce_seq = h->announce_seq,
                       .step = h->step,
+                      .flags = h->flags,
                       .op = h->op};
   for (uint32_t i = 0; i < message.section_count; i++) {
     s->pushes += message.sections[i].kind == HR_SECTION_PUSH;
@@ -208,6 +210,7 @@ static void too_many_kept_bytes_close_the_window_until_the_next_cut(void)
   CHECK(hr_link_due_ns(&link_in_test) == link_in_test.sent_ns + HR_LINK_CUT_POLL_NS);
   hr_link_tick(&link_in_test, hr_link_due_ns(&link_in_test));
   CHECK(sent_count == 1 && sent[0].op == HR_OP_TICK && sent[0].push_seq == pushes);
+  CHECK_EQ(sent[0].flags, HR_FLAG_DURABLE);
   hr_request *tick = receive_body(
       (answer){.op = HR_OP_TICK, .request_id = sent[0].request_id, .applied = pushes, .durable = pushes - 1}, NULL);
   CHECK(tick);
