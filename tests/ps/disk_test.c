@@ -1,5 +1,7 @@
 #include "disk_test.h"
 
+#define ROWS_MAX 1000000u /* little address space: a sanitizer has less */
+
 const char *disk_dir(const char *name)
 {
   static char paths[32][512];
@@ -15,7 +17,11 @@ void disk_start(disk *d, const char *dir)
   CHECK_OK(hr_rocksdb_open(dir, 0, 1, &d->storage));
   CHECK(hr_rocksdb_epoch(d->storage) > d->epoch);
   d->epoch = hr_rocksdb_epoch(d->storage);
-  d->t = test_shard_open(&(hr_shard_options){.epoch = d->epoch, .storage = hr_rocksdb_calls(d->storage)});
+  d->t = test_shard_open(&(hr_shard_options){
+      .epoch = d->epoch,
+      .storage = hr_rocksdb_calls(d->storage),
+      .row_count_max = ROWS_MAX,
+  });
   d->t->now_ns = 1000000000000u;
   CHECK_OK(hr_rocksdb_restore(d->storage, d->t->shard, d->t->now_ns, NULL, NULL));
 }
@@ -61,6 +67,8 @@ uint32_t disk_create(disk *d, test_client *c, const hr_table_desc *desc)
   test_clear(d->t);
   test_body(c, HR_OP_TABLE_CREATE, desc, sizeof *desc);
   test_send(d->t, c);
+  if (d->t->reply_count > 0) /* refused: say why */
+    CHECK_OK(test_status(&d->t->replies[0].message));
   hr_rocksdb_wait(d->storage);
   CHECK(hr_rocksdb_take_result(d->storage, &number, &status));
   CHECK_OK(status);
