@@ -116,8 +116,10 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
       shard->table_cuts[i] = HR_TABLE_IN_CUT;
   }
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
-    for (hr_session *session = shard->sessions[i]; session; session = session->next)
+    for (hr_session *session = shard->sessions[i]; session; session = session->next) {
       session->cut_seq = session->applied_seq;
+      session->fence_in_cut = session->fences;
+    }
   *number_p = shard->cut_number;
   return HOTROW_OK;
 }
@@ -142,15 +144,19 @@ static void send_table(hr_shard *shard, const hr_session *session, const hr_head
   hr_reply_body(shard, session, header, hr_table_get_desc(shard->tables[table]), sizeof(hr_table_desc));
 }
 
-/* True if it still waits for its table. */
+/* True if it still waits for its hello or its table. */
 static bool answer_waiting(hr_shard *shard, hr_session *session)
 {
-  if (session->table_asked.op == 0)
+  if (session->asked.op == 0)
     return false;
-  if (shard->table_cuts[session->table] != HR_TABLE_DURABLE)
+  bool is_hello = session->asked.op == HR_OP_HELLO;
+  if (is_hello ? session->fences : shard->table_cuts[session->table] != HR_TABLE_DURABLE)
     return true;
-  send_table(shard, session, &session->table_asked, session->table);
-  session->table_asked.op = 0;
+  if (is_hello)
+    hr_reply_hello(shard, session, &session->asked);
+  else
+    send_table(shard, session, &session->asked, session->table);
+  session->asked.op = 0;
   return false;
 }
 
@@ -166,6 +172,7 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
     for (hr_session *session = shard->sessions[i]; session; session = session->next) {
       session->durable_seq = session->cut_seq;
+      session->fences = session->fences && !session->fence_in_cut;
       is_awaited = answer_waiting(shard, session) || is_awaited;
     }
   uint64_t next;
@@ -183,9 +190,9 @@ void hr_shard_degrade(hr_shard *shard)
   hr_fail_text(HOTROW_ERR_STORAGE, shard->degraded_by, strlen(shard->degraded_by));
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
     for (hr_session *session = shard->sessions[i]; session; session = session->next)
-      if (session->table_asked.op != 0) {
-        hr_reply_refuse(shard, session, &session->table_asked, HOTROW_ERR_STORAGE);
-        session->table_asked.op = 0;
+      if (session->asked.op != 0) {
+        hr_reply_refuse(shard, session, &session->asked, HOTROW_ERR_STORAGE);
+        session->asked.op = 0;
       }
 }
 
@@ -194,17 +201,32 @@ void hr_cut_table_changed(hr_shard *shard, uint32_t table)
   shard->table_cuts[table] = shard->options.storage ? HR_TABLE_CHANGED : HR_TABLE_DURABLE;
 }
 
+/* Who waits for the cut under way to end makes it be followed by another. */
+static hotrow_status ask(hr_shard *shard, hr_session *session, const hr_header *header)
+{
+  uint64_t number;
+  hotrow_status status = hr_shard_cut(shard, &number);
+  if (status != HOTROW_OK && status != HOTROW_ERR_BUSY)
+    return status;
+  session->asked = *header;
+  return HOTROW_OK;
+}
+
+hotrow_status hr_cut_answer_hello(hr_shard *shard, hr_session *session, const hr_header *header)
+{
+  if (session->fences)
+    return ask(shard, session, header);
+  hr_reply_hello(shard, session, header);
+  return HOTROW_OK;
+}
+
 hotrow_status hr_cut_answer_table(hr_shard *shard, hr_session *session, const hr_header *header, uint32_t table)
 {
   if (shard->table_cuts[table] == HR_TABLE_DURABLE) {
     send_table(shard, session, header, table);
     return HOTROW_OK;
   }
-  uint64_t number;
-  hotrow_status status = hr_shard_cut(shard, &number);
-  if (status != HOTROW_OK && status != HOTROW_ERR_BUSY)
-    return status;
-  session->table_asked = *header;
+  HOTROW_TRY(ask(shard, session, header));
   session->table = table;
   return HOTROW_OK;
 }

@@ -105,6 +105,8 @@ void hr_reply_body(hr_shard *shard, const hr_session *session, const hr_header *
 void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status);
 /* The same, and counted by its reason. */
 void hr_reply_refuse(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status);
+/* What a hello is answered with. */
+void hr_reply_hello(hr_shard *shard, const hr_session *session, const hr_header *request);
 void hr_shard_count_refusal(hr_shard *shard, int32_t status);
 
 /* The table with this id. HOTROW_ERR_NOT_FOUND */
