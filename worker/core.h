@@ -145,6 +145,8 @@ void hr_core_destroy(hr_core *core);
 /* Feeds a message from a shard, or the time. */
 void hr_core_receive(hr_core *core, uint32_t shard, const hr_frame *frames, size_t frame_count, uint64_t now_ns);
 void hr_core_tick(hr_core *core, uint64_t now_ns);
+/* The same between calls: it also asks shards for pushes that they may have lost. */
+void hr_core_tend(hr_core *core, uint64_t now_ns);
 uint64_t hr_core_due_ns(const hr_core *core);
 
 /* True while the call in hand has unanswered requests and nothing has failed. */

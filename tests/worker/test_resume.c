@@ -220,6 +220,28 @@ static void too_many_kept_bytes_close_the_window_until_the_next_cut(void)
   end();
 }
 
+/* Whoever waits for something else asks for what it keeps, without hurrying the shard: a shard that was restarted says
+ * so then. */
+static void a_tended_link_asks_for_what_is_kept(void)
+{
+  begin(0);
+  submit(HR_OP_PUSH);
+  answer_push(1, 0);
+  CHECK_EQ(hr_link_due_ns(&link_in_test), UINT64_MAX);
+  link_in_test.is_tended = true;
+  sent_count = 0;
+  uint64_t due_ns = hr_link_due_ns(&link_in_test);
+  CHECK_EQ(due_ns, link_in_test.sent_ns + HR_LINK_CUT_POLL_NS);
+  hr_link_tick(&link_in_test, due_ns);
+  CHECK(sent_count == 1 && sent[0].op == HR_OP_TICK && sent[0].push_seq == 1 && sent[0].flags == 0);
+  hr_request *tick =
+      receive_body((answer){.op = HR_OP_TICK, .request_id = sent[0].request_id, .applied = 1, .durable = 1}, NULL);
+  CHECK(tick);
+  hr_link_finish(&link_in_test, tick);
+  CHECK_EQ(hr_link_due_ns(&link_in_test), UINT64_MAX); /* nothing is kept any more */
+  end();
+}
+
 static void what_the_shard_has_not_is_sent_again_in_order(void)
 {
   begin(0);
@@ -370,6 +392,7 @@ int main(void)
 {
   RUN(pushes_are_kept_until_they_are_durable);
   RUN(too_many_kept_bytes_close_the_window_until_the_next_cut);
+  RUN(a_tended_link_asks_for_what_is_kept);
   RUN(what_the_shard_has_not_is_sent_again_in_order);
   RUN(a_push_that_the_shard_has_leaves_its_pull);
   RUN(a_long_replay_goes_by_windows);

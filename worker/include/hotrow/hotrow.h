@@ -226,6 +226,12 @@ HOTROW_API hotrow_status hotrow_lookahead(hotrow_client *client, const hotrow_lo
  * (after hotrow_step, before the next hotrow_push). */
 HOTROW_API hotrow_status hotrow_flush(hotrow_client *client, uint32_t timeout_ms);
 
+/* Takes in what shards have said, sends again what a shard that was restarted has lost, and asks for it if nobody has
+ * said anything; waits for nothing. For a thread that waits long for something else than a shard, such as another rank,
+ * which may in turn wait for a shard that waits for what this client sent: now and then, between two calls. What goes
+ * wrong is returned by the next call. */
+HOTROW_API void hotrow_tend(hotrow_client *client);
+
 /* Waits until all ranks of the job have called it. Does not flush. */
 HOTROW_API hotrow_status hotrow_barrier(hotrow_client *client, uint32_t timeout_ms);
 
