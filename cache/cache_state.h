@@ -23,6 +23,10 @@ typedef struct chunk_scratch {
   uint32_t *steps;
   uint32_t *entries;
   uint8_t *flags;
+  uint32_t *sought; /* update: those whose slots the caller does not know */
+  uint32_t *sought_slots;
+  uint64_t *sought_keys;
+  uint64_t *sought_hashes;
   float *grads;
   float *squares;
   void *packed; /* gradients as the wire's dtype says them, and their scales */
@@ -41,7 +45,8 @@ struct hotrow_cache {
   hotrow_dtype wire_dtype;
   bool counts_occurrences;
   uint32_t batch;
-  uint32_t age; /* how often uses ought to have been halved */
+  bool has_forgotten; /* rows were invalidated in this batch: slots that it has found may hold others, or none */
+  uint32_t age;       /* how often uses ought to have been halved */
   hr_cache_sets sets;
   hr_sketch sketch;
   hr_pending_pool pending;

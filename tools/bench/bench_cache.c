@@ -131,7 +131,7 @@ static hotrow_status measure(time_state *t, uint32_t batches, cost *cost_p)
     HOTROW_TRY(look_up(t, keys, &hits));
     const double looked_up = bench_seconds();
     hotrow_cache_push_list pushes;
-    HOTROW_TRY(hotrow_cache_update(t->cache, keys, keys, t->values, NULL, t->batch_keys));
+    HOTROW_TRY(hotrow_cache_update(t->cache, keys, keys, t->slots, t->values, NULL, t->batch_keys));
     hotrow_cache_take_pushes(t->cache, &pushes);
     const double updated = bench_seconds();
     plain_gather(t);
