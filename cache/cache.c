@@ -9,7 +9,7 @@
 HR_NO_TAIL_PADDING(hotrow_cache_options, counts_occurrences);
 HR_NO_TAIL_PADDING(hotrow_cache_stats, unseen_counts);
 
-#define LOOKUPS_PER_ROW 10u /* after so many uses are halved */
+#define LOOKUPS_PER_ROW 20u /* after so many uses are halved */
 
 static hotrow_status check_bounds(const hotrow_cache_options *o)
 {
@@ -54,13 +54,13 @@ static hotrow_status check_options(const hotrow_cache_options *o)
   return check_bounds(o);
 }
 
-/* Of all optimizers only SGD's k steps of a summed gradient are the same whatever k is. */
+/* Where the optimizer takes k steps one by one, k must be the steps. */
 static hotrow_status check_occurrences(const hotrow_cache_options *o, const hotrow_row_layout *row)
 {
-  for (uint32_t s = 0; s < row->segment_count && o->counts_occurrences; s++)
-    if (row->segments[s].optimizer.kind != HOTROW_SGD)
-      return hr_fail(HOTROW_ERR_INVALID, "cache: counts_occurrences goes with SGD only, segment %u has optimizer %d", s,
-                     (int)row->segments[s].optimizer.kind);
+  uint32_t s = hr_row_layout_find_stepper(row);
+  if (o->counts_occurrences && s < row->segment_count)
+    return hr_fail(HOTROW_ERR_INVALID, "cache: counts_occurrences with optimizer %d of segment %u, which counts steps",
+                   (int)row->segments[s].optimizer.kind, s);
   return HOTROW_OK;
 }
 
@@ -86,6 +86,7 @@ static void layout_chunk(chunk_scratch *chunk, uint32_t dim, uint32_t square_dim
   chunk->sought_hashes = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->sought_hashes);
   chunk->grads = hr_arena_take(arena, CHUNK_ROWS, dim * sizeof *chunk->grads);
   chunk->squares = hr_arena_take(arena, CHUNK_ROWS, square_dim * sizeof *chunk->squares);
+  chunk->one_sum = hr_arena_take(arena, dim + square_dim, sizeof *chunk->one_sum);
   chunk->packed = hr_arena_take(arena, CHUNK_ROWS, dim * sizeof(uint16_t));
   chunk->scales = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->scales);
 }

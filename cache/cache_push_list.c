@@ -50,3 +50,10 @@ void hr_push_list_append_batch(hr_push_list *list, const uint64_t *keys, const u
     memset(list->squares + first * list->square_dim, 0, count * list->square_dim * sizeof(float));
   list->count += count;
 }
+
+void hr_push_list_set_squares(hr_push_list *list, size_t entry, const float *squares)
+{
+  HOTROW_ASSERT(entry < list->count && list->steps[entry] > 1);
+  memcpy(list->squares + entry * list->square_dim, squares, list->square_dim * sizeof(float));
+  list->has_squares = true;
+}

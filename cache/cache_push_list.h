@@ -28,5 +28,7 @@ void hr_push_list_append(hr_push_list *list, uint64_t key, uint64_t hash, uint32
 /* Appends rows whose gradient came in one piece, counted steps[i] times (NULL: once). */
 void hr_push_list_append_batch(hr_push_list *list, const uint64_t *keys, const uint64_t *hashes, const uint32_t *steps,
                                const float *grads, size_t count);
+/* An entry of k > 1 that came in one piece gets its squares. */
+void hr_push_list_set_squares(hr_push_list *list, size_t entry, const float *squares);
 
 #endif

@@ -62,6 +62,26 @@ void hr_cache_hand_out(hotrow_cache *cache, uint32_t slot, uint32_t steps)
   row->pending = 0;
 }
 
+/* Steps that leave as they came. One that counts more than once takes its squares along: without them, k > 1 would be
+ * taken for a sum of several. */
+static void append_steps(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const float *grads,
+                         const uint32_t *ticks, size_t count)
+{
+  static const uint32_t only_slot = 0;
+  static const uint8_t is_first = 1;
+  const hotrow_row_layout *row = &cache->layout;
+  float *sum = cache->chunk.one_sum;
+  size_t first = cache->pushes.count;
+  hr_push_list_append_batch(&cache->pushes, keys, hashes, ticks, grads, count);
+  for (size_t i = 0; i < count && ticks && row->square_dim > 0; i++) {
+    if (ticks[i] == 1)
+      continue;
+    cache->kernels->pending_add(row, sum, row->dim + row->square_dim, &only_slot, &is_first, grads + i * row->dim, 1,
+                                NULL);
+    hr_push_list_set_squares(&cache->pushes, first + i, sum + row->dim);
+  }
+}
+
 /* Push bound 0: every step leaves at once. */
 static void update_exact(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const float *grads,
                          const uint32_t *ticks, size_t count)
@@ -72,7 +92,7 @@ static void update_exact(hotrow_cache *cache, const uint64_t *keys, const uint64
     if (slots[i] != HOTROW_SLOT_NONE)
       cache->sets.meta[slots[i]].seen += ticks ? ticks[i] : 1;
   }
-  hr_push_list_append_batch(&cache->pushes, keys, hashes, ticks, grads, count);
+  append_steps(cache, keys, hashes, grads, ticks, count);
 }
 
 /* The rounded sum may leave, and one step stay with what rounding left? A push of one step carries no squares of its
@@ -148,7 +168,7 @@ static void update_pending(hotrow_cache *cache, const uint64_t *keys, const uint
   for (size_t i = 0; i < count; i++) {
     uint32_t steps = chunk->steps[i];
     if (chunk->sums[i] == HOTROW_SLOT_NONE) {
-      hr_push_list_append_batch(&cache->pushes, keys + i, hashes + i, ticks ? ticks + i : NULL, grads + i * dim, 1);
+      append_steps(cache, keys + i, hashes + i, grads + i * dim, ticks ? ticks + i : NULL, 1);
     } else if (hr_clock_may_keep(steps, cache->push_bound)) {
       continue;
     } else if (leaves_rounded(cache, steps)) {
@@ -219,7 +239,7 @@ hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, con
     return hr_fail(HOTROW_ERR_LIMIT, "%zu gradients and room for %zu in the push list of %zu: take the pushes first",
                    key_count, room, cache->pushes.capacity);
   if (cache->sets.set_count == 0) {
-    hr_push_list_append_batch(&cache->pushes, keys, hashes, ticks, grads, key_count);
+    append_steps(cache, keys, hashes, grads, ticks, key_count);
     return HOTROW_OK;
   }
   for (size_t first = 0; first < key_count; first += CHUNK_ROWS) {

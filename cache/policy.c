@@ -2,7 +2,7 @@
  *
  * LightLFU is HET's LFUOpt (Miao et al., VLDB 2022): the 10th use makes a row permanent. HET keeps ten lists over the
  * whole cache; here the order holds within a set.
- * LFU forgets: uses are halved after every 10 lookups per row of the cache.
+ * LFU forgets: uses are halved after every 20 lookups per row of the cache.
  * W-TinyLFU (Einziger et al. 2017) as a cache of batches needs it: the window of new rows is the staging of a batch; a
  * sketch, forgetting like LFU, counts what is not held, so that a hit costs it nothing. */
 #include "policy.h"

@@ -11,18 +11,19 @@
 #include "plot.h"
 
 #define LINES_MAX 4096u
-#define SERIES_MAX 32u
+#define SERIES_MAX HR_PLOT_SERIES_MAX
 #define COLUMNS_MAX 32u
 #define WORD_BYTES 128u
 
 typedef struct plot_options {
-  const char *html, *title, *plots, *series, *columns;
+  const char *html, *svg, *title, *plots, *series, *columns;
   bool log;
 } plot_options;
 
 #define AT(field) offsetof(plot_options, field)
 static const hr_option options[] = {
-    {"html", HR_OPTION_TEXT, AT(html), NULL, 0, 0, NULL, "file to write"},
+    {"html", HR_OPTION_TEXT, AT(html), NULL, 0, 0, NULL, "page to write"},
+    {"svg", HR_OPTION_TEXT, AT(svg), NULL, 0, 0, NULL, "file to write the plots to as one image"},
     {"title", HR_OPTION_TEXT, AT(title), "Hotrow: results", 0, 0, NULL, "of the page"},
     {"plots", HR_OPTION_TEXT, AT(plots), NULL, 0, 0, NULL,
      "pairs of fields, such as wire_bytes_per_sample:auc, with commas: one plot each"},
@@ -33,7 +34,7 @@ static const hr_option options[] = {
 
 static const hr_command command = {
     .name = "plot",
-    .summary = "plots of results: reads JSON objects from stdin, one a line, and writes an HTML file",
+    .summary = "plots of results: reads JSON objects from stdin, one a line, and writes an HTML page or an SVG image",
     .details = "Every result is a point. Objects are those of hotrow train --json and hotrow bench --json, perhaps "
                "with more fields.",
     .options = options,
@@ -168,20 +169,49 @@ static void put_table(hr_plot_page *page, const results *r, const char *columns)
   free(cells);
 }
 
-static int write_page(const plot_options *o, const results *r)
+static void put_plots(hr_plot_page *page, points *p, const results *r, const plot_options *o)
+{
+  char pair[WORD_BYTES];
+  for (const char *rest = o->plots; next_word(&rest, pair);)
+    put_plot(page, p, r, o, pair);
+}
+
+static hotrow_status write_page(const plot_options *o, const results *r, points *p)
+{
+  hr_plot_page *page;
+  const hotrow_status status = hr_plot_open(o->html, o->title, &page);
+  if (status != HOTROW_OK)
+    return status;
+  put_plots(page, p, r, o);
+  if (o->columns)
+    put_table(page, r, o->columns);
+  return hr_plot_close(page);
+}
+
+static hotrow_status write_image(const plot_options *o, const results *r, points *p)
 {
   char pair[WORD_BYTES];
   hr_plot_page *page;
+  size_t count = 0;
+  for (const char *rest = o->plots; next_word(&rest, pair);)
+    count++;
+  const hotrow_status status = hr_plot_open_image(o->svg, o->title, count, &page);
+  if (status != HOTROW_OK)
+    return status;
+  put_plots(page, p, r, o);
+  return hr_plot_close(page);
+}
+
+static int write_plots(const plot_options *o, const results *r)
+{
   points *p = calloc(1, sizeof *p);
-  hotrow_status status = p ? hr_plot_open(o->html, o->title, &page) : HOTROW_ERR_NO_MEMORY;
-  if (status == HOTROW_OK) {
+  hotrow_status status = p ? HOTROW_OK : HOTROW_ERR_NO_MEMORY;
+  if (p)
     find_series(p, r, o->series);
-    for (const char *rest = o->plots; next_word(&rest, pair);)
-      put_plot(page, p, r, o, pair);
-    if (o->columns)
-      put_table(page, r, o->columns);
-    status = hr_plot_close(page);
-  }
+  if (status == HOTROW_OK && o->html)
+    status = write_page(o, r, p);
+  if (status == HOTROW_OK && o->svg)
+    status = write_image(o, r, p);
   if (status != HOTROW_OK)
     fprintf(stderr, "hotrow plot: %s\n", p ? hotrow_last_error() : "out of memory");
   free(p);
@@ -204,11 +234,11 @@ int hr_cmd_plot(int argc, char **argv)
   int code = hr_options_parse(&command, argc, argv, &o, NULL);
   if (code >= 0)
     return code;
-  if (!o.html || !o.plots || !are_pairs(o.plots)) {
-    fprintf(stderr, "hotrow plot: wants --html FILE and --plots X:Y,...\n");
+  if ((!o.html && !o.svg) || !o.plots || !are_pairs(o.plots)) {
+    fprintf(stderr, "hotrow plot: wants --html FILE or --svg FILE, and --plots X:Y,...\n");
     return HR_EXIT_USAGE;
   }
-  code = read_results(&r) ? write_page(&o, &r) : HR_EXIT_DATA;
+  code = read_results(&r) ? write_plots(&o, &r) : HR_EXIT_DATA;
   for (size_t i = 0; i < r.count; i++)
     free(r.lines[i]);
   return code;

@@ -13,6 +13,7 @@
 static const char *const mode_names[] = {"preset", "probe", "announce", NULL};
 static const char *const policy_names[] = {"preset", "lru", "lightlfu", "lfu", "w-tinylfu", NULL};
 static const char *const dtype_names[] = {"preset", "f32", "f16", "i8", NULL};
+static const char *const ticks_names[] = {"preset", "steps", "occurrences", NULL};
 static const char *const preset_names[] = {"exact", "bounded", "het-compat", NULL};
 
 #define AT(field) offsetof(hr_train_options, field)
@@ -59,7 +60,8 @@ static const hr_option options[] = {
      "stop after so many evaluations without a better validation AUC; 0: never"},
     {"cache-rows", HR_OPTION_U64, AT(cache_rows), "0", 0, 0, NULL, "rows in the worker's cache; 0: no cache"},
     {"preset", HR_OPTION_CHOICE, AT(preset), "exact", 0, 0, preset_names,
-     "staleness, as a whole; the next six options change parts of it. het-compat needs --optimizer sgd"},
+     "staleness, as a whole; the next seven options change parts of it. het-compat goes with sgd, adagrad, "
+     "rowwise-adagrad and ftrl"},
     {"mode", HR_OPTION_CHOICE, AT(mode), "preset", 0, 0, mode_names, "how workers know that a cached row is too old"},
     {"pull-bound", HR_OPTION_I32, AT(pull_bound), "-1", 0, 1e9, NULL,
      "updates of other workers that a row may lack when it is read; -1: by preset"},
@@ -70,6 +72,8 @@ static const hr_option options[] = {
     {"cache-policy", HR_OPTION_CHOICE, AT(cache_policy), "preset", 0, 0, policy_names, "which rows the cache keeps"},
     {"wire-dtype", HR_OPTION_CHOICE, AT(wire_dtype), "preset", 0, 0, dtype_names,
      "of values and gradients on the wire"},
+    {"ticks", HR_OPTION_CHOICE, AT(ticks), "preset", 0, 0, ticks_names,
+     "what the bounds count: steps on a row, or occurrences of its key in the batches of steps"},
     {"lookahead", HR_OPTION_U32, AT(lookahead), "2", 0, HOTROW_LOOKAHEAD_MAX, NULL,
      "batches whose keys the cache knows ahead: their rows come early and stay"},
     {"seed", HR_OPTION_U64, AT(seed), "1", 0, 0, NULL, "of first values, shuffles and dropout"},

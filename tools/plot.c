@@ -13,9 +13,7 @@
 #define TEXT_MAX 4096 /* bytes of one paragraph */
 
 /* The colours are those of Okabe and Ito, which people with colour-blind eyes tell apart too. */
-static const char page_head[] =
-    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<style>\n"
+static const char page_style[] =
     ":root{color-scheme:light dark;--bg:#fff;--fg:#1c1e21;--dim:#6a7079;--grid:#e3e5e8;--s0:#0072b2;--s1:#d55e00;"
     "--s2:#009e73;--s3:#cc79a7;--s4:#b58900;--s5:#56b4e9;--s6:#8b5cf6;--s7:#7a7a7a}\n"
     "@media (prefers-color-scheme:dark){:root{--bg:#16181c;--fg:#e4e6ea;--dim:#9aa1ab;--grid:#2e3238;--s0:#4aa8e0;"
@@ -25,13 +23,15 @@ static const char page_head[] =
     "figure{margin:1.5em 0}figcaption{font-weight:600}.legend{color:var(--dim);font-size:.9em}\n"
     ".legend span{margin-right:1.2em;white-space:nowrap}.legend i{display:inline-block;width:.8em;height:.8em;"
     "margin-right:.4em;border-radius:2px}\nsvg{width:100%;height:auto;overflow:visible}\n"
-    "svg text{fill:var(--dim);font:12px system-ui,sans-serif}.grid{stroke:var(--grid)}\n"
+    ".title{font-weight:600}\nsvg text{fill:var(--dim);font:12px system-ui,sans-serif}.grid{stroke:var(--grid)}\n"
     ".line{fill:none;stroke-width:2;stroke-linejoin:round}\n"
     "table{border-collapse:collapse;font-size:.9em}td,th{padding:.25em .8em;border-bottom:1px solid var(--grid);"
     "text-align:left}.num{text-align:right;font-variant-numeric:tabular-nums}.scroll{overflow-x:auto}\n"
     ".s0{--c:var(--s0)}.s1{--c:var(--s1)}.s2{--c:var(--s2)}.s3{--c:var(--s3)}.s4{--c:var(--s4)}.s5{--c:var(--s5)}"
-    ".s6{--c:var(--s6)}.s7{--c:var(--s7)}\n.line{stroke:var(--c)}.fill{fill:var(--c)}i.fill{background:var(--c)}\n"
-    "</style>\n";
+    ".s6{--c:var(--s6)}.s7{--c:var(--s7)}\n.line{stroke:var(--c)}.fill{fill:var(--c)}i.fill{background:var(--c)}\n";
+
+static const char page_head[] = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+                                "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<style>\n";
 
 /* Bytes of the UTF-8 character that begins here, 0 if none does. */
 static size_t utf8_size(const unsigned char *text)
@@ -81,7 +81,7 @@ static void free_page(hr_plot_page *page)
   free(page);
 }
 
-hotrow_status hr_plot_open(const char *path, const char *title, hr_plot_page **page_p)
+static hotrow_status open_file(const char *path, hr_plot_page **page_p)
 {
   void *memory;
   HOTROW_TRY(hr_alloc(1, sizeof **page_p, "report", &memory));
@@ -100,12 +100,6 @@ hotrow_status hr_plot_open(const char *path, const char *title, hr_plot_page **p
     status = file_error(page, "write");
     goto free_page;
   }
-  fputs(page_head, page->file);
-  fputs("<title>", page->file);
-  hr_plot_put_text(page, title);
-  fputs("</title>\n</head>\n<body>\n<h1>", page->file);
-  hr_plot_put_text(page, title);
-  fputs("</h1>\n", page->file);
   *page_p = page;
   return HOTROW_OK;
 
@@ -114,10 +108,37 @@ free_page:
   return status;
 }
 
+hotrow_status hr_plot_open(const char *path, const char *title, hr_plot_page **page_p)
+{
+  hr_plot_page *page = NULL;
+  HOTROW_TRY(open_file(path, &page));
+  fprintf(page->file, "%s%s</style>\n<title>", page_head, page_style);
+  hr_plot_put_text(page, title);
+  fputs("</title>\n</head>\n<body>\n<h1>", page->file);
+  hr_plot_put_text(page, title);
+  fputs("</h1>\n", page->file);
+  *page_p = page;
+  return HOTROW_OK;
+}
+
+hotrow_status hr_plot_open_image(const char *path, const char *title, size_t plot_count, hr_plot_page **page_p)
+{
+  hr_plot_page *page = NULL;
+  const double height = (HR_PLOT_HEAD + HR_PLOT_HEIGHT) * (double)plot_count;
+  HOTROW_TRY(open_file(path, &page));
+  page->is_image = true;
+  fprintf(page->file, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\">\n<style>\n%s</style>\n<title>",
+          HR_PLOT_WIDTH, height, page_style);
+  hr_plot_put_text(page, title);
+  fprintf(page->file, "</title>\n<rect width=\"%g\" height=\"%g\" style=\"fill:var(--bg)\"/>\n", HR_PLOT_WIDTH, height);
+  *page_p = page;
+  return HOTROW_OK;
+}
+
 hotrow_status hr_plot_close(hr_plot_page *page)
 {
   hotrow_status status = HOTROW_OK;
-  fputs("</body>\n</html>\n", page->file);
+  fputs(page->is_image ? "</svg>\n" : "</body>\n</html>\n", page->file);
   if (fflush(page->file) != 0 || ferror(page->file))
     status = file_error(page, "write");
   if (fclose(page->file) != 0 && status == HOTROW_OK)

@@ -24,6 +24,9 @@ typedef struct hr_plot_page hr_plot_page;
 /* Starts a page beside `path` (path.partial); the name itself appears, or is replaced, when the page is closed.
  *   HOTROW_ERR_STORAGE (the sentence names the file), HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_plot_open(const char *path, const char *title, hr_plot_page **page_p);
+/* The same for an SVG image alone, of so many line charts one below the other, for pages of others: there are no
+ * headings, texts and tables in it. */
+hotrow_status hr_plot_open_image(const char *path, const char *title, size_t plot_count, hr_plot_page **page_p);
 /* Finishes and frees the page in any case. HOTROW_ERR_STORAGE: nothing is left behind. */
 hotrow_status hr_plot_close(hr_plot_page *page);
 /* Throws the page away. Accepts NULL. */
@@ -49,11 +52,12 @@ typedef struct hr_plot_axis {
   bool is_log;
 } hr_plot_axis;
 
+#define HR_PLOT_SERIES_MAX 32u
 typedef struct hr_plot_line_chart {
   const char *title;
   hr_plot_axis x, y;
   const hr_plot_series *series;
-  size_t series_count;
+  size_t series_count; /* those beyond HR_PLOT_SERIES_MAX are left out */
 } hr_plot_line_chart;
 void hr_plot_lines(hr_plot_page *page, const hr_plot_line_chart *chart);
 

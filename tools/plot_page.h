@@ -6,8 +6,15 @@
 
 #include "plot.h"
 
+/* The drawing of a plot, in units of the view box, and what an image has above each for its title and names. */
+#define HR_PLOT_WIDTH 760.0
+#define HR_PLOT_HEIGHT 340.0
+#define HR_PLOT_HEAD 58.0
+
 struct hr_plot_page {
   FILE *file;
+  bool is_image;
+  double image_top;   /* where the next plot of an image begins */
   char *path;         /* owned */
   char *partial_path; /* owned */
 };

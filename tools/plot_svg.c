@@ -4,9 +4,8 @@
 
 #include "plot_page.h"
 
-/* The drawing, in units of the view box. */
-#define WIDTH 760.0
-#define HEIGHT 340.0
+#define WIDTH HR_PLOT_WIDTH
+#define HEIGHT HR_PLOT_HEIGHT
 #define LEFT 64.0
 #define RIGHT 12.0
 #define TOP 10.0
@@ -110,11 +109,11 @@ static scale make_scale(double low, double high, bool is_log, double begin, doub
   return axis;
 }
 
-static void begin_figure(hr_plot_page *page, const char *title)
+static void put_label(hr_plot_page *page, double x, double y, const char *anchor, const char *more, const char *text)
 {
-  fputs("<figure>\n<figcaption>", page->file);
-  hr_plot_put_text(page, title);
-  fputs("</figcaption>\n", page->file);
+  fprintf(page->file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s>", x, y, anchor, more);
+  hr_plot_put_text(page, text);
+  fputs("</text>\n", page->file);
 }
 
 static void put_legend_entry(hr_plot_page *page, size_t colour, const char *name)
@@ -124,23 +123,47 @@ static void put_legend_entry(hr_plot_page *page, size_t colour, const char *name
   fputs("</span> ", page->file);
 }
 
-static void begin_svg(hr_plot_page *page, const char *title, double height)
+/* Title, names and drawing of a page. names NULL: there is nothing to tell apart. */
+static void begin_figure(hr_plot_page *page, const char *title, const char *const *names, size_t name_count,
+                         double height)
 {
-  fprintf(page->file, "<svg viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"", WIDTH, height);
+  fputs("<figure>\n<figcaption>", page->file);
+  hr_plot_put_text(page, title);
+  fputs("</figcaption>\n<div class=\"legend\">", page->file);
+  for (size_t n = 0; names && n < name_count; n++)
+    put_legend_entry(page, n, names[n]);
+  fprintf(page->file, "</div>\n<svg viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"", WIDTH, height);
   hr_plot_put_text(page, title);
   fputs("\">\n", page->file);
 }
 
-static void end_figure(hr_plot_page *page)
+/* The same of an image, which has no text but that of the drawing. */
+static void begin_group(hr_plot_page *page, const char *title, const char *const *names, size_t name_count)
 {
-  fputs("</svg>\n</figure>\n", page->file);
+  double x = LEFT;
+  fprintf(page->file, "<g transform=\"translate(0 %g)\">\n", page->image_top + HR_PLOT_HEAD);
+  put_label(page, LEFT, -32, "start", " class=\"title\"", title);
+  for (size_t n = 0; names && n < name_count; n++) {
+    fprintf(page->file, "<g class=\"s%zu\"><rect class=\"fill\" x=\"%.1f\" y=\"-19\" width=\"9\" height=\"9\"/></g>\n",
+            n % COLOURS, x);
+    put_label(page, x + 13, -10, "start", "", names[n]);
+    x += 34 + CHARACTER_WIDTH * (double)strlen(names[n]);
+  }
 }
 
-static void put_label(hr_plot_page *page, double x, double y, const char *anchor, const char *more, const char *text)
+static void begin_plot(hr_plot_page *page, const char *title, const char *const *names, size_t name_count,
+                       double height)
 {
-  fprintf(page->file, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s>", x, y, anchor, more);
-  hr_plot_put_text(page, text);
-  fputs("</text>\n", page->file);
+  if (page->is_image)
+    begin_group(page, title, names, name_count);
+  else
+    begin_figure(page, title, names, name_count, height);
+}
+
+static void end_plot(hr_plot_page *page, double height)
+{
+  fputs(page->is_image ? "</g>\n" : "</svg>\n</figure>\n", page->file);
+  page->image_top += HR_PLOT_HEAD + height;
 }
 
 static void put_y_axis(hr_plot_page *page, const scale *y, const char *label)
@@ -212,7 +235,7 @@ static void put_series(hr_plot_page *page, const hr_plot_series *series, size_t 
 void hr_plot_lines(hr_plot_page *page, const hr_plot_line_chart *chart)
 {
   double low[2] = {INFINITY, INFINITY}, high[2] = {-INFINITY, -INFINITY};
-  for (size_t s = 0; s < chart->series_count; s++) {
+  for (size_t s = 0; s < chart->series_count && s < HR_PLOT_SERIES_MAX; s++) {
     const hr_plot_series *series = &chart->series[s];
     for (size_t i = 0; i < series->count; i++) {
       if (!is_drawable(series->x[i], chart->x.is_log) || !is_drawable(series->y[i], chart->y.is_log))
@@ -225,17 +248,16 @@ void hr_plot_lines(hr_plot_page *page, const hr_plot_line_chart *chart)
   }
   const scale x = make_scale(low[0], high[0], chart->x.is_log, LEFT, WIDTH - RIGHT);
   const scale y = make_scale(low[1], high[1], chart->y.is_log, HEIGHT - BOTTOM, TOP);
-  begin_figure(page, chart->title);
-  fputs("<div class=\"legend\">", page->file);
-  for (size_t s = 0; s < chart->series_count; s++)
-    put_legend_entry(page, s, chart->series[s].name);
-  fputs("</div>\n", page->file);
-  begin_svg(page, chart->title, HEIGHT);
+  const char *names[HR_PLOT_SERIES_MAX];
+  const size_t count = chart->series_count < HR_PLOT_SERIES_MAX ? chart->series_count : HR_PLOT_SERIES_MAX;
+  for (size_t s = 0; s < count; s++)
+    names[s] = chart->series[s].name;
+  begin_plot(page, chart->title, names, count, HEIGHT);
   put_y_axis(page, &y, chart->y.label);
   put_x_axis(page, &x, chart->x.label);
-  for (size_t s = 0; s < chart->series_count; s++)
+  for (size_t s = 0; s < count; s++)
     put_series(page, &chart->series[s], s, &x, &y);
-  end_figure(page);
+  end_plot(page, HEIGHT);
 }
 
 static double bar_part(const hr_plot_bar_chart *chart, size_t bar, size_t part)
@@ -300,20 +322,15 @@ void hr_plot_bars(hr_plot_page *page, const hr_plot_bar_chart *chart)
     high = fmax(high, sum);
   }
   const scale y = make_scale(0, high > 0 ? high : 1, false, HEIGHT - BOTTOM, TOP + 8);
-  begin_figure(page, chart->title);
-  fputs("<div class=\"legend\">", page->file);
-  for (size_t p = 0; chart->parts && p < chart->part_count; p++)
-    put_legend_entry(page, p, chart->parts[p]);
-  fputs("</div>\n", page->file);
   const double label_height = turned_label_height(chart);
-  begin_svg(page, chart->title, HEIGHT + label_height);
+  begin_plot(page, chart->title, chart->parts, chart->part_count, HEIGHT + label_height);
   put_y_axis(page, &y, chart->y_label);
   for (size_t b = 0; b < chart->bar_count; b++) {
     put_bar(page, chart, b, &y);
     put_bar_label(page, LEFT + bar_pitch(chart) * ((double)b + 0.5), label_height > 0, chart->labels[b]);
   }
   put_x_label(page, HEIGHT + label_height, chart->x_label);
-  end_figure(page);
+  end_plot(page, HEIGHT + label_height);
 }
 
 void hr_plot_log2_histogram(hr_plot_page *page, const char *title, const char *x_label, const uint64_t *counts,

@@ -47,7 +47,8 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
   HOTROW_TRY(merge_parts(core, table, &rows));
   if (!(table->flags & HOTROW_TABLE_COUNT_OCCURRENCES))
     rows.ticks = NULL;
-  if (!table->has_cache) /* nothing to update: straight to the shards */
+  if (!table->has_cache &&
+      !(rows.ticks && table->layout.square_dim > 0)) /* nothing to update: straight to the shards */
     HOTROW_TRY(hr_core_draft_list(
         core, table,
         &(hotrow_cache_push_list){

@@ -93,11 +93,12 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
   size_t staging = STAGING_BYTES_MAX / row_bytes, staging_max = core->options.staging_rows_max;
   staging_max = staging_max ? staging_max : HOTROW_LOOKUP_KEYS_MAX;
   staging = staging < STAGING_ROWS_MIN ? STAGING_ROWS_MIN : staging;
-  /* Without a cache no row is stepped: none needs room for state. */
+  /* Without a cache no row is stepped: none needs room for state. Steps that count occurrences need their squares. */
+  bool has_squares = table->flags & HOTROW_TABLE_COUNT_OCCURRENCES && layout->square_dim > 0;
   hotrow_segment plain = {.dim = layout->dim, .optimizer = {.kind = HOTROW_SGD}};
   o.kernels = core->options.kernels;
-  o.segments = table->has_cache ? table->desc.segments : &plain;
-  o.segment_count = table->has_cache ? table->desc.segment_count : 1;
+  o.segments = table->has_cache || has_squares ? table->desc.segments : &plain;
+  o.segment_count = table->has_cache || has_squares ? table->desc.segment_count : 1;
   o.row_count = options->cache_row_count;
   o.staging_row_count = staging < staging_max ? staging : staging_max;
   o.pull_bound = options->pull_bound;
@@ -107,8 +108,8 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
     o.mode = table->is_announced ? HOTROW_CACHE_ANNOUNCE : HOTROW_CACHE_PROBE;
     o.announce_step = table->is_announced ? table->desc.announce_step : 0;
     o.wire_dtype = table->wire_dtype;
-    o.counts_occurrences = (table->flags & HOTROW_TABLE_COUNT_OCCURRENCES) != 0;
   }
+  o.counts_occurrences = (table->flags & HOTROW_TABLE_COUNT_OCCURRENCES) != 0;
   size_t push_bytes = sizeof(uint64_t) + sizeof(uint32_t) + (layout->dim + layout->square_dim) * sizeof(float);
   size_t pending = PENDING_BYTES_MAX / push_bytes;
   o.pending_row_count = pending < HR_WIRE_KEYS_MAX ? pending : HR_WIRE_KEYS_MAX;

@@ -7,6 +7,15 @@
 
 #define FLAGS_KNOWN (HOTROW_TABLE_COUNT_OCCURRENCES | HOTROW_TABLE_WIDE_CLOCKS)
 
+/* Has the row a part whose optimizer takes the steps of a push one by one? */
+static bool takes_steps(const hotrow_table_options *o)
+{
+  bool takes = o->segment_count == 0 && hr_optimizer_takes_steps(o->optimizer.kind);
+  for (uint32_t i = 0; i < o->segment_count; i++)
+    takes |= hr_optimizer_takes_steps(o->segments[i].optimizer.kind);
+  return takes;
+}
+
 void hotrow_table_options_preset(hotrow_table_options *options, hotrow_preset preset)
 {
   options->mode = HOTROW_MODE_PROBE;
@@ -15,11 +24,13 @@ void hotrow_table_options_preset(hotrow_table_options *options, hotrow_preset pr
   options->wire_dtype = HOTROW_F32;
   options->flags = 0;
   if (preset == HOTROW_PRESET_BOUNDED) {
+    bool counts_steps = takes_steps(options);
     options->mode = HOTROW_MODE_ANNOUNCE;
-    options->pull_bound = 100;
-    options->push_bound = 30;
-    options->announce_step = 32;
+    options->pull_bound = counts_steps ? 10 : 150;
+    options->push_bound = counts_steps ? 3 : 70;
+    options->announce_step = counts_steps ? 4 : 71;
     options->wire_dtype = HOTROW_I8;
+    options->flags = counts_steps ? 0 : HOTROW_TABLE_COUNT_OCCURRENCES;
   } else if (preset == HOTROW_PRESET_HET_COMPAT) {
     options->pull_bound = options->push_bound = 100;
     options->policy = HOTROW_POLICY_LIGHT_LFU;
@@ -125,9 +136,11 @@ hotrow_status hr_table_options_match(const hotrow_table_options *o, const hr_tab
   if (o->push_bound >= steps_max)
     return hr_fail(HOTROW_ERR_LIMIT, "table %s: push_bound %u, with its optimizer at most %u", o->name, o->push_bound,
                    steps_max - 1);
-  for (uint32_t i = 0; i < layout.segment_count; i++)
-    if (o->flags & HOTROW_TABLE_COUNT_OCCURRENCES && layout.segments[i].optimizer.kind != HOTROW_SGD)
-      return hr_fail(HOTROW_ERR_INVALID, "table %s: HOTROW_TABLE_COUNT_OCCURRENCES needs SGD", o->name);
+  uint32_t stepper = hr_row_layout_find_stepper(&layout);
+  if (o->flags & HOTROW_TABLE_COUNT_OCCURRENCES && stepper < layout.segment_count)
+    return hr_fail(HOTROW_ERR_INVALID,
+                   "table %s: HOTROW_TABLE_COUNT_OCCURRENCES with optimizer %d, which takes steps one by one", o->name,
+                   (int)layout.segments[stepper].optimizer.kind);
   return HOTROW_OK;
 }
 

@@ -9,8 +9,7 @@ static float or_default(float value, float standard)
   return value != 0.0f ? value : standard;
 }
 
-/* Are k steps of a push taken one by one? */
-static bool is_repeated(hotrow_optimizer_kind kind)
+bool hr_optimizer_takes_steps(hotrow_optimizer_kind kind)
 {
   return kind == HOTROW_MOMENTUM || kind == HOTROW_ADAM || kind == HOTROW_ADAMW || kind == HOTROW_ROWWISE_ADAM ||
          kind == HOTROW_LAMB;
@@ -20,7 +19,7 @@ static float default_eps(hotrow_optimizer_kind kind)
 {
   if (kind == HOTROW_FTRL)
     return 1.0f;
-  return is_repeated(kind) && kind != HOTROW_MOMENTUM ? 1e-8f : 1e-10f;
+  return hr_optimizer_takes_steps(kind) && kind != HOTROW_MOMENTUM ? 1e-8f : 1e-10f;
 }
 
 hotrow_status hr_optimizer_resolve(const hotrow_optimizer *given, hotrow_optimizer *resolved_p)
@@ -99,7 +98,7 @@ uint32_t hr_optimizer_square_dim(hotrow_optimizer_kind kind, uint32_t dim)
 
 uint32_t hr_optimizer_steps_max(hotrow_optimizer_kind kind)
 {
-  return is_repeated(kind) ? HR_OPTIMIZER_REPEATED_STEPS_MAX : UINT32_MAX;
+  return hr_optimizer_takes_steps(kind) ? HR_OPTIMIZER_REPEATED_STEPS_MAX : UINT32_MAX;
 }
 
 hotrow_status hr_row_layout_make(const hotrow_segment *segments, uint32_t segment_count, hotrow_row_layout *layout_p)
@@ -127,6 +126,14 @@ hotrow_status hr_row_layout_make(const hotrow_segment *segments, uint32_t segmen
     layout.segments[i].state_offset += layout.dim;
   *layout_p = layout;
   return HOTROW_OK;
+}
+
+uint32_t hr_row_layout_find_stepper(const hotrow_row_layout *layout)
+{
+  uint32_t s = 0;
+  while (s < layout->segment_count && !hr_optimizer_takes_steps(layout->segments[s].optimizer.kind))
+    s++;
+  return s;
 }
 
 uint32_t hr_row_layout_steps_max(const hotrow_row_layout *layout)

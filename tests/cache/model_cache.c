@@ -27,7 +27,7 @@ void model_begin_batch(model_cache *m)
   m->batch++;
   m->staging_used = 0;
   if (m->options.policy >= HOTROW_POLICY_LFU && m->set_count > 0)
-    m->age = (uint32_t)(m->stats.lookups / (10 * WAYS * m->set_count));
+    m->age = (uint32_t)(m->stats.lookups / (20 * WAYS * m->set_count));
 }
 
 model_row *model_find(model_cache *m, uint64_t key)
@@ -113,7 +113,7 @@ static model_push *push(model_cache *m, uint64_t key, uint64_t hash, uint32_t st
   model_push *p = &m->pushes[m->push_count++];
   *p = (model_push){.key = key, .hash = hash, .steps = steps, .is_exact = 1};
   memcpy(p->grad, grad, sizeof p->grad);
-  if (steps > 1 && squares)
+  if (steps > 1)
     memcpy(p->squares, squares, m->layout.square_dim * sizeof(float));
   return p;
 }
@@ -354,11 +354,12 @@ static void push_rounded(model_cache *m, model_row *r)
 void model_update(model_cache *m, uint64_t key, uint64_t hash, const float *grad, uint32_t ticks)
 {
   static const float no_squares[DIM];
-  model_row *r = model_find(m, key);
+  model_row *r = model_find(m, key), alone = {0};
   if (r)
     apply(m, r, grad, no_squares, 1);
   if (!r || m->options.push_bound == 0 || (r->pending == 0 && m->dirty_count + m->leaving_count == m->dirty_max)) {
-    push(m, key, hash, ticks, grad, NULL);
+    add_to_sum(m, &alone, grad);
+    push(m, key, hash, ticks, grad, alone.squares);
     if (r)
       count_sent(m, r, ticks);
     return;

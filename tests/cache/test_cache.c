@@ -338,7 +338,9 @@ static void same_as_the_model(void)
         uint32_t segment_count = run % 5 ? 1 : 2;
         if (segment_count == 2)
           segments[0].dim = DIM - 2;
-        o.counts_occurrences = kind == HOTROW_SGD && segment_count == 1 && run % 2;
+        bool is_any_k =
+            kind == HOTROW_SGD || kind == HOTROW_ADAGRAD || kind == HOTROW_ROWWISE_ADAGRAD || kind == HOTROW_FTRL;
+        o.counts_occurrences = is_any_k && run % 2;
         start(&o, segments, segment_count);
         run_operations(400);
         hotrow_cache_destroy(cache);

@@ -23,11 +23,12 @@ check 'staleness by preset, look-ahead, a falling learning rate, and a report'
 run "$hotrow" launch --shards 2 --workers 2 -- train --samples 20000 --batch 64 --steps 60 --preset bounded --pull-bound 40 \
   --cache-rows 20000 --lookahead 8 --lr-decay 0.1 --report "$scratch/report.html" --json
 expect_code 0
-expect_out '"pull_bound": 40, "push_bound": 30,.*"bytes_announce": .*"unseen_counts": \[[0-9,]+\]'
+expect_out '"pull_bound": 40, "push_bound": 70,.*"bytes_announce": .*"unseen_counts": \[[0-9,]+\]'
 awk -F'"unseen_max": ' '{ exit !($2 + 0 <= 40) }' "$scratch/last.out" || fail "unseen_max is beyond the bound"
 [[ $(grep -c '<svg' "$scratch/report.html") == 8 && ! -e $scratch/report.html.partial ]] || fail "the report is not whole"
-run "$hotrow" launch --shards 1 --workers 2 -- train --samples 20000 --steps 10 --preset het-compat --cache-rows 20000
-expect_err 'SGD'
+run "$hotrow" launch --shards 1 --workers 2 -- train --samples 20000 --steps 10 --preset het-compat --cache-rows 20000 \
+  --optimizer adam
+expect_err 'COUNT_OCCURRENCES with optimizer 5, which takes steps one by one'
 run "$hotrow" train --shards tcp://127.0.0.1:1 --report /nonexistent/report.html
 expect_code 74
 expect_err '/nonexistent/report.html'

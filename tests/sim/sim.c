@@ -54,8 +54,8 @@ static void print_config(const sim_config *c)
           (unsigned long long)c->cache_rows, (int)c->policy, c->window, c->use_fused ? ", fused" : "",
           c->use_flush ? ", flush" : "");
   for (uint32_t t = 0; t < c->tables; t++)
-    fprintf(stderr, "  table %u: bounds %u/%u, mode %d, dtype %d\n", t, c->pull_bound[t], c->push_bound[t],
-            (int)c->mode[t], (int)c->dtype[t]);
+    fprintf(stderr, "  table %u: bounds %u/%u, mode %d, dtype %d%s\n", t, c->pull_bound[t], c->push_bound[t],
+            (int)c->mode[t], (int)c->dtype[t], c->counts_occurrences[t] ? ", occurrences" : "");
   fprintf(stderr, "  bursts of %u, %u of 1000 waits given up, announcement log %u, deaths: %u shards, %u workers\n",
           c->burst_max, c->give_up_permille, c->announce_log_count, c->shard_deaths, c->worker_deaths);
 }
@@ -90,6 +90,7 @@ static void choose_tables(cluster *sim)
     c->push_bound[t] = bounds[pair][1];
     c->mode[t] = is_exact || sim_below(sim, 3) == 0 ? HOTROW_MODE_PROBE : HOTROW_MODE_ANNOUNCE;
     c->dtype[t] = is_exact || sim_below(sim, 3) > 0 ? HOTROW_F32 : HOTROW_F16;
+    c->counts_occurrences[t] = c->dtype[t] == HOTROW_F32 && sim_below(sim, 3) == 0;
   }
   c->is_exact |= is_mixed;
 }

@@ -3,9 +3,10 @@
  * their last durable cut. Time and chance come from one seed, so a seed replays a run.
  *
  * How a check can be exact: every table has SGD with learning rate 1 and rows that start at 0. Each session (a worker
- * process) has a column of its own, and its gradient is -1 there. So a column of any copy of a row counts the steps of
- * that session that the copy contains; a lost push is one too few, a doubled one one too many, in the shard's rows
- * after every message (sim_ledger.c) and in every read (sim_reads.c). */
+ * process) has a column of its own, and its gradient is -1 there, or -1 for each occurrence of the key where
+ * occurrences are what clocks count. So a column of any copy of a row counts the steps of that session that the copy
+ * contains; a lost push is one too few, a doubled one one too many, in the shard's rows after every message
+ * (sim_ledger.c) and in every read (sim_reads.c). */
 #ifndef HR_SIM_H
 #define HR_SIM_H
 
@@ -31,7 +32,8 @@ typedef struct sim_config {
   uint32_t batch;    /* keys of a lookup, duplicates included */
   uint32_t pull_bound[SIM_TABLES_MAX], push_bound[SIM_TABLES_MAX];
   hotrow_mode mode[SIM_TABLES_MAX];
-  hotrow_dtype dtype[SIM_TABLES_MAX]; /* F32 or F16: small whole numbers are exact in both */
+  hotrow_dtype dtype[SIM_TABLES_MAX];      /* F32 or F16: small whole numbers are exact in both */
+  bool counts_occurrences[SIM_TABLES_MAX]; /* each occurrence of a key in a batch is a step; F32, as these are many */
   uint64_t cache_rows;
   hotrow_cache_policy policy;
   uint32_t window; /* batches of look-ahead; 0: none */

@@ -61,6 +61,7 @@ static void add_tables(sim_worker *worker)
     options.policy = c->policy;
     options.mode = c->mode[t];
     options.wire_dtype = c->dtype[t];
+    options.flags = c->counts_occurrences[t] ? HOTROW_TABLE_COUNT_OCCURRENCES : 0;
     options.pull_bound = c->pull_bound[t];
     options.push_bound = c->push_bound[t];
     CHECK_OK(hr_core_add_table(worker->core, &worker->sim->descs[t], ids, &options, &worker->tables[t]));
@@ -135,10 +136,10 @@ static void push_gradients(sim_worker *worker)
       requests[count++].grad_stride = SIM_SESSIONS_MAX;
     }
     for (uint32_t i = 0; i < c->batch; i++) {
-      bool is_first = true;
-      for (uint32_t before = 0; before < i; before++)
-        is_first &= worker->batch.keys[t][before] != worker->batch.keys[t][i];
-      grads[i][worker->session] = is_first ? -1.0f : 0.0f;
+      bool counts = true;
+      for (uint32_t before = 0; before < i && !c->counts_occurrences[t]; before++)
+        counts &= worker->batch.keys[t][before] != worker->batch.keys[t][i];
+      grads[i][worker->session] = counts ? -1.0f : 0.0f;
     }
     CHECK_OK(hr_core_push(worker->core, requests + count - 2, 2));
   }
@@ -153,7 +154,8 @@ static void count_step(sim_worker *worker)
       for (uint32_t i = 0; i < c->batch; i++)
         if (worker->batch.keys[t][i] == sim_key(t, k)) {
           worker->issued[t][k]++;
-          break;
+          if (!c->counts_occurrences[t])
+            break;
         }
   worker->step++;
 }

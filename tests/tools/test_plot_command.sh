@@ -33,4 +33,15 @@ grep -q '<h1>a &lt; b</h1>' "$page" || fail title
 grep -q '<title>three: 25, 0.75</title>' "$page" || fail "a point's note"
 grep -qF '<tr><td>one &amp; two</td><td class="num">0.5</td><td>[1,2]</td></tr>' "$page" || fail "a row of the table"
 if command -v xmllint >/dev/null; then xmllint --noout "$page"; fi
+
+image=$scratch/image.svg
+refused 74 /nonexistent/image.svg --svg /nonexistent/image.svg --plots a:b </dev/null
+"$hotrow" plot --svg "$image" --plots bytes:auc,bytes:none --series config --title 'a < b' <<'LINES'
+{"config": "one & two", "bytes": 10, "auc": 0.5}
+{"config": "three", "bytes": 30, "auc": 0.9}
+LINES
+[[ $(head -c 4 "$image") == '<svg' && $(grep -c '<svg' "$image") == 1 ]] || fail "not one image"
+grep -qF 'viewBox="0 0 760 796"' "$image" || fail "no room for two plots"
+[[ $(grep -c '<circle' "$image") == 2 && $(grep -c '>one &amp; two</text>' "$image") == 2 ]] || fail "points and names"
+if command -v xmllint >/dev/null; then xmllint --noout "$image"; fi
 echo passed

@@ -485,8 +485,20 @@ static void presets_set_the_staleness_fields_only(void)
   o.name = "kept";
   o.cache_row_count = 77;
   hotrow_table_options_preset(&o, HOTROW_PRESET_BOUNDED);
-  CHECK(o.mode == HOTROW_MODE_ANNOUNCE && o.pull_bound == 100 && o.push_bound == 30 && o.announce_step == 32);
-  CHECK(o.policy == HOTROW_POLICY_LRU && o.wire_dtype == HOTROW_I8 && o.flags == 0);
+  CHECK(o.mode == HOTROW_MODE_ANNOUNCE && o.pull_bound == 150 && o.push_bound == 70 && o.announce_step == 71);
+  CHECK(o.policy == HOTROW_POLICY_LRU && o.wire_dtype == HOTROW_I8 && o.flags == HOTROW_TABLE_COUNT_OCCURRENCES);
+  const hotrow_segment segments[2] = {{.dim = 1}, {.dim = 1, .optimizer = {.kind = HOTROW_ADAM}}};
+  o.segments = segments; /* Adam takes the steps of a push one by one: they are what is counted */
+  o.segment_count = 2;
+  hotrow_table_options_preset(&o, HOTROW_PRESET_BOUNDED);
+  CHECK(o.pull_bound == 10 && o.push_bound == 3 && o.announce_step == 4 && o.flags == 0);
+  o.segment_count = 1;
+  hotrow_table_options_preset(&o, HOTROW_PRESET_BOUNDED);
+  CHECK(o.pull_bound == 150);
+  o.segment_count = 0;
+  o.optimizer.kind = HOTROW_MOMENTUM;
+  hotrow_table_options_preset(&o, HOTROW_PRESET_BOUNDED);
+  CHECK(o.pull_bound == 10 && o.flags == 0);
   hotrow_table_options_preset(&o, HOTROW_PRESET_HET_COMPAT);
   CHECK(o.mode == HOTROW_MODE_PROBE && o.pull_bound == 100 && o.push_bound == 100 && o.announce_step == 0);
   CHECK(o.policy == HOTROW_POLICY_LIGHT_LFU && o.wire_dtype == HOTROW_F32 && o.flags == 3);
@@ -549,6 +561,40 @@ static void het_counts_occurrences_and_sends_wide_clocks(void)
   stop(&c);
 }
 
+/* A step that counts more than once is still one step: Adagrad moves by lr whatever its first gradient is. */
+static void occurrences_leave_adagrad_as_it_is(void)
+{
+  static const hotrow_optimizer_kind kinds[] = {HOTROW_ADAGRAD, HOTROW_ROWWISE_ADAGRAD};
+  const uint64_t keys[4] = {1, 1, 1, 2};
+  const float grads[4] = {-1, -1, -1, -1};
+  for (int run = 0; run < 12; run++) {
+    cluster c;
+    start(&c);
+    hotrow_client *client = open_client(&c, 0, false, NULL, NULL);
+    hotrow_table_options options = counting(1, run % 3 ? 64 : 0, 50, run % 3 == 2 ? 20 : 0);
+    options.optimizer.kind = kinds[run / 3 % 2];
+    options.flags = HOTROW_TABLE_COUNT_OCCURRENCES;
+    options.mode = run / 6 ? HOTROW_MODE_ANNOUNCE : HOTROW_MODE_PROBE;
+    hotrow_table *table = create(client, &options);
+    float rows[4], expected = 0, state = 0;
+    for (int step = 0; step < 8; step++) {
+      test_read(client, table, keys, 4, rows);
+      CHECK_MSG(fabsf(rows[0] - expected) < 1e-6f, "run %d step %d: %g for %g", run, step, (double)rows[0],
+                (double)expected);
+      push_step(client, table, keys, 4, grads);
+      state += 9;
+      expected += 3 / sqrtf(state);
+    }
+    CHECK_OK(hotrow_flush(client, 0));
+    read_truth(&c, keys, 4, rows);
+    if (run % 3 < 2) /* with a push bound the shard takes one sum of steps, with the state of their end */
+      CHECK_MSG(fabsf(rows[0] - expected) < 1e-5f, "run %d: %g for %g", run, (double)rows[0], (double)expected);
+    else
+      CHECK_MSG(rows[0] > 2 && rows[0] < expected, "run %d: %g", run, (double)rows[0]);
+    stop(&c);
+  }
+}
+
 static void the_bounded_preset_works(void)
 {
   cluster c;
@@ -565,7 +611,7 @@ static void the_bounded_preset_works(void)
     CHECK(fabsf(rows[1] - 2 * (float)i) < 0.01f);
     push_step(client, table, keys, 2, grads);
   }
-  CHECK_EQ(table_stats(table).rows_pushed, 2 * 3); /* 30 of 31 steps leave each time, one stays with the remainder */
+  CHECK_EQ(table_stats(table).rows_pushed, 2); /* 70 of 71 steps leave, one stays with the remainder */
   CHECK_OK(hotrow_flush(client, 0));
   read_truth(&c, keys, 2, rows);
   CHECK(fabsf(rows[0] - 100) < 1e-3f && fabsf(rows[1] - 200) < 1e-3f && fabsf(rows[3] + 100) < 1e-3f);
@@ -600,6 +646,7 @@ int main(void)
   RUN(other_keys_than_those_handed_over_drop_the_window);
   RUN(presets_set_the_staleness_fields_only);
   RUN(het_counts_occurrences_and_sends_wide_clocks);
+  RUN(occurrences_leave_adagrad_as_it_is);
   RUN(the_bounded_preset_works);
   RUN(table_stats_fit_the_callers_struct);
   return 0;

@@ -126,7 +126,8 @@ static void table_options_are_checked(void)
   REFUSES(o.wire_dtype = (hotrow_dtype)3, HOTROW_ERR_INVALID, "wire_dtype 3");
   REFUSES(o.flags = 4, HOTROW_ERR_INVALID, "flags 4");
   REFUSES((o.pull_bound = 3, o.flags = HOTROW_TABLE_WIDE_CLOCKS), HOTROW_ERR_INVALID, "needs mode probe");
-  REFUSES((o.optimizer.kind = HOTROW_ADAM, o.flags = HOTROW_TABLE_COUNT_OCCURRENCES), HOTROW_ERR_INVALID, "needs SGD");
+  REFUSES((o.optimizer.kind = HOTROW_ADAM, o.flags = HOTROW_TABLE_COUNT_OCCURRENCES), HOTROW_ERR_INVALID,
+          "steps one by one");
   REFUSES(o.reserved = 1, HOTROW_ERR_INVALID, "reserved is 1");
   hotrow_segment segments[HOTROW_SEGMENTS_MAX + 1] = {{.dim = 2}, {.dim = 2}};
   REFUSES((o.segments = segments, o.segment_count = HOTROW_SEGMENTS_MAX + 1), HOTROW_ERR_LIMIT, "5 segments");

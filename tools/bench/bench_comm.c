@@ -13,19 +13,22 @@
 #define FULL_BATCHES 15000u
 #define NO_CACHE_BATCHES 40u /* every batch costs the same */
 #define WIDE_DIM 64u         /* rows from here on take memory that must be shared out */
-#define FULL_WIDE_SCALE 0.35 /* of the stream, so that --full fits into 20 GiB at wide rows */
+/* --full must fit into 20 GiB. Of wide rows the stream has fewer values, the caches fewer rows and the run fewer
+ * batches, all by this factor, so that a row of a cache is asked for as often and caches fill as far. */
+#define FULL_WIDE_SCALE 0.4
 
 static const char *const default_configs = "no-cache,het-compat,default";
-/* The frontier: pushes early or late, pulls so many times later, both ways to know, all widths on the wire. */
+/* The frontier: the default's bounds tighter and wider; then, one by one, what it differs in from HET's protocol:
+ * bounds of their own for pull and push, announcements, narrow types on the wire; and clocks that count steps. */
 static const char *const frontier_configs =
-    "probe:1/1,probe:10/10,probe:30/30,probe:10/30,probe:30/90,probe:30/300,probe:100/1000,"
-    "announce:3/1,announce:10/1,announce:9/3,announce:30/3,announce:30/10,announce:100/10,announce:90/30,"
-    "announce:300/30,announce:300/100,announce:1000/100,announce:100/10:f16,announce:300/30:f16,"
-    "announce:1000/100:f16,announce:30/3:i8,announce:100/10:i8,announce:300/30:i8,announce:1000/100:i8";
+    "announce:15/7:8:i8:occurrences,announce:50/24:25:i8:occurrences,announce:300/140:141:i8:occurrences,"
+    "announce:600/280:281:i8:occurrences,probe:150/70:occurrences,announce:150/70:71:occurrences,"
+    "announce:150/70:71:f16:occurrences,announce:100/30:32:i8";
 
 static const char *const mode_names[] = {"default", "probe", "announce"};
 static const char *const policy_names[] = {"lru", "lightlfu", "lfu", "w-tinylfu"};
 static const char *const dtype_names[] = {"f32", "f16", "i8"};
+static const char count_word[] = "occurrences";
 #define NAME_COUNT(names) (sizeof(names) / sizeof *(names))
 
 const char *comm_mode_name(const comm_config *config)
@@ -58,7 +61,7 @@ static bool is_bound(unsigned long long value)
   return value <= HOTROW_PUSH_BOUND_MAX;
 }
 
-/* One of the words behind the bounds: a step, a policy or a dtype. */
+/* One of the words behind the bounds: a step, a policy, a dtype, or what clocks count. */
 static bool take_word(hotrow_table_options *table, const char *text, size_t size)
 {
   uint32_t index;
@@ -70,6 +73,8 @@ static bool take_word(hotrow_table_options *table, const char *text, size_t size
     table->policy = (hotrow_cache_policy)index;
   else if (find_name(dtype_names, NAME_COUNT(dtype_names), text, size, &index))
     table->wire_dtype = (hotrow_dtype)index;
+  else if (size == strlen(count_word) && memcmp(text, count_word, size) == 0)
+    table->flags |= HOTROW_TABLE_COUNT_OCCURRENCES;
   else
     return false;
   return true;
@@ -115,10 +120,11 @@ bool comm_add_config(const comm_config *common, const char *text, comm_job *jobs
   } else if (strcmp(text, "default") != 0) {
     config.table.announce_step = 0;
     config.table.wire_dtype = HOTROW_F32;
+    config.table.flags = 0;
     if (!parse_bounds(&config.table, text)) {
       fprintf(stderr,
-              "hotrow bench: --configs %s: must be no-cache, het-compat, default or MODE:PULL/PUSH[:STEP][:POLICY]"
-              "[:DTYPE] such as announce:300/30:75:lru:i8\n",
+              "hotrow bench: --configs %s: must be no-cache, het-compat, default or MODE:PULL/PUSH and any of "
+              ":STEP, :POLICY, :DTYPE, :occurrences, such as announce:300/30:75:lru:i8:occurrences\n",
               text);
       return false;
     }
@@ -166,8 +172,10 @@ static bool add_dim(void *context, double dim)
                         .scale = o->scale > 0 ? (double)o->scale : 1,
                         .cache_share = (double)o->cache_percent / 100,
                         .seed = 1};
-  if (o->full && o->scale == 0 && common.dim >= WIDE_DIM)
+  if (o->full && o->scale == 0 && common.dim >= WIDE_DIM) {
     common.scale = FULL_WIDE_SCALE;
+    common.batches = o->batches > 0 ? o->batches : (uint64_t)(FULL_WIDE_SCALE * FULL_BATCHES);
+  }
   const char *configs = o->configs ? o->configs : default_configs;
   return add_configs(&common, configs, list->jobs, &list->count) &&
          (!o->full || add_configs(&common, frontier_configs, list->jobs, &list->count));

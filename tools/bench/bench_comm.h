@@ -14,7 +14,8 @@ typedef struct comm_job {
 } comm_job;
 
 /* Appends to jobs[*count_p] a configuration as --configs names it. False, with a message, if it names none:
- *   no-cache | het-compat | default | MODE:PULL/PUSH[:STEP][:POLICY][:DTYPE], such as announce:300/30:64:lru:i8 */
+ *   no-cache | het-compat | default | MODE:PULL/PUSH[:STEP][:POLICY][:DTYPE][:occurrences], such as
+ *   announce:300/30:64:lru:i8:occurrences */
 bool comm_add_config(const comm_config *common, const char *text, comm_job *jobs, size_t *count_p);
 
 /* The MODE:PULL/PUSH of a job that was named by a preset. */

@@ -85,6 +85,9 @@ static void set_staleness(const hr_train_options *options, hotrow_table_options 
     table->policy = (hotrow_cache_policy)(options->cache_policy - 1);
   if (options->wire_dtype > 0)
     table->wire_dtype = (hotrow_dtype)(options->wire_dtype - 1);
+  if (options->ticks > 0)
+    table->flags =
+        (table->flags & ~HOTROW_TABLE_COUNT_OCCURRENCES) | (options->ticks == 2 ? HOTROW_TABLE_COUNT_OCCURRENCES : 0);
   const bool has_other_bound = options->pull_bound >= 0;
   if (has_other_bound)
     table->pull_bound = (uint32_t)options->pull_bound;

@@ -74,7 +74,8 @@ typedef struct hotrow_cache_options {
   hotrow_cache_mode mode;
   uint32_t announce_step;      /* announce mode: the shards', 1 .. pull_bound + 1 */
   hotrow_dtype wire_dtype;     /* of what the push bound hands out */
-  uint32_t counts_occurrences; /* 1: a step counts as often as its key occurs in the batch (SGD only) */
+  uint32_t counts_occurrences; /* 1: a step counts as often as its key occurs in the batch (SGD, Adagrad,
+                                  row-wise Adagrad, FTRL: their rows do not depend on k) */
 } hotrow_cache_options;
 #define HOTROW_CACHE_OPTIONS_INIT HOTROW_INIT(hotrow_cache_options)
 
@@ -107,7 +108,8 @@ typedef struct hotrow_cache_stats {
 } hotrow_cache_stats;
 
 /*   HOTROW_ERR_INVALID      kernels, segments, policy, mode, wire_dtype, staging_row_count (0), announce_step (0 in
- *                           announce mode), counts_occurrences (not 0 or 1, or with another optimizer than SGD)
+ *                           announce mode), counts_occurrences (not 0 or 1, or with an optimizer that takes steps one
+ *                           by one)
  *   HOTROW_ERR_UNSUPPORTED  kernels of a device other than the CPU
  *   HOTROW_ERR_LIMIT        row_count, staging_row_count, bounds, announce_step over pull_bound + 1
  *   HOTROW_ERR_NO_MEMORY

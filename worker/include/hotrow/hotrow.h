@@ -87,9 +87,11 @@ typedef enum hotrow_mode {
   HOTROW_MODE_ANNOUNCE = 2 /* shards announce the rows whose clock has moved on */
 } hotrow_mode;
 
-#define HOTROW_TABLE_COUNT_OCCURRENCES                                                                                 \
-  1u                                /* clocks tick per occurrence in the batch, not per step (HET's code); SGD         \
-                                     */
+/* Clocks tick, and bounds count, once per occurrence of the key in a batch and not once per step (HET's code): hot
+ * rows, which occur often in a batch, are then kept as fresh as the others by what they lack of the job's samples. Of
+ * all workers of a table, or of none. Not with momentum, Adam and its kin, LAMB: these take the k steps of a push one
+ * by one. */
+#define HOTROW_TABLE_COUNT_OCCURRENCES 1u
 #define HOTROW_TABLE_WIDE_CLOCKS 2u /* clocks travel in 8 bytes, a probe for missing keys too (HET's messages) */
 
 typedef struct hotrow_table_options {
@@ -120,12 +122,15 @@ typedef struct hotrow_table_options {
 #define HOTROW_TABLE_OPTIONS_INIT HOTROW_INIT(hotrow_table_options)
 
 typedef enum hotrow_preset {
-  HOTROW_PRESET_EXACT = 0,     /* both bounds 0, float32 */
-  HOTROW_PRESET_BOUNDED = 1,   /* announce, pull bound 100, push bound 30, announce step 32, LRU, int8 on the wire */
+  HOTROW_PRESET_EXACT = 0, /* both bounds 0, float32 */
+  /* announce, LRU, int8 on the wire; pull bound 150, push bound 70, announce step 71, counting occurrences. With an
+   * optimizer that takes steps one by one: 10, 3 and 4, counting steps. */
+  HOTROW_PRESET_BOUNDED = 1,
   HOTROW_PRESET_HET_COMPAT = 2 /* probe, both bounds 100, LightLFU, both flags, float32: what HET's own code does */
 } hotrow_preset;
 
-/* Sets mode, bounds, announce_step, policy, wire_dtype and flags, and nothing else. An unknown preset is taken for
+/* Sets mode, bounds, announce_step, policy, wire_dtype and flags, and nothing else; looks at the optimizer and the
+ * segments, which are to be set before. An unknown preset is taken for
  * HOTROW_PRESET_EXACT. */
 HOTROW_API void hotrow_table_options_preset(hotrow_table_options *options, hotrow_preset preset);
 

@@ -17,6 +17,10 @@ uint32_t hr_optimizer_state_dim(hotrow_optimizer_kind kind, uint32_t dim);
  * others 0. */
 uint32_t hr_optimizer_square_dim(hotrow_optimizer_kind kind, uint32_t dim);
 
+/* Are the k steps of a push taken one by one? Where they are not, rows do not depend on k, so that clocks and k may
+ * count something else than steps. */
+bool hr_optimizer_takes_steps(hotrow_optimizer_kind kind);
+
 /* The most steps that one push may carry for a row. Momentum and Adam with its kin run each of the k steps, so there k
  * is bounded to keep one message from holding a shard up; the others take any k at once. */
 #define HR_OPTIMIZER_REPEATED_STEPS_MAX 4096u
@@ -29,6 +33,9 @@ hotrow_status hr_row_layout_make(const hotrow_segment *segments, uint32_t segmen
 
 /* The most steps that one push may carry for a row of all these segments. */
 uint32_t hr_row_layout_steps_max(const hotrow_row_layout *layout);
+
+/* The first segment whose optimizer takes steps; segment_count if there is none. */
+uint32_t hr_row_layout_find_stepper(const hotrow_row_layout *layout);
 
 /* states[layout->state_dim] of a new row with these values[layout->dim]. */
 void hr_row_layout_init_state(const hotrow_row_layout *layout, const float *values, float *states);
