@@ -30,7 +30,7 @@ typedef struct chunk_scratch {
   float *grads;
   float *squares;
   float *one_sum; /* gradient and squares of one row */
-  void *packed; /* gradients as the wire's dtype says them, and their scales */
+  void *packed;   /* gradients as the wire's dtype says them, and their scales */
   float *scales;
 } chunk_scratch;
 

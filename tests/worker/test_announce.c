@@ -122,7 +122,7 @@ static void begin(uint32_t push_bound)
   options.kernels = &counted_kernels;
   CHECK_OK(hr_core_create(&options, &core));
   CHECK_OK(hr_core_hello_begin(core, 0));
-  hr_hello_reply hello = {.epoch = 5, .shard_count = 1, .version = HR_WIRE_VERSION};
+  static hr_hello_reply hello = {.epoch = 5, .shard_count = 1, .version = HR_WIRE_VERSION};
   hr_wire_reply(&sent[0].header, &reply);
   reply.header.epoch = 5;
   reply.header.announce_seq = 40;
