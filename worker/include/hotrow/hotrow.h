@@ -123,8 +123,8 @@ typedef struct hotrow_table_options {
 
 typedef enum hotrow_preset {
   HOTROW_PRESET_EXACT = 0, /* both bounds 0, float32 */
-  /* announce, LRU, int8 on the wire; pull bound 150, push bound 70, announce step 71, counting occurrences. With an
-   * optimizer that takes steps one by one: 10, 3 and 4, counting steps. */
+  /* announce, W-TinyLFU, int8 on the wire; pull bound 150, push bound 70, announce step 71, counting occurrences. With
+   * an optimizer that takes steps one by one: 10, 3 and 4, counting steps. */
   HOTROW_PRESET_BOUNDED = 1,
   HOTROW_PRESET_HET_COMPAT = 2 /* probe, both bounds 100, LightLFU, both flags, float32: what HET's own code does */
 } hotrow_preset;
