@@ -60,8 +60,9 @@ static const hr_command cache_command = {
     .summary = "a lookup and an update of cached rows against a plain gather; or hit rates on a trace",
     .details =
         "Times are per key, one thread, keys deduplicated and hashed. The plain gather copies the same rows out of\n"
-        "a flat array with prefetches. With --trace: hit rates of every policy, without and with look-ahead,\n"
-        "next to the best that a cache of that size could have (Belady's, fully associative, knowing all).",
+        "a flat array with prefetches, the plain update adds to them and to sums beside them: the floor.\n"
+        "With --trace: hit rates of every policy, without and with look-ahead, next to the best that a cache of that\n"
+        "size could have (Belady's, fully associative, knowing all).",
     .options = cache_options,
     .option_count = sizeof cache_options / sizeof cache_options[0],
 };

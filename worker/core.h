@@ -48,6 +48,7 @@ struct hotrow_table {
   /* The lookup in hand: distinct keys and where their rows are. All [lookup.capacity]. */
   hr_workspace lookup;
   uint32_t *slots, *seen, *next_use;
+  bool has_slots;       /* slots are those of its keys */
   uint32_t *key_slots;  /* slot of each key as given */
   uint8_t *found;       /* of each distinct key; readers only */
   uint8_t *states;      /* hotrow_row_state of each distinct key, as it turned out */
