@@ -25,7 +25,7 @@
 #define KILL_DELAY_MS 2000u /* between TERM and KILL */
 #define SHARD_STOP_MS 10000u
 #define SHARD_STOP_DURABLE_MS 60000u /* with a last cut to write */
-#define RESTARTS_MAX 1000u           /* of one shard */
+#define RESTARTS_MAX 10u             /* of one shard without its serving in between */
 #define MS_NS ((uint64_t)1000000)
 #define FOREVER UINT64_MAX
 
@@ -80,7 +80,7 @@ typedef struct launch {
   hr_process *processes; /* owned; shards, then workers */
   uint32_t ready_count;
   char (*endpoints)[ENDPOINT_BYTES]; /* owned; [shards], empty until ready */
-  uint32_t *restarts;                /* owned; [shards] */
+  uint32_t *restarts;                /* owned; [shards]: since it served last */
   bool *is_serving;                  /* owned; [shards]: ready since its last start */
   char *shard_list;                  /* owned; the endpoints with commas between them */
   bool is_running;                   /* workers have been started */
@@ -173,13 +173,17 @@ static int code_of(int wait_status)
 
 static void start_shard(launch *l, uint32_t index);
 
-/* A shard that has served may do so again; one that could not even begin would not. */
+/* A shard that has served may do so again, and so may one that was killed while it started; one that could not even
+ * begin, and said so by its exit code, would not. */
 static bool restart(launch *l, hr_process *process)
 {
   if (!l->values.restart_shards || !is_shard(l, process) || !l->is_running)
     return false;
   uint32_t index = (uint32_t)(process - l->processes);
-  if (!l->is_serving[index] || l->restarts[index] == RESTARTS_MAX)
+  bool may_serve = l->is_serving[index] || WIFSIGNALED(process->wait_status);
+  if (l->is_serving[index])
+    l->restarts[index] = 0;
+  if (!may_serve || l->restarts[index] == RESTARTS_MAX)
     return false;
   l->restarts[index]++;
   l->is_serving[index] = false;
