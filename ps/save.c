@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,27 +15,11 @@
 
 #include "save_format.h"
 
-hotrow_status hr_path_format(hr_path *path_p, const char *format, ...)
-{
-  va_list args;
-  va_start(args, format);
-  int size = vsnprintf(path_p->text, sizeof path_p->text, format, args);
-  va_end(args);
-  if (size < 0 || (size_t)size >= sizeof path_p->text)
-    return hr_fail(HOTROW_ERR_STORAGE, "%.200s...: a path of %d bytes, the limit is %d", path_p->text, size, PATH_MAX);
-  return HOTROW_OK;
-}
-
-static hotrow_status fail_errno(const char *path, const char *deed)
-{
-  return hr_fail(HOTROW_ERR_STORAGE, "%s: cannot %s: %s", path, deed, strerror(errno));
-}
-
 hotrow_status hr_save_count_parts(const char *dir, uint32_t *shard_count_p)
 {
   DIR *entries = opendir(dir);
   if (!entries)
-    return errno == ENOENT ? hr_fail(HOTROW_ERR_NOT_FOUND, "%s: no such save", dir) : fail_errno(dir, "list");
+    return errno == ENOENT ? hr_fail(HOTROW_ERR_NOT_FOUND, "%s: no such save", dir) : hr_fail_errno(dir, "list");
   uint32_t count = 0;
   hotrow_status status = HOTROW_OK;
   for (struct dirent *entry; status == HOTROW_OK && (entry = readdir(entries));) {
@@ -57,62 +40,6 @@ hotrow_status hr_save_count_parts(const char *dir, uint32_t *shard_count_p)
   return status;
 }
 
-/* A file being written: buffered, hashed on the way. */
-typedef struct output {
-  XXH3_state_t hash;
-  const char *path;
-  int fd;
-  size_t used;
-  uint64_t size;
-  uint8_t *buffer; /* borrowed, HR_SAVE_BUFFER_BYTES */
-} output;
-
-static hotrow_status flush(output *out)
-{
-  XXH3_64bits_update(&out->hash, out->buffer, out->used);
-  for (size_t done = 0; done < out->used;) {
-    ssize_t written = write(out->fd, out->buffer + done, out->used - done);
-    if (written < 0 && errno == EINTR)
-      continue;
-    if (written < 0)
-      return fail_errno(out->path, "write");
-    done += (size_t)written;
-  }
-  out->used = 0;
-  return HOTROW_OK;
-}
-
-static hotrow_status append(output *out, const void *bytes, size_t size)
-{
-  HOTROW_ASSERT(size <= HR_SAVE_BUFFER_BYTES);
-  if (size > HR_SAVE_BUFFER_BYTES - out->used)
-    HOTROW_TRY(flush(out));
-  memcpy(out->buffer + out->used, bytes, size);
-  out->used += size;
-  out->size += size;
-  return HOTROW_OK;
-}
-
-static hotrow_status begin_output(output *out, const char *path, uint8_t *buffer)
-{
-  *out = (output){.path = path, .buffer = buffer};
-  XXH3_64bits_reset(&out->hash);
-  out->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  return out->fd < 0 ? fail_errno(path, "create") : HOTROW_OK;
-}
-
-/* Closes the file in any case; it is on disk if this succeeds. */
-static hotrow_status end_output(output *out, hotrow_status status)
-{
-  if (status == HOTROW_OK)
-    status = flush(out);
-  if (status == HOTROW_OK && fsync(out->fd) != 0)
-    status = fail_errno(out->path, "sync");
-  if (close(out->fd) != 0 && status == HOTROW_OK)
-    status = fail_errno(out->path, "close");
-  return status;
-}
-
 /* What one call of hr_save_write() writes. */
 typedef struct save_part {
   const hr_save *save;
@@ -122,10 +49,21 @@ typedef struct save_part {
   hr_table *const *tables;
   size_t table_count;
   uint8_t *buffer;
+  hr_open_files *left_open; /* NULL: every file is synced and closed once it is written */
 } save_part;
 
+static hotrow_status end_file(const save_part *part, hr_output *out, hotrow_status status)
+{
+  hr_open_files *files = part->left_open;
+  if (!files || status != HOTROW_OK)
+    return hr_output_end(out, status);
+  HOTROW_ASSERT(files->count < HR_PART_FILES_MAX);
+  files->fds[files->count++] = out->fd; /* closed by their owner, whatever happens from here on */
+  return hr_output_flush(out);
+}
+
 typedef struct row_writer {
-  output out;
+  hr_output out;
   const save_part *part;
   const hr_table *table;
   size_t float_bytes;
@@ -139,9 +77,9 @@ static hotrow_status write_row(uint64_t key, uint32_t clock, const float *value_
     return hr_fail(HOTROW_ERR_INTERNAL, "table %s holds key %llu, which is not of shard %u of %u",
                    hr_table_get_desc(writer->table)->name, (unsigned long long)key, writer->part->shard_index,
                    writer->part->shard_count);
-  HOTROW_TRY(append(&writer->out, &key, sizeof key));
-  HOTROW_TRY(append(&writer->out, &clock, sizeof clock));
-  return append(&writer->out, value_and_state, writer->float_bytes);
+  HOTROW_TRY(hr_output_append(&writer->out, &key, sizeof key));
+  HOTROW_TRY(hr_output_append(&writer->out, &clock, sizeof clock));
+  return hr_output_append(&writer->out, value_and_state, writer->float_bytes);
 }
 
 static hotrow_status write_rows(const save_part *part, const char *dir, const hr_table *table,
@@ -157,11 +95,11 @@ static hotrow_status write_rows(const save_part *part, const char *dir, const hr
                            .token = part->save->token,
                            .row_count = desc->row_count};
   row_writer writer = {.part = part, .table = table, .float_bytes = record_size - HR_ROW_HEAD_BYTES};
-  HOTROW_TRY(begin_output(&writer.out, path.text, part->buffer));
-  hotrow_status status = append(&writer.out, &header, sizeof header);
+  HOTROW_TRY(hr_output_begin(&writer.out, path.text, part->buffer));
+  hotrow_status status = hr_output_append(&writer.out, &header, sizeof header);
   if (status == HOTROW_OK)
     status = hr_table_scan(table, write_row, &writer);
-  HOTROW_TRY(end_output(&writer.out, status));
+  HOTROW_TRY(end_file(part, &writer.out, status));
   *entry_p = (hr_manifest_table){*desc, writer.out.size, XXH3_64bits_digest(&writer.out.hash)};
   return HOTROW_OK;
 }
@@ -170,34 +108,21 @@ static hotrow_status write_manifest(const save_part *part, const char *dir, cons
 {
   hr_path path;
   HOTROW_TRY(hr_path_format(&path, "%s/MANIFEST", dir));
-  hr_manifest_header header = {.magic = HR_MANIFEST_MAGIC,
-                               .version = HR_SAVE_VERSION,
+  hr_manifest_header header = {.version = HR_SAVE_VERSION,
                                .table_count = (uint32_t)part->table_count,
                                .token = part->save->token,
                                .epoch = part->epoch,
                                .shard_index = part->shard_index,
                                .shard_count = part->shard_count};
-  output out;
-  HOTROW_TRY(begin_output(&out, path.text, part->buffer));
-  hotrow_status status = append(&out, &header, sizeof header);
+  memcpy(header.magic, part->left_open ? HR_PART_MAGIC : HR_MANIFEST_MAGIC, HR_SAVE_MAGIC_BYTES);
+  hr_output out;
+  HOTROW_TRY(hr_output_begin(&out, path.text, part->buffer));
+  hotrow_status status = hr_output_append(&out, &header, sizeof header);
   if (status == HOTROW_OK)
-    status = append(&out, entries, part->table_count * sizeof *entries);
+    status = hr_output_append(&out, entries, part->table_count * sizeof *entries);
   if (status == HOTROW_OK)
-    status = flush(&out);
-  uint64_t hash = XXH3_64bits_digest(&out.hash);
-  if (status == HOTROW_OK)
-    status = append(&out, &hash, sizeof hash);
-  return end_output(&out, status);
-}
-
-static hotrow_status sync_directory(const char *path)
-{
-  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0)
-    return fail_errno(path, "open");
-  hotrow_status status = fsync(fd) == 0 ? HOTROW_OK : fail_errno(path, "sync");
-  close(fd);
-  return status;
+    status = hr_output_append_hash(&out);
+  return end_file(part, &out, status);
 }
 
 static hotrow_status write_files(const save_part *part, const char *dir)
@@ -205,42 +130,7 @@ static hotrow_status write_files(const save_part *part, const char *dir)
   hr_manifest_table entries[HR_SAVE_TABLES_MAX];
   for (size_t i = 0; i < part->table_count; i++)
     HOTROW_TRY(write_rows(part, dir, part->tables[i], &entries[i]));
-  HOTROW_TRY(write_manifest(part, dir, entries));
-  return sync_directory(dir);
-}
-
-/* Removes a part, as far as it is there. Nothing depends on it: a name with ".tmp-" in it is never read. */
-static void remove_part(const char *path)
-{
-  DIR *entries = opendir(path);
-  if (!entries)
-    return;
-  for (struct dirent *entry; (entry = readdir(entries));)
-    unlinkat(dirfd(entries), entry->d_name, 0);
-  closedir(entries);
-  rmdir(path);
-}
-
-/* Puts `written` in the place of `final`; an older part ends up at `written`. */
-static hotrow_status publish(const char *written, const char *final)
-{
-  if (renameat2(AT_FDCWD, written, AT_FDCWD, final, RENAME_EXCHANGE) == 0)
-    return HOTROW_OK;
-  if (errno == ENOENT)
-    return rename(written, final) == 0 ? HOTROW_OK : fail_errno(final, "rename the new part");
-  if (errno != EINVAL && errno != ENOSYS)
-    return fail_errno(final, "replace the older part");
-  /* A filesystem that cannot exchange (NFS): for a moment the part has neither, but both are on disk. */
-  hr_path aside;
-  HOTROW_TRY(hr_path_format(&aside, "%s.old", written));
-  if (rename(final, aside.text) != 0)
-    return fail_errno(final, "move the older part aside");
-  if (rename(written, final) != 0) {
-    hotrow_status status = fail_errno(final, "rename the new part");
-    rename(aside.text, final);
-    return status;
-  }
-  return rename(aside.text, written) == 0 ? HOTROW_OK : fail_errno(aside.text, "rename the older part");
+  return write_manifest(part, dir, entries);
 }
 
 static hotrow_status write_and_publish(const save_part *part, const char *dir)
@@ -253,15 +143,17 @@ static hotrow_status write_and_publish(const save_part *part, const char *dir)
   hr_path final, written;
   HOTROW_TRY(hr_path_format(&final, "%s/shard-%u-of-%u", dir, part->shard_index, part->shard_count));
   HOTROW_TRY(hr_path_format(&written, "%s.tmp-%ld", final.text, (long)getpid()));
-  remove_part(written.text);
+  hr_remove_directory(written.text);
   if (mkdir(written.text, 0777) != 0)
-    return fail_errno(written.text, "make the directory");
+    return hr_fail_errno(written.text, "make the directory");
   hotrow_status status = write_files(part, written.text);
   if (status == HOTROW_OK)
-    status = publish(written.text, final.text);
+    status = hr_sync_directory(written.text);
   if (status == HOTROW_OK)
-    status = sync_directory(dir);
-  remove_part(written.text);
+    status = hr_publish_directory(written.text, final.text);
+  if (status == HOTROW_OK)
+    status = hr_sync_directory(dir);
+  hr_remove_directory(written.text);
   return status;
 }
 
@@ -274,14 +166,46 @@ hotrow_status hr_save_write(const char *save_dir, const hr_save *save, uint32_t 
   HOTROW_TRY(hr_path_format(&dir, "%s/%s", save_dir, save->name));
   void *buffer;
   HOTROW_TRY(hr_alloc(HR_SAVE_BUFFER_BYTES, 1, "save buffer", &buffer));
-  save_part part = {save, shard_index, shard_count, epoch, tables, table_count, buffer};
+  save_part part = {save, shard_index, shard_count, epoch, tables, table_count, buffer, NULL};
   hotrow_status status = HOTROW_OK;
   if (mkdir(dir.text, 0777) == 0)
-    status = sync_directory(save_dir);
+    status = hr_sync_directory(save_dir);
   else if (errno != EEXIST)
-    status = fail_errno(dir.text, "make the directory");
+    status = hr_fail_errno(dir.text, "make the directory");
   if (status == HOTROW_OK)
     status = write_and_publish(&part, dir.text);
   free(buffer);
   return status;
+}
+
+hotrow_status hr_save_copy(const char *dir, const hr_save *save, uint32_t shard_index, uint32_t shard_count,
+                           uint64_t epoch, hr_table *const *tables, size_t table_count, hr_open_files *files)
+{
+  HOTROW_ASSERT(shard_index < shard_count && table_count <= HR_SAVE_TABLES_MAX && files->count == 0);
+  void *buffer;
+  HOTROW_TRY(hr_alloc(HR_SAVE_BUFFER_BYTES, 1, "checkpoint buffer", &buffer));
+  save_part part = {save, shard_index, shard_count, epoch, tables, table_count, buffer, files};
+  hotrow_status status = write_files(&part, dir);
+  free(buffer);
+  return status;
+}
+
+hotrow_status hr_open_files_sync(hr_open_files *files, const char *dir)
+{
+  hotrow_status status = HOTROW_OK;
+  for (size_t i = 0; i < files->count; i++) {
+    if (status == HOTROW_OK)
+      status = hr_sync_file(dir, files->fds[i]);
+    if (close(files->fds[i]) != 0 && status == HOTROW_OK)
+      status = hr_fail_errno(dir, "close a file");
+  }
+  files->count = 0;
+  return status == HOTROW_OK ? hr_sync_directory(dir) : status;
+}
+
+void hr_open_files_close(hr_open_files *files)
+{
+  for (size_t i = 0; i < files->count; i++)
+    close(files->fds[i]);
+  files->count = 0;
 }

@@ -19,19 +19,49 @@
 hotrow_status hr_save_write(const char *save_dir, const hr_save *save, uint32_t shard_index, uint32_t shard_count,
                             uint64_t epoch, hr_table *const *tables, size_t table_count);
 
+/* The files of a part that are written and not yet safe. */
+#define HR_PART_FILES_MAX (HR_SAVE_TABLES_MAX + 1u)
+typedef struct hr_open_files {
+  size_t count;
+  int fds[HR_PART_FILES_MAX]; /* owned */
+} hr_open_files;
+
+/* The part of a checkpoint, into the directory `dir`, which is there and empty: handed to the system, and on disk once
+ * hr_open_files_sync() has succeeded, which any thread may call. It can be loaded only with the CHECKPOINT beside it.
+ * After a failure files are to be closed too.
+ *   HOTROW_ERR_STORAGE, HOTROW_ERR_INTERNAL, HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_save_copy(const char *dir, const hr_save *save, uint32_t shard_index, uint32_t shard_count,
+                           uint64_t epoch, hr_table *const *tables, size_t table_count, hr_open_files *files);
+/* Makes the files safe, and the directory they are in, and closes them in any case. HOTROW_ERR_STORAGE */
+hotrow_status hr_open_files_sync(hr_open_files *files, const char *dir);
+void hr_open_files_close(hr_open_files *files);
+
 /* Called with each table of the save once (create it and return it), before any rows. desc->row_count is that of one
  * part, desc->id the one it had at one shard. */
 typedef hotrow_status (*hr_load_table_fn)(const hr_table_desc *desc, void *context, hr_table **table_p);
 
-/* Loads from <path> = <save_dir>/<name> what shard_index of shard_count owns. All parts are read and verified
- * (XXH3 of each file and of the manifests, same token, none missing, tables described alike in all). Rows are put in
- * while their file is still being verified: after a failure the tables may be half full and must be destroyed.
- *   HOTROW_ERR_NOT_FOUND  no such save, a part or a file of it is missing
- *   HOTROW_ERR_CORRUPT    a file is not what was written, or parts do not belong together
- *   HOTROW_ERR_VERSION    written in a format that this build does not read
- *   HOTROW_ERR_STORAGE    cannot be read
- * and what load_table and hr_table_restore_row return. The sentence names the file. */
+/* row_count of about row_count_expected rows have been loaded. */
+typedef void (*hr_load_progress_fn)(void *context, uint32_t shard_index, uint64_t row_count,
+                                    uint64_t row_count_expected);
+typedef struct hr_load_progress {
+  hr_load_progress_fn fn; /* called now and then; NULL: nobody */
+  void *context;
+} hr_load_progress;
+
+/* What was loaded beside the rows. */
+typedef struct hr_save_origin {
+  hr_restored restored; /* token 0: it was a save and no checkpoint */
+  int blob_fd;          /* owned: of the checkpoint's blob, on shard 0; -1: none */
+} hr_save_origin;
+
+/* Loads from <path> = <save_dir>/<name>, a save or a checkpoint, what shard_index of shard_count owns. All parts are
+ * read and verified (XXH3 of each file and of the manifests, same token, none missing, tables described alike in all).
+ * Rows are put in while their file is still being verified: after a failure the tables may be half full and must be
+ * destroyed. HOTROW_ERR_NOT_FOUND  no such save, a part or a file of it is missing HOTROW_ERR_CORRUPT    a file is not
+ * what was written, or parts do not belong together HOTROW_ERR_VERSION    written in a format that this build does not
+ * read HOTROW_ERR_STORAGE    cannot be read and what load_table and hr_table_restore_row return. The sentence names the
+ * file. */
 hotrow_status hr_save_load(const char *path, uint32_t shard_index, uint32_t shard_count, hr_load_table_fn load_table,
-                           void *context);
+                           void *context, hr_load_progress progress, hr_save_origin *origin_p);
 
 #endif

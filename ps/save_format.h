@@ -2,17 +2,18 @@
 #ifndef HR_SAVE_FORMAT_H
 #define HR_SAVE_FORMAT_H
 
-#include <limits.h>
 #include <stdint.h>
 
 #include <hr/optimizer.h>
 #include <hr/wire.h>
 
+#include "save_file.h"
+
 #define HR_SAVE_VERSION 2u
 #define HR_MANIFEST_MAGIC "HOTROW-M"
+#define HR_PART_MAGIC "HOTROW-P" /* in its place: a part of a checkpoint, which is nothing without its CHECKPOINT */
 #define HR_ROWS_MAGIC "HOTROW-R"
 #define HR_SAVE_MAGIC_BYTES 8u
-#define HR_SAVE_BUFFER_BYTES ((size_t)1 << 20)
 #define HR_ROW_HEAD_BYTES 12u /* key u64, clock u32; value and state follow */
 
 /* MANIFEST: this header, table_count hr_manifest_table, XXH3-64 of all before. */
@@ -41,6 +42,37 @@ typedef struct hr_rows_header {
   uint64_t row_count;
 } hr_rows_header;
 
+/* CHECKPOINT: this header, shard_count hr_checkpoint_part, XXH3-64 of all before. */
+#define HR_CHECKPOINT_FILE "CHECKPOINT"
+#define HR_CHECKPOINT_BLOB_FILE "blob"
+#define HR_CHECKPOINT_MAGIC "HOTROW-C"
+#define HR_CHECKPOINT_VERSION 1u
+typedef struct hr_checkpoint_header {
+  char magic[HR_SAVE_MAGIC_BYTES];
+  uint32_t version;
+  uint32_t shard_count;
+  uint64_t token; /* that of all parts */
+  uint64_t step;
+  uint64_t created_ns; /* since 1970 */
+  uint32_t rank_count; /* that stood still at this step; 0: it is of no one step */
+  uint32_t reserved;   /* 0 */
+  uint64_t blob_size;  /* 0: there is no such file */
+  uint64_t blob_hash;
+} hr_checkpoint_header;
+
+typedef struct hr_checkpoint_part {
+  uint64_t row_count; /* of all tables */
+  uint64_t rows_size; /* bytes of all rows files */
+  uint64_t manifest_size;
+  uint64_t manifest_hash; /* XXH3-64 of the whole MANIFEST */
+} hr_checkpoint_part;
+
+#define HR_MANIFEST_BYTES(table_count)                                                                                 \
+  (sizeof(hr_manifest_header) + (table_count) * sizeof(hr_manifest_table) + sizeof(uint64_t))
+#define HR_CHECKPOINT_BYTES(shard_count)                                                                               \
+  (sizeof(hr_checkpoint_header) + (shard_count) * sizeof(hr_checkpoint_part) + sizeof(uint64_t))
+
+_Static_assert(sizeof(hr_checkpoint_header) == 64 && sizeof(hr_checkpoint_part) == 32, "STORE.md gives these sizes");
 _Static_assert(sizeof(hr_manifest_header) == 40 && sizeof(hr_manifest_table) == 288 && sizeof(hr_rows_header) == 32,
                "STORE.md gives these sizes");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian and so is this code");
@@ -49,13 +81,6 @@ static inline size_t hr_save_record_size(const hotrow_row_layout *layout)
 {
   return HR_ROW_HEAD_BYTES + sizeof(float) * (layout->dim + layout->state_dim);
 }
-
-typedef struct hr_path {
-  char text[PATH_MAX];
-} hr_path;
-
-/* HOTROW_ERR_STORAGE if it is too long for the system. */
-hotrow_status hr_path_format(hr_path *path_p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The shard count of the parts in a save's directory, 0 if it holds none. Names that are not a part's are passed over.
  *   HOTROW_ERR_EXISTS  parts of two shard counts

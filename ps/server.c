@@ -53,6 +53,10 @@ typedef struct host {
   hotrow_status end_status; /* of the last cut, once the thread has ended */
   pthread_t thread;
   bool is_running;
+  pthread_t aside; /* what the shard has done there; one at a time */
+  bool has_aside;
+  void (*task)(void *task_context);
+  void *task_context;
   zmq_msg_t parts[HR_WIRE_FRAMES_MAX];
   hr_frame frames[HR_WIRE_FRAMES_MAX];
   char endpoint[HR_ENDPOINT_BYTES];
@@ -207,6 +211,31 @@ static bool serve_one(host *h)
   return goes_on;
 }
 
+static void *run_task(void *context)
+{
+  host *h = context;
+  h->task(h->task_context);
+  return NULL;
+}
+
+static void end_aside(host *h)
+{
+  if (h->has_aside)
+    pthread_join(h->aside, NULL);
+  h->has_aside = false;
+}
+
+/* The shard begins one when the one before is over, so joining it does not wait. */
+static bool begin_aside(void *context, void (*task)(void *task_context), void *task_context)
+{
+  host *h = context;
+  end_aside(h);
+  h->task = task;
+  h->task_context = task_context;
+  h->has_aside = pthread_create(&h->aside, NULL, run_task, h) == 0;
+  return h->has_aside;
+}
+
 static void *run_host(void *context)
 {
   host *h = context;
@@ -292,7 +321,7 @@ static hotrow_status load(host *h, const hotrow_server_options *o)
   if (hr_shard_table_count(h->shard) > 0)
     return hr_fail(HOTROW_ERR_EXISTS, "data directory %s has tables: save %s can be loaded into a new one only",
                    hr_rocksdb_path(d->storage), o->load_path);
-  HOTROW_TRY(hr_shard_load(h->shard, o->load_path));
+  HOTROW_TRY(hr_shard_load(h->shard, o->load_path, (hr_load_progress){o->progress, o->context}));
   return d->storage ? hr_durable_finish(d) : HOTROW_OK;
 }
 
@@ -305,6 +334,7 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
       .row_count_max = o->row_count_max,
       .save_dir = server->save_dir,
       .transport = {.send = send_reply, .context = h, .lend = lend_memory},
+      .aside = {.begin = begin_aside, .context = h},
   };
   char address[HR_ENDPOINT_BYTES];
   HOTROW_TRY(hr_address_of_shard(o->bind, i, address, sizeof address));
@@ -422,6 +452,7 @@ hotrow_status hotrow_server_drain(hotrow_server *server)
     if (h->is_running)
       pthread_join(h->thread, NULL);
     h->is_running = false;
+    end_aside(h);
     if (h->end_status != HOTROW_OK && status == HOTROW_OK)
       status = hr_fail(h->end_status, "%s", h->durable.sentence);
   }

@@ -9,6 +9,7 @@
 #include <hr/route.h>
 
 #include "shard_admin.h"
+#include "shard_checkpoint.h"
 #include "shard_cut.h"
 #include "shard_data.h"
 #include "shard_sync.h"
@@ -47,6 +48,7 @@ void hr_shard_destroy(hr_shard *shard)
 {
   if (!shard)
     return;
+  hr_checkpoint_end(shard);
   while (shard->jobs)
     hr_job_drop(shard, shard->jobs);
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
@@ -102,10 +104,11 @@ static hotrow_status load_table(const hr_table_desc *desc, void *context, hr_tab
   return hr_shard_add_table(context, &own, table_p);
 }
 
-hotrow_status hr_shard_load(hr_shard *shard, const char *path)
+hotrow_status hr_shard_load(hr_shard *shard, const char *path, hr_load_progress progress)
 {
   HOTROW_ASSERT(shard->table_count == 0);
-  HOTROW_TRY(hr_save_load(path, shard->options.shard_index, shard->options.shard_count, load_table, shard));
+  HOTROW_TRY(hr_save_load(path, shard->options.shard_index, shard->options.shard_count, load_table, shard, progress,
+                          &shard->origin));
   for (size_t i = 0; shard->options.storage && i < shard->table_count; i++)
     hr_table_touch_all(shard->tables[i]);
   return HOTROW_OK;
@@ -283,9 +286,9 @@ static hotrow_status admit(hr_shard *shard, const hr_header *header, hr_session 
 static hotrow_status check_role(const hr_session *session, const hr_header *header)
 {
   bool changes = header->op == HR_OP_PUSH || header->op == HR_OP_PUSH_PULL || header->op == HR_OP_TABLE_CREATE ||
-                 header->op == HR_OP_SAVE;
+                 header->op == HR_OP_SAVE || header->op == HR_OP_CHECKPOINT;
   if (changes && session->hello.role == HR_ROLE_READER)
-    return hr_fail(HOTROW_ERR_INVALID, "a reader may not push, create tables or save");
+    return hr_fail(HOTROW_ERR_INVALID, "a reader may not push, create tables, save or make checkpoints");
   bool is_ranked = header->op == HR_OP_BARRIER || (header->flags & HR_FLAG_SYNC);
   if (is_ranked && !session->job)
     return hr_fail(HOTROW_ERR_INVALID, "only workers take part in exact steps and barriers");
@@ -320,6 +323,10 @@ static hotrow_status dispatch(hr_shard *shard, hr_session *session, hr_message *
     return hr_admin_stats(shard, session, message);
   case HR_OP_SAVE:
     return hr_admin_save(shard, session, message);
+  case HR_OP_CHECKPOINT:
+    return hr_checkpoint_request(shard, session, message);
+  case HR_OP_RESTORED:
+    return hr_checkpoint_restored(shard, session, message);
   case HR_OP_BYE:
     return hr_admin_bye(shard, session, message);
   case HR_OP_TICK:

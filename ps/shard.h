@@ -1,7 +1,8 @@
 /* One shard as a pure state machine: messages in, messages out. No sockets, no threads, no clock of its own: the same
  * code runs behind ZeroMQ (server.c) and in the simulator. One thread.
  *
- * It answers hello, tables, pull, push, push+pull, tick, barrier, blobs, stats, save and bye. What it promises:
+ * It answers hello, tables, pull, push, push+pull, tick, barrier, blobs, stats, save,
+ * checkpoint and bye. What it promises:
  *  - a session's pushes are applied exactly once, in the order of push_seq: a repeat is answered and not applied again,
  *    a push or a pull that names a push not yet seen gets GAP;
  *  - a request with another epoch gets HOTROW_ERR_RESET, a request of a fenced or unknown session HOTROW_ERR_FENCED;
@@ -18,6 +19,7 @@
 #include <hotrow/kernels.h>
 #include <hr/wire.h>
 
+#include "save.h"
 #include "storage.h"
 #include "table.h"
 
@@ -49,6 +51,13 @@ typedef struct hr_shard_transport {
 #define HR_REPLY_ALIGNMENT 64u
 #define HR_REPLY_POOL_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * HR_REPLY_ALIGNMENT)
 
+/* What takes long and needs no state of the shard is done by `begin` on another thread: task(task_context) once; false:
+ * it cannot. NULL: on the shard's own. One at a time; it must have ended before the shard is destroyed. */
+typedef struct hr_shard_aside {
+  bool (*begin)(void *context, void (*task)(void *task_context), void *task_context);
+  void *context;
+} hr_shard_aside;
+
 typedef struct hr_shard_options {
   uint32_t shard_index;
   uint32_t shard_count;
@@ -60,13 +69,14 @@ typedef struct hr_shard_options {
   size_t held_bytes_max;       /* copies of pushes and pulls that wait for other ranks; 0: HR_SHARD_HELD_BYTES_MAX */
   uint32_t announce_log_count; /* 0: HR_ANNOUNCE_LOG_COUNT_DEFAULT */
   const hr_storage *storage;   /* borrowed; NULL: memory only */
+  hr_shard_aside aside;        /* checkpoints are made safe there */
 } hr_shard_options;
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p);
 void hr_shard_destroy(hr_shard *shard);
 
-/* Loads a save into an empty shard (see hr_save_load). */
-hotrow_status hr_shard_load(hr_shard *shard, const char *path);
+/* Loads a save or a checkpoint into an empty shard (see hr_save_load). */
+hotrow_status hr_shard_load(hr_shard *shard, const char *path, hr_load_progress progress);
 
 /* One message. The frames are the caller's and are not kept: what must wait is copied. now_ns only grows. */
 void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *frames, size_t frame_count,

@@ -10,6 +10,7 @@
 #ifndef HR_STORAGE_ROCKSDB_H
 #define HR_STORAGE_ROCKSDB_H
 
+#include "save.h"
 #include "shard.h"
 #include "storage.h"
 
@@ -18,10 +19,6 @@
 #define HR_STORE_FREE_BYTES_MIN ((uint64_t)256 << 20)
 
 typedef struct hr_rocksdb hr_rocksdb;
-
-/* row_count of about row_count_expected rows have been loaded. */
-typedef void (*hr_load_progress_fn)(void *context, uint32_t shard_index, uint64_t row_count,
-                                    uint64_t row_count_expected);
 
 /* Opens the shard's directory in data_dir, makes it if it is missing, and locks it. Then this start has an epoch,
  * larger than any before, which is on disk before this returns. HOTROW_ERR_BUSY     another process has it open

@@ -12,6 +12,10 @@
   {                                                                                                                    \
     1, HR_WIRE_NAME_BYTES_MAX                                                                                          \
   }
+#define AND_CHUNK(type)                                                                                                \
+  {                                                                                                                    \
+    sizeof(type), sizeof(type) + HR_WIRE_CHUNK_BYTES_MAX                                                               \
+  }
 
 const hr_wire_op hr_wire_ops[HR_OP_COUNT] = {
     [HR_OP_HELLO] = {"hello", 0, EXACTLY(hr_hello), EXACTLY(hr_hello_reply)},
@@ -28,6 +32,8 @@ const hr_wire_op hr_wire_ops[HR_OP_COUNT] = {
     [HR_OP_SAVE] = {"save", 0, EXACTLY(hr_save), NO_BODY},
     [HR_OP_BYE] = {"bye", 0, NO_BODY, NO_BODY},
     [HR_OP_TICK] = {"tick", HR_FLAG_DURABLE, NO_BODY, NO_BODY},
+    [HR_OP_CHECKPOINT] = {"checkpoint", 0, AND_CHUNK(hr_checkpoint), NO_BODY},
+    [HR_OP_RESTORED] = {"restored", 0, EXACTLY(hr_restored_request), AND_CHUNK(hr_restored)},
 };
 
 const char *hr_op_name(uint8_t op)

@@ -181,6 +181,59 @@ static hotrow_status check_blob_put(const uint8_t *body, size_t size)
   return HOTROW_OK;
 }
 
+static hotrow_status check_checkpoint_blob(const hr_checkpoint *c, size_t chunk_size)
+{
+  if (c->blob_size > HR_WIRE_CHECKPOINT_BLOB_MAX)
+    OVER_LIMIT("checkpoint: blob of %llu bytes, limit HR_WIRE_CHECKPOINT_BLOB_MAX %u", (unsigned long long)c->blob_size,
+               HR_WIRE_CHECKPOINT_BLOB_MAX);
+  if (c->action != HR_CHECKPOINT_BLOB && (chunk_size > 0 || c->blob_offset != 0))
+    REFUSE("checkpoint: %zu bytes of blob at %llu with action %u, which has none", chunk_size,
+           (unsigned long long)c->blob_offset, c->action);
+  if (c->action == HR_CHECKPOINT_BLOB && chunk_size == 0)
+    REFUSE("checkpoint: action %u without bytes of the blob", c->action);
+  if (c->blob_offset > c->blob_size || chunk_size > c->blob_size - c->blob_offset)
+    REFUSE("checkpoint: %zu bytes at %llu of a blob of %llu", chunk_size, (unsigned long long)c->blob_offset,
+           (unsigned long long)c->blob_size);
+  return HOTROW_OK;
+}
+
+static hotrow_status check_checkpoint(const uint8_t *body, size_t size)
+{
+  hr_checkpoint c;
+  memcpy(&c, body, sizeof c);
+  if (c.token == 0)
+    REFUSE("checkpoint: token 0");
+  HOTROW_TRY(check_name_field("checkpoint", c.name));
+  if (c.action < HR_CHECKPOINT_COPY || c.action > HR_CHECKPOINT_DROP)
+    REFUSE("checkpoint: action %u is none of ours", c.action);
+  if (c.rank_count > HR_WIRE_WORLD_MAX)
+    OVER_LIMIT("checkpoint: rank_count %u, limit HR_WIRE_WORLD_MAX %u", c.rank_count, HR_WIRE_WORLD_MAX);
+  if (c.keep > HR_WIRE_CHECKPOINT_KEEP_MAX)
+    OVER_LIMIT("checkpoint: keep %u, limit HR_WIRE_CHECKPOINT_KEEP_MAX %u", c.keep, HR_WIRE_CHECKPOINT_KEEP_MAX);
+  if (c.reserved != 0)
+    REFUSE("checkpoint: reserved field is 0x%x, not 0", c.reserved);
+  return check_checkpoint_blob(&c, size - sizeof c);
+}
+
+static hotrow_status check_restored(const uint8_t *body, size_t size)
+{
+  hr_restored restored;
+  memcpy(&restored, body, sizeof restored);
+  if (restored.blob_size > HR_WIRE_CHECKPOINT_BLOB_MAX)
+    OVER_LIMIT("restored reply: blob of %llu bytes, limit HR_WIRE_CHECKPOINT_BLOB_MAX %u",
+               (unsigned long long)restored.blob_size, HR_WIRE_CHECKPOINT_BLOB_MAX);
+  if (size - sizeof restored > restored.blob_size)
+    REFUSE("restored reply: %zu bytes of a blob of %llu", size - sizeof restored,
+           (unsigned long long)restored.blob_size);
+  if (restored.token == 0)
+    REFUSE("restored reply: token 0");
+  if (restored.rank_count > HR_WIRE_WORLD_MAX)
+    OVER_LIMIT("restored reply: rank_count %u, limit HR_WIRE_WORLD_MAX %u", restored.rank_count, HR_WIRE_WORLD_MAX);
+  if (restored.reserved != 0)
+    REFUSE("restored reply: reserved field is 0x%x, not 0", restored.reserved);
+  return HOTROW_OK;
+}
+
 static hotrow_status check_stats(const uint8_t *body, size_t size)
 {
   if (body[0] != '{' || body[size - 1] != '}')
@@ -205,6 +258,8 @@ static hotrow_status check_request_body(const hr_header *h, const uint8_t *body,
     return check_body_name("blob", body, size);
   case HR_OP_SAVE:
     return check_name_field("save", (const char *)body + offsetof(hr_save, name));
+  case HR_OP_CHECKPOINT:
+    return check_checkpoint(body, size);
   default:
     return HOTROW_OK;
   }
@@ -225,6 +280,8 @@ static hotrow_status check_reply_body(const hr_header *h, const uint8_t *body, s
     return HOTROW_OK;
   case HR_OP_STATS:
     return check_stats(body, size);
+  case HR_OP_RESTORED:
+    return check_restored(body, size);
   default:
     return HOTROW_OK;
   }

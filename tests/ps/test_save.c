@@ -127,7 +127,10 @@ static hotrow_status load_shard(const char *name, shard *s, uint32_t index, uint
   *s = (shard){.index = index, .count = count};
   hr_path path;
   HOTROW_TRY(hr_path_format(&path, "%s/%s", hr_test_tmpdir(), name));
-  return hr_save_load(path.text, index, count, load_table, s);
+  hr_save_origin origin;
+  HOTROW_TRY(hr_save_load(path.text, index, count, load_table, s, (hr_load_progress){0}, &origin));
+  CHECK_EQ(origin.restored.token, 0);
+  return HOTROW_OK;
 }
 
 /* Loads at shard 0 of 1 and expects to be refused. */

@@ -449,7 +449,7 @@ static void rows_of_a_save_are_in_the_first_cut(void)
 
   scene s = open_scene();
   snprintf(path, sizeof path, "%s/s", hr_test_tmpdir());
-  CHECK_OK(hr_shard_load(s.t->shard, path));
+  CHECK_OK(hr_shard_load(s.t->shard, path, (hr_load_progress){0}));
   cut_and_commit(&s);
   die(&s);
   start(&s);

@@ -62,6 +62,8 @@ static void random_request(test_client *c, hr_rng *rng, const uint64_t *keys, co
   desc.announce_step = 2 - (uint32_t)hr_rng_below(rng, 2);
   hr_barrier barrier = {.number = 1, .world_size = 1};
   hr_save save = {.token = 1, .name = "x"};
+  hr_checkpoint checkpoint[2] = {{.token = 1, .name = "x", .blob_size = 8}}; /* and bytes of a blob behind it */
+  hr_restored_request restored = {hr_rng_below(rng, 2)};
   switch (op) {
   case HR_OP_HELLO:
     test_hello(c);
@@ -81,6 +83,13 @@ static void random_request(test_client *c, hr_rng *rng, const uint64_t *keys, co
     break;
   case HR_OP_SAVE:
     test_body(c, op, &save, sizeof save);
+    break;
+  case HR_OP_CHECKPOINT:
+    checkpoint[0].action = 1 + (uint32_t)hr_rng_below(rng, 5);
+    test_body(c, op, checkpoint, sizeof *checkpoint + (checkpoint[0].action == HR_CHECKPOINT_BLOB ? 8 : 0));
+    break;
+  case HR_OP_RESTORED:
+    test_body(c, op, &restored, sizeof restored);
     break;
   default:
     test_begin(c, op);

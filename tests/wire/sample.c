@@ -234,6 +234,22 @@ static void text_body(const char *text, hr_message *m)
   set_body(m, copy, strlen(text));
 }
 
+static void checkpoint_body(hr_rng *rng, hr_message *m)
+{
+  hr_checkpoint checkpoint = {.token = 1 + below(rng, 99),
+                              .step = hr_rng_next(rng),
+                              .blob_size = 40 + below(rng, 9),
+                              .action = 1 + below(rng, HR_CHECKPOINT_DROP),
+                              .rank_count = below(rng, 9),
+                              .keep = below(rng, 9)};
+  random_name(rng, checkpoint.name, 1 + below(rng, HR_WIRE_NAME_BYTES_MAX));
+  uint32_t chunk_size = checkpoint.action == HR_CHECKPOINT_BLOB ? 1 + below(rng, 20) : 0;
+  checkpoint.blob_offset = chunk_size ? below(rng, 21) : 0;
+  uint8_t *body = random_bytes(rng, sizeof checkpoint + chunk_size);
+  memcpy(body, &checkpoint, sizeof checkpoint);
+  set_body(m, body, sizeof checkpoint + chunk_size);
+}
+
 static void request_body(hr_rng *rng, hr_message *m)
 {
   switch (m->header.op) {
@@ -276,6 +292,15 @@ static void request_body(hr_rng *rng, hr_message *m)
     set_body(m, save, sizeof *save);
     break;
   }
+  case HR_OP_CHECKPOINT:
+    checkpoint_body(rng, m);
+    break;
+  case HR_OP_RESTORED: {
+    hr_restored_request *request = take(sizeof *request);
+    *request = (hr_restored_request){hr_rng_next(rng)};
+    set_body(m, request, sizeof *request);
+    break;
+  }
   default:
     break;
   }
@@ -309,6 +334,14 @@ static void reply_body(hr_rng *rng, hr_message *m)
   case HR_OP_BLOB_GET: {
     size_t size = below(rng, 100);
     set_body(m, random_bytes(rng, size), size);
+    break;
+  }
+  case HR_OP_RESTORED: {
+    uint32_t chunk_size = below(rng, 30);
+    hr_restored restored = {1 + below(rng, 99), hr_rng_next(rng), chunk_size + below(rng, 9), below(rng, 9), 0};
+    uint8_t *body = random_bytes(rng, sizeof restored + chunk_size);
+    memcpy(body, &restored, sizeof restored);
+    set_body(m, body, sizeof restored + chunk_size);
     break;
   }
   case HR_OP_STATS:

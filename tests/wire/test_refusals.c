@@ -14,7 +14,7 @@ static void headers_that_are_not_ours(void)
   CHECK_EQ(received.header.magic, HR_WIRE_MAGIC); /* can be told so */
   BAD_HEADER(op, 0, "op 0");
   CHECK_EQ(received.header.magic, 0);
-  BAD_HEADER(op, HR_OP_COUNT, "op 15");
+  BAD_HEADER(op, HR_OP_COUNT, "op 17");
   BAD_HEADER(flags, 64, "flags 0x40: only 0x3f");
   BAD_HEADER(reserved, 1, "reserved");
   BAD_HEADER(reserved2, 1, "reserved");
@@ -218,13 +218,9 @@ static void bodies_of_the_wrong_size(void)
     uint8_t op;
     uint16_t flags;
     size_t size;
-  } exact[] = {{HR_OP_HELLO, 0, 40},
-               {HR_OP_HELLO, HR_FLAG_REPLY, 40},
-               {HR_OP_TABLE_CREATE, 0, 272},
-               {HR_OP_BARRIER, 0, 16},
-               {HR_OP_TABLE_CREATE, HR_FLAG_REPLY, 272},
-               {HR_OP_SAVE, 0, 72},
-               {HR_OP_TABLE_OPEN, HR_FLAG_REPLY, 272}};
+  } exact[] = {{HR_OP_HELLO, 0, 40},   {HR_OP_HELLO, HR_FLAG_REPLY, 40},         {HR_OP_TABLE_CREATE, 0, 272},
+               {HR_OP_BARRIER, 0, 16}, {HR_OP_TABLE_CREATE, HR_FLAG_REPLY, 272}, {HR_OP_SAVE, 0, 72},
+               {HR_OP_RESTORED, 0, 8}, {HR_OP_TABLE_OPEN, HR_FLAG_REPLY, 272}};
   for (size_t i = 0; i < sizeof exact / sizeof exact[0]; i++) {
     sample(exact[i].op, exact[i].flags);
     CHECK_EQ(sent.body_size, exact[i].size);
@@ -239,9 +235,9 @@ static void bodies_of_the_wrong_size(void)
   static const struct {
     uint8_t op;
     uint16_t flags;
-  } none[] = {{HR_OP_TABLE_LIST, 0},     {HR_OP_BARRIER, HR_FLAG_REPLY}, {HR_OP_BLOB_PUT, HR_FLAG_REPLY},
-              {HR_OP_STATS, 0},          {HR_OP_SAVE, HR_FLAG_REPLY},    {HR_OP_BYE, 0},
-              {HR_OP_BYE, HR_FLAG_REPLY}};
+  } none[] = {{HR_OP_TABLE_LIST, 0},      {HR_OP_BARRIER, HR_FLAG_REPLY},   {HR_OP_BLOB_PUT, HR_FLAG_REPLY},
+              {HR_OP_STATS, 0},           {HR_OP_SAVE, HR_FLAG_REPLY},      {HR_OP_BYE, 0},
+              {HR_OP_BYE, HR_FLAG_REPLY}, {HR_OP_CHECKPOINT, HR_FLAG_REPLY}};
   for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
     sample(none[i].op, none[i].flags);
     body_of_size(0, HOTROW_ERR_PROTOCOL, "body frame of no bytes");
@@ -443,6 +439,57 @@ static void other_bodies(void)
   damaged(1, 2, 1, 0x7f, HOTROW_ERR_PROTOCOL, "control byte 0x7f at 2");
 }
 
+static void checkpoints(void)
+{
+  hr_checkpoint checkpoint = {.token = 7, .name = "c", .blob_size = 40, .action = HR_CHECKPOINT_COPY};
+  uint8_t body[sizeof checkpoint + 8] = {0};
+  sample(HR_OP_CHECKPOINT, 0);
+  sent.body = &checkpoint;
+  sent.body_size = sizeof checkpoint;
+  BAD_BODY(hr_checkpoint, token, 0, "token 0");
+  damaged(1, offsetof(hr_checkpoint, name), 1, '/', HOTROW_ERR_PROTOCOL, "checkpoint: name has byte 0x2f");
+  damaged(1, offsetof(hr_checkpoint, name) + 9, 1, 'x', HOTROW_ERR_PROTOCOL, "byte 0x78 at 9, behind the name's end");
+  BAD_BODY(hr_checkpoint, action, 0, "action 0 is none of ours");
+  BAD_BODY(hr_checkpoint, action, HR_CHECKPOINT_DROP + 1, "action 6 is none of ours");
+  BODY(hr_checkpoint, rank_count, HR_WIRE_WORLD_MAX + 1, HOTROW_ERR_LIMIT, "rank_count 4097");
+  BODY(hr_checkpoint, keep, HR_WIRE_CHECKPOINT_KEEP_MAX + 1, HOTROW_ERR_LIMIT, "keep 1000001");
+  BAD_BODY(hr_checkpoint, reserved, 1, "reserved field is 0x1");
+  BODY(hr_checkpoint, blob_size, HR_WIRE_CHECKPOINT_BLOB_MAX + 1, HOTROW_ERR_LIMIT, "blob of 1073741825 bytes");
+  BAD_BODY(hr_checkpoint, blob_offset, 1, "0 bytes of blob at 1 with action 1, which has none");
+  BAD_BODY(hr_checkpoint, action, HR_CHECKPOINT_BLOB, "action 3 without bytes");
+  GOOD_BODY(hr_checkpoint, blob_size, HR_WIRE_CHECKPOINT_BLOB_MAX);
+  GOOD_BODY(hr_checkpoint, keep, HR_WIRE_CHECKPOINT_KEEP_MAX);
+  GOOD_BODY(hr_checkpoint, rank_count, HR_WIRE_WORLD_MAX);
+  checkpoint.action = HR_CHECKPOINT_BLOB;
+  memcpy(body, &checkpoint, sizeof checkpoint);
+  sent.body = body;
+  sent.body_size = sizeof body;
+  GOOD_BODY(hr_checkpoint, blob_offset, 32);
+  BAD_BODY(hr_checkpoint, blob_offset, 33, "8 bytes at 33 of a blob of 40");
+  BAD_BODY(hr_checkpoint, blob_offset, UINT64_MAX, "8 bytes at 18446744073709551615 of a blob of 40");
+  BAD_BODY(hr_checkpoint, blob_size, 7, "8 bytes at 0 of a blob of 7");
+  BAD_BODY(hr_checkpoint, action, HR_CHECKPOINT_PUBLISH, "8 bytes of blob at 0 with action 4, which has none");
+  body_of_size(sizeof checkpoint + HR_WIRE_CHUNK_BYTES_MAX + 1, HOTROW_ERR_LIMIT, "limit 1048688");
+  body_of_size(sizeof checkpoint - 1, HOTROW_ERR_PROTOCOL, "has 111 bytes");
+}
+
+static void restored_replies(void)
+{
+  hr_restored restored = {.token = 7, .blob_size = 40};
+  uint8_t body[sizeof restored + 8] = {0};
+  memcpy(body, &restored, sizeof restored);
+  sample(HR_OP_RESTORED, HR_FLAG_REPLY);
+  sent.body = body;
+  sent.body_size = sizeof body;
+  BAD_BODY(hr_restored, token, 0, "restored reply: token 0");
+  BODY(hr_restored, rank_count, HR_WIRE_WORLD_MAX + 1, HOTROW_ERR_LIMIT, "rank_count 4097");
+  BAD_BODY(hr_restored, reserved, 1, "reserved field is 0x1");
+  BAD_BODY(hr_restored, blob_size, 7, "8 bytes of a blob of 7");
+  GOOD_BODY(hr_restored, blob_size, 8);
+  BODY(hr_restored, blob_size, HR_WIRE_CHECKPOINT_BLOB_MAX + 1, HOTROW_ERR_LIMIT, "blob of 1073741825 bytes");
+  body_of_size(sizeof restored - 1, HOTROW_ERR_PROTOCOL, "has 31 bytes");
+}
+
 /* --- what lies just within the limits is not refused --- */
 
 static void headers_and_bodies_at_their_limits(void)
@@ -495,6 +542,8 @@ int main(void)
   RUN(tables);
   RUN(names);
   RUN(other_bodies);
+  RUN(checkpoints);
+  RUN(restored_replies);
   RUN(headers_and_bodies_at_their_limits);
   RUN(tables_at_their_limits);
   RUN(ops_have_names);

@@ -246,6 +246,36 @@ static void pull_and_reply(void)
   check_vector("pull_reply", &reply);
 }
 
+static void checkpoint_and_restored(void)
+{
+  struct {
+    hr_checkpoint checkpoint;
+    uint8_t bytes[4];
+  } blob = {.checkpoint = {.token = 5,
+                           .name = "run-000100",
+                           .step = 100,
+                           .blob_size = 6,
+                           .blob_offset = 2,
+                           .action = HR_CHECKPOINT_BLOB,
+                           .rank_count = 4,
+                           .keep = 3},
+            .bytes = {3, 4, 5, 6}};
+  hr_message m = {.header = header_of(HR_OP_CHECKPOINT, 19, 4), .body = &blob, .body_size = 116}, reply;
+  check_vector("checkpoint_blob", &m);
+  hr_restored_request offset = {2};
+  m = (hr_message){.header = header_of(HR_OP_RESTORED, 20, 0), .body = &offset, .body_size = sizeof offset};
+  check_vector("restored", &m);
+  hr_wire_reply(&m.header, &reply);
+  reply.header.epoch = 99;
+  struct {
+    hr_restored restored;
+    uint8_t bytes[8];
+  } answer = {.restored = {.token = 5, .step = 100, .blob_size = 6, .rank_count = 4}, .bytes = {3, 4, 5, 6}};
+  reply.body = &answer;
+  reply.body_size = sizeof answer.restored + 4;
+  check_vector("restored_reply", &reply);
+}
+
 static void read_page(const char *path)
 {
   FILE *file = fopen(path, "rb");
@@ -268,5 +298,6 @@ int main(int argc, char **argv)
   RUN(push_of_bytes);
   RUN(tick_and_announcements);
   RUN(wide_pull_and_reply);
+  RUN(checkpoint_and_restored);
   return 0;
 }

@@ -34,6 +34,9 @@
 #define HR_WIRE_WORLD_MAX 4096u                    /* workers of a job */
 #define HR_WIRE_TABLES_MAX 256u                    /* of a list reply */
 #define HR_WIRE_STATS_BYTES_MAX (1u << 20)         /* JSON text */
+#define HR_WIRE_CHUNK_BYTES_MAX (1u << 20)         /* of a checkpoint's blob, in one message */
+#define HR_WIRE_CHECKPOINT_BLOB_MAX (1u << 30)     /* a checkpoint's blob */
+#define HR_WIRE_CHECKPOINT_KEEP_MAX 1000000u       /* checkpoints of a series that are kept */
 
 typedef enum hr_op {
   HR_OP_HELLO = 1,        /* body hr_hello; reply body hr_hello_reply */
@@ -50,7 +53,9 @@ typedef enum hr_op {
   HR_OP_SAVE = 12,        /* body hr_save; reply when the shard's part is on disk under its final name */
   HR_OP_BYE = 13,         /* the session ends in good order */
   HR_OP_TICK = 14,        /* data without sections, no push: asks for applied_seq and the announcements */
-  HR_OP_COUNT = 15
+  HR_OP_CHECKPOINT = 15,  /* body hr_checkpoint, and with HR_CHECKPOINT_BLOB bytes behind it. BUSY: ask again */
+  HR_OP_RESTORED = 16,    /* body hr_restored_request; reply body hr_restored and bytes of the job's blob behind it */
+  HR_OP_COUNT = 17
 } hr_op;
 
 /* Header flags. Unknown flags are refused, and flags that say nothing with the op. A reply has HR_FLAG_ERROR exactly if
@@ -253,6 +258,41 @@ typedef struct hr_save { /* 72 bytes */
   char name[HR_WIRE_NAME_BYTES_MAX + 1];
 } hr_save;
 
+/* What a client wants of a shard for one checkpoint. */
+typedef enum hr_checkpoint_action {
+  HR_CHECKPOINT_COPY = 1,    /* write the part as it is now; answered when it is copied, before it is on disk */
+  HR_CHECKPOINT_SETTLE = 2,  /* BUSY until it is on disk */
+  HR_CHECKPOINT_BLOB = 3,    /* shard 0: these bytes of the blob */
+  HR_CHECKPOINT_PUBLISH = 4, /* shard 0, once all have settled: BUSY until the checkpoint has its name */
+  HR_CHECKPOINT_DROP = 5     /* it is not to be */
+} hr_checkpoint_action;
+
+typedef struct hr_checkpoint { /* 112 bytes; all messages of one checkpoint differ in action and blob_offset only */
+  uint64_t token;              /* of this checkpoint, not 0 */
+  char name[HR_WIRE_NAME_BYTES_MAX + 1];
+  uint64_t step; /* of the job */
+  uint64_t blob_size;
+  uint64_t blob_offset; /* of the bytes behind this; 0 but for HR_CHECKPOINT_BLOB */
+  uint32_t action;
+  uint32_t rank_count; /* that stood still at this step; 0: it is of no one step */
+  uint32_t keep;       /* so many of its series (its name up to the last '-') are kept; 0: all */
+  uint32_t reserved;   /* 0 */
+} hr_checkpoint;
+
+typedef struct hr_restored_request { /* 8 bytes */
+  uint64_t offset;                   /* of the blob's bytes that are wanted: at most blob_size */
+} hr_restored_request;
+
+typedef struct hr_restored { /* 32 bytes: the checkpoint that the shard was started from */
+  uint64_t token;
+  uint64_t step;
+  uint64_t blob_size;
+  uint32_t rank_count;
+  uint32_t reserved; /* 0 */
+} hr_restored;
+
+_Static_assert(sizeof(hr_checkpoint) == 112 && sizeof(hr_restored_request) == 8 && sizeof(hr_restored) == 32,
+               "checkpoint");
 _Static_assert(sizeof(hr_header) == HR_WIRE_HEADER_BYTES, "header");
 _Static_assert(sizeof(hr_hello) == 40 && sizeof(hr_hello_reply) == 40, "hello");
 _Static_assert(sizeof(hr_table_desc) == 272, "table description");

@@ -1,0 +1,202 @@
+#include "checkpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <hr/assert.h>
+
+#include "checkpoint_prune.h"
+#include "save_set.h"
+
+/* ---- the part ---- */
+
+static hotrow_status make_directory(const char *path, bool may_be_there)
+{
+  if (mkdir(path, 0777) == 0 || (may_be_there && errno == EEXIST))
+    return HOTROW_OK;
+  return hr_fail_errno(path, "make the directory");
+}
+
+static hotrow_status write_part(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count)
+{
+  hr_save save = {.token = c->what.token};
+  memcpy(save.name, c->what.name, sizeof save.name);
+  HOTROW_TRY(make_directory(c->dir.text, true));
+  HOTROW_TRY(make_directory(c->part.text, false));
+  return hr_save_copy(c->part.text, &save, c->shard_index, c->shard_count, epoch, tables, table_count, &c->files);
+}
+
+hotrow_status hr_checkpoint_copy(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count)
+{
+  c->files.count = 0;
+  c->blob_fd = -1;
+  c->blob_filled = 0;
+  HOTROW_TRY(
+      hr_path_format(&c->dir, "%s/.%s.%016llx.tmp", c->save_dir, c->what.name, (unsigned long long)c->what.token));
+  HOTROW_TRY(hr_path_format(&c->part, "%s/shard-%u-of-%u", c->dir.text, c->shard_index, c->shard_count));
+  hotrow_status status = write_part(c, epoch, tables, table_count);
+  if (status != HOTROW_OK)
+    hr_checkpoint_drop(c);
+  return status;
+}
+
+hotrow_status hr_checkpoint_settle(hr_checkpoint_files *c)
+{
+  return hr_open_files_sync(&c->files, c->part.text);
+}
+
+void hr_checkpoint_drop(hr_checkpoint_files *c)
+{
+  hr_open_files_close(&c->files);
+  if (c->blob_fd >= 0)
+    close(c->blob_fd);
+  c->blob_fd = -1;
+  hr_remove_directory(c->shard_index == 0 ? c->dir.text : c->part.text);
+  rmdir(c->dir.text); /* by the last of them */
+}
+
+/* ---- the blob ---- */
+
+static hotrow_status blob_path(const hr_checkpoint_files *c, hr_path *path_p)
+{
+  return hr_path_format(path_p, "%s/" HR_CHECKPOINT_BLOB_FILE, c->dir.text);
+}
+
+hotrow_status hr_checkpoint_put_blob(hr_checkpoint_files *c, uint64_t offset, const void *bytes, size_t size)
+{
+  hr_path path;
+  HOTROW_TRY(blob_path(c, &path));
+  HOTROW_ASSERT(offset <= c->what.blob_size && size <= c->what.blob_size - offset);
+  if (offset > c->blob_filled)
+    return hr_fail(HOTROW_ERR_INVALID, "checkpoint %s: bytes of the blob from %llu on, and it is filled up to %llu",
+                   c->what.name, (unsigned long long)offset, (unsigned long long)c->blob_filled);
+  if (c->blob_fd < 0)
+    c->blob_fd = open(path.text, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (c->blob_fd < 0)
+    return hr_fail_errno(path.text, "create");
+  for (size_t done = 0; done < size;) {
+    ssize_t written = pwrite(c->blob_fd, (const uint8_t *)bytes + done, size - done, (off_t)(offset + done));
+    if (written < 0 && errno == EINTR)
+      continue;
+    if (written < 0)
+      return hr_fail_errno(path.text, "write");
+    done += (size_t)written;
+  }
+  if (offset + size > c->blob_filled)
+    c->blob_filled = offset + size;
+  return HOTROW_OK;
+}
+
+static hotrow_status hash_blob(int fd, const char *path, uint64_t size, uint8_t *buffer, uint64_t *hash_p)
+{
+  XXH3_state_t hash;
+  XXH3_64bits_reset(&hash);
+  if (lseek(fd, 0, SEEK_SET) < 0)
+    return hr_fail_errno(path, "read");
+  for (uint64_t left = size; left > 0;) {
+    size_t part = left < HR_SAVE_BUFFER_BYTES ? (size_t)left : HR_SAVE_BUFFER_BYTES;
+    HOTROW_TRY(hr_input_read(fd, path, buffer, part));
+    XXH3_64bits_update(&hash, buffer, part);
+    left -= part;
+  }
+  *hash_p = XXH3_64bits_digest(&hash);
+  return HOTROW_OK;
+}
+
+static hotrow_status settle_blob(const hr_checkpoint_files *c, uint8_t *buffer, uint64_t *hash_p)
+{
+  hr_path path;
+  HOTROW_TRY(blob_path(c, &path));
+  if (c->blob_filled != c->what.blob_size)
+    return hr_fail(HOTROW_ERR_INVALID, "checkpoint %s: %llu of the %llu bytes of its blob have come", c->what.name,
+                   (unsigned long long)c->blob_filled, (unsigned long long)c->what.blob_size);
+  if (c->blob_fd < 0)
+    return HOTROW_OK;
+  HOTROW_TRY(hash_blob(c->blob_fd, path.text, c->what.blob_size, buffer, hash_p));
+  return hr_sync_file(path.text, c->blob_fd);
+}
+
+/* ---- publishing ---- */
+
+/* What CHECKPOINT says of one part, whose files must all be there with their sizes. */
+static hotrow_status describe_part(const hr_checkpoint_files *c, const hr_manifest *part, hr_checkpoint_part *entry_p)
+{
+  if (part->header.token != c->what.token)
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: of checkpoint %016llx, and not of %016llx", part->path.text,
+                   (unsigned long long)part->header.token, (unsigned long long)c->what.token);
+  *entry_p =
+      (hr_checkpoint_part){.manifest_size = HR_MANIFEST_BYTES(part->header.table_count), .manifest_hash = part->hash};
+  for (size_t i = 0; i < part->header.table_count; i++) {
+    hr_rows_file file;
+    HOTROW_TRY(hr_rows_file_open(part, &part->tables[i], &file));
+    hr_rows_file_close(&file);
+    entry_p->row_count += part->tables[i].desc.row_count;
+    entry_p->rows_size += part->tables[i].file_size;
+  }
+  return HOTROW_OK;
+}
+
+static hr_checkpoint_header describe(const hr_checkpoint_files *c, uint64_t blob_hash)
+{
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (hr_checkpoint_header){.magic = HR_CHECKPOINT_MAGIC,
+                                .version = HR_CHECKPOINT_VERSION,
+                                .shard_count = c->shard_count,
+                                .token = c->what.token,
+                                .step = c->what.step,
+                                .created_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+                                .rank_count = c->what.rank_count,
+                                .blob_size = c->what.blob_size,
+                                .blob_hash = blob_hash};
+}
+
+static hotrow_status append_parts(const hr_checkpoint_files *c, const hr_save_set *set, hr_output *out)
+{
+  for (uint32_t i = 0; i < set->part_count; i++) {
+    hr_checkpoint_part entry;
+    HOTROW_TRY(describe_part(c, &set->parts[i], &entry));
+    HOTROW_TRY(hr_output_append(out, &entry, sizeof entry));
+  }
+  return hr_output_append_hash(out);
+}
+
+static hotrow_status write_checkpoint(const hr_checkpoint_files *c, const hr_save_set *set)
+{
+  hr_path path;
+  hr_output out;
+  uint64_t blob_hash = 0;
+  HOTROW_TRY(hr_path_format(&path, "%s/" HR_CHECKPOINT_FILE, c->dir.text));
+  HOTROW_TRY(settle_blob(c, set->buffer, &blob_hash));
+  hr_checkpoint_header header = describe(c, blob_hash);
+  HOTROW_TRY(hr_output_begin(&out, path.text, set->buffer));
+  hotrow_status status = hr_output_append(&out, &header, sizeof header);
+  if (status == HOTROW_OK)
+    status = append_parts(c, set, &out);
+  return hr_output_end(&out, status);
+}
+
+hotrow_status hr_checkpoint_publish(hr_checkpoint_files *c)
+{
+  hr_save_set set;
+  hr_path final;
+  HOTROW_TRY(hr_path_format(&final, "%s/%s", c->save_dir, c->what.name));
+  HOTROW_TRY(hr_save_set_open_parts(c->dir.text, c->shard_count, &set));
+  hotrow_status status = write_checkpoint(c, &set);
+  hr_save_set_close(&set);
+  HOTROW_TRY(status);
+  if (c->blob_fd >= 0)
+    close(c->blob_fd);
+  c->blob_fd = -1;
+  HOTROW_TRY(hr_sync_directory(c->dir.text));
+  HOTROW_TRY(hr_publish_directory(c->dir.text, final.text));
+  HOTROW_TRY(hr_sync_directory(c->save_dir));
+  hr_remove_directory(c->dir.text); /* one of the same name that was there before */
+  hr_checkpoint_prune(c->save_dir, &c->what);
+  return HOTROW_OK;
+}

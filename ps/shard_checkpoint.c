@@ -1,0 +1,249 @@
+#include "shard_checkpoint.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <hr/assert.h>
+#include <hr/memory.h>
+
+#include "checkpoint.h"
+
+typedef enum phase {
+  PHASE_NONE,     /* no checkpoint in hand */
+  PHASE_SETTLING, /* from here on, until is_idle: whatever runs aside has the files */
+  PHASE_SETTLED,
+  PHASE_PUBLISHING,
+  PHASE_PUBLISHED
+} phase;
+
+struct hr_shard_checkpoint {
+  hr_checkpoint_files files;
+  phase phase;
+  /* Written aside, read here once is_idle is true. */
+  atomic_bool is_idle;
+  hotrow_status status; /* not OK: it has failed and can only be dropped */
+  char sentence[HR_ERROR_TEXT_BYTES];
+};
+
+/* ---- aside ---- */
+
+static void end_task(hr_shard_checkpoint *c, hotrow_status status)
+{
+  c->status = status;
+  if (status != HOTROW_OK)
+    snprintf(c->sentence, sizeof c->sentence, "%s", hotrow_last_error());
+  atomic_store_explicit(&c->is_idle, true, memory_order_release);
+}
+
+static void settle(void *context)
+{
+  hr_shard_checkpoint *c = context;
+  end_task(c, hr_checkpoint_settle(&c->files));
+}
+
+static void publish(void *context)
+{
+  hr_shard_checkpoint *c = context;
+  end_task(c, hr_checkpoint_publish(&c->files));
+}
+
+static void run_aside(hr_shard *shard, phase running, void (*task)(void *context))
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  const hr_shard_aside *aside = &shard->options.aside;
+  c->phase = running;
+  atomic_store_explicit(&c->is_idle, false, memory_order_relaxed);
+  if (!aside->begin || !aside->begin(aside->context, task, c))
+    task(c);
+}
+
+/* Takes note of what has ended aside. */
+static bool is_idle(hr_shard_checkpoint *c)
+{
+  if (c->phase == PHASE_NONE)
+    return true;
+  if (!atomic_load_explicit(&c->is_idle, memory_order_acquire))
+    return false;
+  if (c->status == HOTROW_OK && (c->phase == PHASE_SETTLING || c->phase == PHASE_PUBLISHING))
+    c->phase = c->phase == PHASE_SETTLING ? PHASE_SETTLED : PHASE_PUBLISHED;
+  return true;
+}
+
+static hotrow_status say_busy(const hr_shard *shard)
+{
+  const hr_shard_checkpoint *c = shard->checkpoint;
+  return hr_fail(HOTROW_ERR_BUSY, "shard %u is still writing checkpoint %s", shard->options.shard_index,
+                 c->files.what.name);
+}
+
+/* What came of the last thing that ran aside. */
+static hotrow_status outcome(const hr_shard_checkpoint *c)
+{
+  return c->status == HOTROW_OK ? HOTROW_OK : hr_fail_text(c->status, c->sentence, strlen(c->sentence));
+}
+
+/* ---- requests ---- */
+
+static void drop(hr_shard_checkpoint *c)
+{
+  if (c->phase != PHASE_NONE && c->phase != PHASE_PUBLISHED)
+    hr_checkpoint_drop(&c->files);
+  c->phase = PHASE_NONE;
+}
+
+static bool is_in_hand(const hr_shard_checkpoint *c, const hr_checkpoint *what)
+{
+  return c->phase != PHASE_NONE && c->files.what.token == what->token;
+}
+
+static hotrow_status copy(hr_shard *shard, const hr_checkpoint *what)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  if (is_in_hand(c, what))
+    return is_idle(c) ? outcome(c) : HOTROW_OK;
+  if (!is_idle(c))
+    return say_busy(shard);
+  drop(c);
+  c->files.save_dir = shard->options.save_dir;
+  c->files.shard_index = shard->options.shard_index;
+  c->files.shard_count = shard->options.shard_count;
+  c->files.what = *what;
+  HOTROW_TRY(hr_checkpoint_copy(&c->files, shard->options.epoch, shard->tables, shard->table_count));
+  c->sentence[0] = 0;
+  run_aside(shard, PHASE_SETTLING, settle);
+  return HOTROW_OK;
+}
+
+/* All but a copy is about the checkpoint in hand, when nothing runs aside. */
+static hotrow_status check_in_hand(hr_shard *shard, const hr_checkpoint *what)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  if (!is_in_hand(c, what))
+    return hr_fail(HOTROW_ERR_NOT_FOUND, "shard %u has no checkpoint %s in hand: it was restarted, or another came",
+                   shard->options.shard_index, what->name);
+  if (!is_idle(c))
+    return say_busy(shard);
+  return outcome(c);
+}
+
+static hotrow_status take_blob(hr_shard *shard, const hr_checkpoint *what, const uint8_t *bytes, size_t size)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  if (c->phase == PHASE_PUBLISHED) /* a repeat that was long on its way */
+    return HOTROW_OK;
+  if (what->blob_size != c->files.what.blob_size)
+    return hr_fail(HOTROW_ERR_INVALID, "checkpoint %s: a blob of %llu bytes, and before it had %llu", what->name,
+                   (unsigned long long)what->blob_size, (unsigned long long)c->files.what.blob_size);
+  return hr_checkpoint_put_blob(&c->files, what->blob_offset, bytes, size);
+}
+
+static hotrow_status start_publishing(hr_shard *shard)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  if (c->phase == PHASE_PUBLISHED)
+    return HOTROW_OK;
+  run_aside(shard, PHASE_PUBLISHING, publish);
+  if (!is_idle(c))
+    return say_busy(shard);
+  return outcome(c);
+}
+
+static hotrow_status act(hr_shard *shard, const hr_checkpoint *what, const uint8_t *bytes, size_t size)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  if (what->action == HR_CHECKPOINT_COPY)
+    return copy(shard, what);
+  if (what->action == HR_CHECKPOINT_DROP) {
+    if (is_in_hand(c, what) && !is_idle(c))
+      return say_busy(shard);
+    if (is_in_hand(c, what))
+      drop(c);
+    return HOTROW_OK;
+  }
+  HOTROW_TRY(check_in_hand(shard, what));
+  if (what->action == HR_CHECKPOINT_SETTLE)
+    return HOTROW_OK;
+  if (shard->options.shard_index != 0)
+    return hr_fail(HOTROW_ERR_INVALID, "shard %u neither takes blobs nor publishes: shard 0 does",
+                   shard->options.shard_index);
+  return what->action == HR_CHECKPOINT_BLOB ? take_blob(shard, what, bytes, size) : start_publishing(shard);
+}
+
+hotrow_status hr_checkpoint_request(hr_shard *shard, hr_session *session, const hr_message *message)
+{
+  hr_checkpoint what;
+  HOTROW_ASSERT(message->body_size >= sizeof what);
+  memcpy(&what, message->body, sizeof what);
+  if (!shard->options.save_dir)
+    return hr_fail(HOTROW_ERR_UNSUPPORTED, "shard %u was started without a save directory", shard->options.shard_index);
+  if (!shard->checkpoint) {
+    void *memory;
+    HOTROW_TRY(hr_alloc(1, sizeof *shard->checkpoint, "checkpoint", &memory));
+    shard->checkpoint = memory;
+  }
+  hotrow_status status =
+      act(shard, &what, (const uint8_t *)message->body + sizeof what, message->body_size - sizeof what);
+  if (status == HOTROW_ERR_BUSY) { /* an answer here and not a refusal: clients ask until it is done */
+    hr_reply_error(shard, session, &message->header, HOTROW_ERR_BUSY);
+    return HOTROW_OK;
+  }
+  HOTROW_TRY(status);
+  hr_reply_body(shard, session, &message->header, NULL, 0);
+  return HOTROW_OK;
+}
+
+void hr_checkpoint_end(hr_shard *shard)
+{
+  if (shard->checkpoint && is_idle(shard->checkpoint))
+    drop(shard->checkpoint);
+  free(shard->checkpoint);
+  shard->checkpoint = NULL;
+  if (shard->origin.restored.token != 0 && shard->origin.blob_fd >= 0)
+    close(shard->origin.blob_fd);
+}
+
+/* ---- what the shard was started from ---- */
+
+static hotrow_status read_blob(int fd, uint64_t offset, uint8_t *bytes, size_t size)
+{
+  for (size_t done = 0; done < size;) {
+    ssize_t got = pread(fd, bytes + done, size - done, (off_t)(offset + done));
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got <= 0)
+      return hr_fail(HOTROW_ERR_STORAGE, "the checkpoint's blob cannot be read at %llu: %s",
+                     (unsigned long long)(offset + done), got < 0 ? strerror(errno) : "it ends early");
+    done += (size_t)got;
+  }
+  return HOTROW_OK;
+}
+
+hotrow_status hr_checkpoint_restored(hr_shard *shard, hr_session *session, const hr_message *message)
+{
+  const hr_restored *restored = &shard->origin.restored;
+  hr_restored_request request;
+  HOTROW_ASSERT(message->body_size == sizeof request);
+  memcpy(&request, message->body, sizeof request);
+  if (restored->token == 0)
+    return hr_fail(HOTROW_ERR_NOT_FOUND, "shard %u was not started from a checkpoint", shard->options.shard_index);
+  if (shard->counters.pushes > 0)
+    return hr_fail(HOTROW_ERR_NOT_FOUND, "shard %u has taken pushes since it was started from its checkpoint",
+                   shard->options.shard_index);
+  if (request.offset > restored->blob_size)
+    return hr_fail(HOTROW_ERR_INVALID, "byte %llu of a blob of %llu", (unsigned long long)request.offset,
+                   (unsigned long long)restored->blob_size);
+  uint64_t left = shard->origin.blob_fd >= 0 ? restored->blob_size - request.offset : 0;
+  size_t size = left < HR_WIRE_CHUNK_BYTES_MAX ? (size_t)left : HR_WIRE_CHUNK_BYTES_MAX;
+  hr_reply_begin(shard, session, &message->header);
+  uint8_t *body = hr_reply_take(shard, sizeof *restored + size);
+  memcpy(body, restored, sizeof *restored);
+  HOTROW_TRY(read_blob(shard->origin.blob_fd, request.offset, body + sizeof *restored, size));
+  shard->reply.body = body;
+  shard->reply.body_size = sizeof *restored + size;
+  hr_reply_send(shard);
+  return HOTROW_OK;
+}
