@@ -69,6 +69,17 @@ hotrow_status hr_client_ask(hotrow_client *client, uint32_t shard, hr_op op, con
   return hr_client_wait(client, hr_core_is_waiting, deadline_ns, what, timeout_ms);
 }
 
+hotrow_status hr_client_ask_all(hotrow_client *client, hr_op op, const void *body, size_t body_size,
+                                uint64_t deadline_ns, const char *what, uint32_t timeout_ms)
+{
+  hotrow_status status = hr_core_ask_all_begin(client->core, op, body, body_size, hr_now_ns());
+  if (status == HOTROW_OK)
+    status = hr_client_wait(client, hr_core_is_waiting, deadline_ns, what, timeout_ms);
+  if (status != HOTROW_OK)
+    hr_core_begin_call(client->core); /* what other shards refuse later is not the next call's failure */
+  return status;
+}
+
 static hotrow_status split_endpoints(hotrow_client *client, const char *shards)
 {
   client->shards = strdup(shards);
@@ -178,6 +189,7 @@ void hotrow_client_close(hotrow_client *client)
   if (client->has_sockets)
     hr_transport_zmq_close(&client->transport, BYE_LINGER_MS);
   hr_core_destroy(client->core);
+  hr_client_checkpoint_forget(client);
   free(client->endpoints);
   free(client->shards);
   free(client);

@@ -11,8 +11,6 @@
 
 #include "client.h"
 
-#define ASK_AGAIN_NS 2000000 /* pause before a barrier or an absent blob is asked for again */
-
 /* Asks every shard with the same body; the descriptions that come back must agree. */
 static hotrow_status join_table(hotrow_client *client, hr_op op, const void *body, size_t body_size,
                                 const hotrow_table_options *options, hotrow_table **table_p)
@@ -75,9 +73,9 @@ const char *hotrow_table_name(const hotrow_table *table)
   return table->desc.name;
 }
 
-static void pause_before_asking_again(void)
+void hr_client_pause(void)
 {
-  nanosleep(&(struct timespec){.tv_nsec = ASK_AGAIN_NS}, NULL);
+  nanosleep(&(struct timespec){.tv_nsec = HR_ASK_AGAIN_NS}, NULL);
 }
 
 hotrow_status hotrow_barrier(hotrow_client *client, uint32_t timeout_ms)
@@ -99,7 +97,7 @@ hotrow_status hotrow_barrier(hotrow_client *client, uint32_t timeout_ms)
       return hr_fail(HOTROW_ERR_TIMED_OUT, "barrier %llu: not all %u workers came within %u ms",
                      (unsigned long long)barrier.number, client->world_size,
                      timeout_ms ? timeout_ms : client->timeout_ms);
-    pause_before_asking_again();
+    hr_client_pause();
   }
 }
 
@@ -151,7 +149,7 @@ hotrow_status hotrow_blob_get(hotrow_client *client, const char *name, void *byt
     if (hr_now_ns() >= deadline)
       return hr_fail(HOTROW_ERR_TIMED_OUT, "nobody put blob %s within %u ms", name,
                      timeout_ms ? timeout_ms : client->timeout_ms);
-    pause_before_asking_again();
+    hr_client_pause();
   }
   if (client->core->answer_size > capacity)
     return hr_fail(HOTROW_ERR_LIMIT, "blob %s has %zu bytes, there is room for %zu", name, client->core->answer_size,

@@ -321,3 +321,13 @@ hotrow_status hr_core_ask_begin(hr_core *core, uint32_t shard, hr_op op, const v
   core->answer_size = 0;
   return submit_admin(core, shard, op, body, body_size, now_ns);
 }
+
+hotrow_status hr_core_ask_all_begin(hr_core *core, hr_op op, const void *body, size_t body_size, uint64_t now_ns)
+{
+  hr_core_begin_call(core);
+  core->answer_status = HOTROW_ERR_INTERNAL;
+  core->answer_size = 0;
+  for (uint32_t i = 0; i < core->options.shard_count; i++)
+    HOTROW_TRY(submit_admin(core, i, op, body, body_size, now_ns));
+  return HOTROW_OK;
+}

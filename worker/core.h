@@ -165,6 +165,9 @@ hotrow_status hr_core_hello_begin(hr_core *core, uint64_t now_ns);
 hotrow_status hr_core_ask_begin(hr_core *core, uint32_t shard, hr_op op, const void *body, size_t body_size,
                                 uint64_t now_ns);
 
+/* Asks every shard the same; the first failure counts, and of the answers the last to come is kept. */
+hotrow_status hr_core_ask_all_begin(hr_core *core, hr_op op, const void *body, size_t body_size, uint64_t now_ns);
+
 /* Adds a table that all shards have; ids[shard_count] is copied. */
 hotrow_status hr_core_add_table(hr_core *core, const hr_table_desc *desc, const uint32_t *ids,
                                 const hotrow_table_options *options, hotrow_table **table_p);

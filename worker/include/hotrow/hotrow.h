@@ -247,6 +247,69 @@ HOTROW_API hotrow_status hotrow_blob_get(hotrow_client *client, const char *name
  *   HOTROW_ERR_INVALID (name), HOTROW_ERR_UNSUPPORTED (no save directory), HOTROW_ERR_STORAGE */
 HOTROW_API hotrow_status hotrow_save(hotrow_client *client, const char *name, uint32_t timeout_ms);
 
+/* Checkpoints. A checkpoint holds the tables of all shards (values, state, clocks) and a blob of the job, of one
+ * moment, under one name; it is whole or it is not there, and loads at any number of shards (hotrow serve --load).
+ * Shards write it under their save directory, which is one directory for all of them.
+ *
+ * hotrow_checkpoint_begin() is called by all ranks after the same hotrow_step, between steps. It flushes, waits for the
+ * other ranks, and returns on all of them once the shards have copied their rows: so what all ranks pushed up to this
+ * step is in, pending gradients too, and nothing later. Of a job with bounds a step is that point of its ranks, which
+ * see each other's updates at different times; of an exact job it is the same step everywhere. Then training goes on
+ * while the shards bring the copy to disk; rank 0 calls hotrow_checkpoint_poll() now and then, or
+ * hotrow_checkpoint_finish(), and with that the checkpoint gets its name. Until then it does not exist. One at a time:
+ * one that was begun before and has no name yet is dropped. */
+#define HOTROW_CHECKPOINT_BLOB_MAX (1u << 30)
+#define HOTROW_CHECKPOINT_KEEP_MAX 1000000u
+
+/* Only this client calls, and no other rank is waited for: the caller has seen to it that all ranks have flushed and
+ * push nothing until this returns. */
+#define HOTROW_CHECKPOINT_ALONE 1u
+/* The same, and the caller has not: each shard copies its rows when it is asked. It is marked as being of no one step.
+ */
+#define HOTROW_CHECKPOINT_LIVE 2u
+
+typedef struct hotrow_checkpoint_options {
+  size_t struct_size;
+  const char *name; /* as table names. "<series>-<digits>" makes it one of a series. One of this name is replaced */
+  const void *blob; /* rank 0's: whatever the job needs to go on; copied */
+  size_t blob_size; /* up to HOTROW_CHECKPOINT_BLOB_MAX */
+  uint64_t step;    /* the job's own count, for people and for the job that resumes */
+  uint32_t keep;    /* so many checkpoints of the series stay, this one included: the last made; 0: all */
+  uint32_t flags;   /* HOTROW_CHECKPOINT_... */
+  uint32_t timeout_ms;
+  uint32_t reserved; /* 0 */
+} hotrow_checkpoint_options;
+#define HOTROW_CHECKPOINT_OPTIONS_INIT HOTROW_INIT(hotrow_checkpoint_options)
+
+/* Ranks but the first use timeout_ms, flags and nothing else of the options; all give the same flags. After a failure
+ * there is no checkpoint, and training may go on.
+ *   HOTROW_ERR_INVALID      options; a read-only client
+ *   HOTROW_ERR_UNSUPPORTED  a shard has no save directory
+ *   HOTROW_ERR_STORAGE      a shard cannot write; its sentence
+ *   HOTROW_ERR_BUSY         a shard still wrote another one when the time was over
+ *   HOTROW_ERR_TIMED_OUT    also: not all ranks came */
+HOTROW_API hotrow_status hotrow_checkpoint_begin(hotrow_client *client, const hotrow_checkpoint_options *options);
+
+/* Rank 0, between steps: takes the checkpoint that was begun a little further, at the cost of a round trip at most
+ * every 20 ms; *is_published_p says whether it has its name now. Without one begun: true.
+ *   HOTROW_ERR_NOT_FOUND    a shard was restarted meanwhile, or its part is not in the save directory of the first
+ *   HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE
+ * After a failure there is no checkpoint. */
+HOTROW_API hotrow_status hotrow_checkpoint_poll(hotrow_client *client, bool *is_published_p);
+
+/* The same until it has its name. HOTROW_ERR_TIMED_OUT: it may be called again. */
+HOTROW_API hotrow_status hotrow_checkpoint_finish(hotrow_client *client, uint32_t timeout_ms);
+
+/* hotrow_checkpoint_begin() and, on rank 0 (or alone), hotrow_checkpoint_finish(). */
+HOTROW_API hotrow_status hotrow_checkpoint(hotrow_client *client, const hotrow_checkpoint_options *options);
+
+/* The blob and the step of the checkpoint that all shards were started from. For all ranks, before the first push of
+ * any: have them wait for each other after it. Free *blob_p (NULL if blob_size is 0) with free().
+ *   HOTROW_ERR_NOT_FOUND  shards were not started from a checkpoint, or have taken pushes since
+ *   HOTROW_ERR_INVALID    they were started from different ones */
+HOTROW_API hotrow_status hotrow_checkpoint_restored(hotrow_client *client, void **blob_p, size_t *blob_size_p,
+                                                    uint64_t *step_p, uint32_t timeout_ms);
+
 /* JSON text of a shard's counters: one object. Free with free(). HOTROW_ERR_INVALID (no such shard) */
 HOTROW_API hotrow_status hotrow_shard_stats(hotrow_client *client, uint32_t shard, uint32_t timeout_ms, char **json_p);
 
