@@ -1,6 +1,7 @@
 /* hotrow train: one rank of a training job, or all of them. */
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <hotrow/hotrow.h>
 
@@ -17,7 +18,8 @@ static const char *const ticks_names[] = {"preset", "steps", "occurrences", NULL
 static const char *const preset_names[] = {"exact", "bounded", "het-compat", NULL};
 
 #define AT(field) offsetof(hr_train_options, field)
-#define PRESET "-1" /* HR_PRESET: options of kind float cannot be absent */
+#define CHECKPOINT_NAME_MAX 42u /* and 1 + 20 for -STEP */
+#define PRESET "-1"             /* HR_PRESET: options of kind float cannot be absent */
 
 static const hr_option options[] = {
     {"model", HR_OPTION_CHOICE, AT(model), "wdl", 0, 0, hr_model_names, "model to train"},
@@ -79,6 +81,13 @@ static const hr_option options[] = {
     {"seed", HR_OPTION_U64, AT(seed), "1", 0, 0, NULL, "of first values, shuffles and dropout"},
     {"timeout-ms", HR_OPTION_U32, AT(timeout_ms), "30000", 1, 86400000, NULL, "deadline of every call"},
     {"save", HR_OPTION_TEXT, AT(save), NULL, 0, 0, NULL, "have the shards save their rows under this name at the end"},
+    {"checkpoint", HR_OPTION_TEXT, AT(checkpoint), NULL, 0, 0, NULL,
+     "with --every: have the shards make checkpoints of this name and -STEP, to --resume from"},
+    {"every", HR_OPTION_U64, AT(every), "0", 0, 0, NULL, "with --checkpoint: steps from one to the next"},
+    {"keep", HR_OPTION_U32, AT(keep), "3", 0, HOTROW_CHECKPOINT_KEEP_MAX, NULL,
+     "with --checkpoint: how many of that name stay; 0: all"},
+    {"resume", HR_OPTION_BOOL, AT(resume), NULL, 0, 0, NULL,
+     "go on from the checkpoint that the shards were started from (serve --load)"},
     {"dump", HR_OPTION_TEXT, AT(dump), NULL, 0, 0, NULL,
      "write dense parameters and rows to this file at the end (rank 0)"},
     {"report", HR_OPTION_TEXT, AT(report), NULL, 0, 0, NULL,
@@ -132,6 +141,10 @@ int hr_cmd_train(int argc, char **argv)
   }
   if (values.rank >= values.workers)
     return refuse("--rank must be below --workers");
+  if ((values.checkpoint != NULL) != (values.every > 0))
+    return refuse("--checkpoint and --every go together");
+  if (values.checkpoint != NULL && strlen(values.checkpoint) > CHECKPOINT_NAME_MAX)
+    return refuse("--checkpoint takes a name of at most 42 characters, for -STEP to be added");
   if (values.play_ranks && values.workers > HR_PLAYED_RANKS_MAX)
     return refuse("--play-ranks plays at most 64 workers");
   const hotrow_status status = hr_train(&values);

@@ -50,8 +50,8 @@ void hr_progress_step(hr_progress *progress, const hr_trainer *trainer, uint64_t
   fprintf(stderr, "  hits %.1f%%  %.0f bytes/sample  unseen %llu%s",
           100 * ratio(stats.hits > stats.lookahead_hits ? stats.hits - stats.lookahead_hits : 0,
                       stats.hits + stats.stale + stats.misses),
-          ratio(stats.bytes_sent + stats.bytes_received, trainer->step * batch), (unsigned long long)stats.unseen_max,
-          progress->is_terminal ? "\033[K" : "\n");
+          ratio(stats.bytes_sent + stats.bytes_received, (trainer->step - trainer->first_step) * batch),
+          (unsigned long long)stats.unseen_max, progress->is_terminal ? "\033[K" : "\n");
   fflush(stderr);
   progress->is_line_open = progress->is_terminal;
   progress->shown_ns = now;

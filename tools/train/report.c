@@ -146,7 +146,7 @@ hotrow_status hr_report(hr_trainer *trainer)
     return HOTROW_OK;
   const hr_train_options *options = &trainer->options;
   const hr_dataset_info *info = hr_dataset_get_info(trainer->test_data);
-  const uint64_t samples = trainer->step * options->workers * options->batch;
+  const uint64_t samples = (trainer->step - trainer->first_step) * options->workers * options->batch;
   const double seconds = (double)trainer->train_ns / 1e9;
   double bytes = 0;
   for (size_t k = 0; k < HR_BYTE_KIND_COUNT; k++)

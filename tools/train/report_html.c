@@ -95,7 +95,8 @@ static void put_course(hr_plot_page *page, const columns *c)
 static void put_totals(hr_plot_page *page, const hr_trainer *trainer, const uint64_t totals[HR_COUNTER_COUNT])
 {
   static const char *const labels[] = {"all ranks, whole run"};
-  const double samples = (double)trainer->step * (double)trainer->options.workers * (double)trainer->options.batch;
+  const double samples =
+      (double)(trainer->step - trainer->first_step) * (double)trainer->options.workers * (double)trainer->options.batch;
   double bytes[HR_BYTE_KIND_COUNT];
   for (size_t k = 0; k < HR_BYTE_KIND_COUNT; k++)
     bytes[k] = ratio((double)totals[k], samples);

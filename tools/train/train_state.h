@@ -48,6 +48,8 @@ typedef struct hr_trainer {
   float *logit_grads;
 
   uint64_t step;       /* done so far, over all epochs */
+  uint64_t first_step; /* done before this process: of the checkpoint it went on from */
+  uint64_t epoch_step; /* done of this epoch */
   uint64_t step_total; /* when the job ends, unless it ends early */
   hr_history history;
   uint32_t epoch;
@@ -61,6 +63,10 @@ typedef struct hr_trainer {
   double train_logloss; /* of the epoch until that point */
   uint64_t best_step;   /* that point */
   uint32_t worse_count; /* evaluations since that point */
+
+  hotrow_status checkpoint_status; /* of the last checkpoint; its step and sentence */
+  uint64_t checkpoint_step;
+  char checkpoint_sentence[HR_ERROR_TEXT_BYTES];
 } hr_trainer;
 
 /* Opens all that a job needs (a zeroed trainer with options set); hr_trainer_close also after a failure. */

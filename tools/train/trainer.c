@@ -11,6 +11,7 @@
 #include "metrics.h"
 #include "progress.h"
 #include "report.h"
+#include "train_checkpoint.h"
 #include "train_state.h"
 
 #define READ_MORE 2u /* batches that the reader is ahead of the look-ahead */
@@ -176,7 +177,8 @@ static hotrow_status open_readers(hr_trainer *trainer)
                                        .rank = trainer->ranks[i].rank,
                                        .world_size = trainer->options.workers,
                                        .depth = trainer->options.lookahead + 1 + READ_MORE,
-                                       .epoch = trainer->epoch};
+                                       .epoch = trainer->epoch,
+                                       .first_step = trainer->epoch_step};
     HOTROW_TRY(hr_reader_open(&options, &trainer->ranks[i].reader));
   }
   return HOTROW_OK;
@@ -212,16 +214,16 @@ static hotrow_status train_epoch(hr_trainer *trainer, hr_progress *progress)
                    trainer->options.batch, trainer->options.workers);
   const uint64_t most = step_count * trainer->options.epochs, limit = trainer->options.steps;
   trainer->step_total = limit > 0 && limit < most ? limit : most;
-  trainer->epoch_loss = 0;
-  trainer->epoch_samples = 0;
-  for (uint64_t done = 1; done <= step_count && !is_over(trainer); done++) {
+  while (trainer->epoch_step < step_count && !is_over(trainer)) {
     const uint64_t begin_ns = hr_now_ns();
     HOTROW_TRY(train_step(trainer));
+    trainer->epoch_step++;
     trainer->train_ns += hr_now_ns() - begin_ns;
-    hr_progress_step(progress, trainer, done, step_count);
+    hr_progress_step(progress, trainer, trainer->epoch_step, step_count);
     add_history(trainer);
-    if (is_evaluation_due(done, step_count, trainer->options.evaluations))
+    if (is_evaluation_due(trainer->epoch_step, step_count, trainer->options.evaluations))
       HOTROW_TRY(evaluate(trainer, progress));
+    HOTROW_TRY(hr_checkpoint_step(trainer));
   }
   close_readers(trainer);
   return HOTROW_OK;
@@ -232,8 +234,15 @@ static hotrow_status run(hr_trainer *trainer)
   const hr_train_options *options = &trainer->options;
   hr_progress progress;
   hr_progress_init(&progress, trainer);
-  for (; trainer->epoch < options->epochs && !is_over(trainer); trainer->epoch++)
+  while (trainer->epoch < options->epochs && !is_over(trainer)) {
     HOTROW_TRY(train_epoch(trainer, &progress));
+    trainer->epoch++;
+    trainer->epoch_step = 0;
+    if (trainer->epoch < options->epochs && !is_over(trainer)) { /* the last epoch's are for the last evaluation */
+      trainer->epoch_loss = 0;
+      trainer->epoch_samples = 0;
+    }
+  }
   if (trainer->evaluation_count == 0)
     HOTROW_TRY(evaluate(trainer, &progress));
   hr_progress_end(&progress);
@@ -243,7 +252,7 @@ static hotrow_status run(hr_trainer *trainer)
     HOTROW_TRY(hotrow_save(trainer->ranks[0].client, options->save, 0));
   if (trainer->ranks[0].rank == 0 && options->dump != NULL)
     HOTROW_TRY(hr_dump(trainer, options->dump));
-  return HOTROW_OK;
+  return hr_checkpoint_last(trainer);
 }
 
 /* What cannot be written is said before hours of training. */
@@ -260,6 +269,8 @@ hotrow_status hr_train(const hr_train_options *options)
   hotrow_status status = options->rank == 0 ? check_files(options) : HOTROW_OK;
   if (status == HOTROW_OK)
     status = hr_trainer_open(&trainer);
+  if (status == HOTROW_OK && options->resume)
+    status = hr_checkpoint_resume(&trainer);
   if (status == HOTROW_OK)
     status = run(&trainer);
   hr_trainer_close(&trainer);

@@ -20,15 +20,17 @@
 #define HR_PRESET (-1) /* in the fields marked so: take the value from the preset of the data set */
 
 typedef struct hr_train_options {
-  const char *data;   /* NULL: the built-in stream */
-  const char *shards; /* endpoints, comma-separated */
-  const char *hidden; /* "256,128"; NULL: preset */
-  const char *save;   /* name of a save of the tables at the end, or NULL */
-  const char *report; /* HTML file about the run, or NULL */
-  const char *dump;   /* file for dense parameters and rows at the end, or NULL */
+  const char *data;       /* NULL: the built-in stream */
+  const char *shards;     /* endpoints, comma-separated */
+  const char *hidden;     /* "256,128"; NULL: preset */
+  const char *save;       /* name of a save of the tables at the end, or NULL */
+  const char *checkpoint; /* series of checkpoints: CHECKPOINT-<step>; or NULL */
+  const char *report;     /* HTML file about the run, or NULL */
+  const char *dump;       /* file for dense parameters and rows at the end, or NULL */
   uint64_t job;
   uint64_t cache_rows;
   uint64_t steps; /* stop after so many; 0: no limit */
+  uint64_t every; /* with checkpoint: steps from one to the next */
   uint64_t seed;
   uint64_t samples; /* of the built-in stream */
   uint32_t model;   /* index into hr_model_names */
@@ -60,6 +62,8 @@ typedef struct hr_train_options {
   float lr_decay;    /* learning rates end at this share of themselves */
   float init_scale;  /* preset */
   float accumulator; /* preset */
+  uint32_t keep;     /* checkpoints of the series that stay; 0: all */
+  bool resume;       /* from the checkpoint that the shards were started from */
   bool play_ranks;   /* this process is all ranks in turn */
   bool json;
 } hr_train_options;
