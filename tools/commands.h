@@ -5,8 +5,15 @@
 int hr_cmd_serve(int argc, char **argv);
 int hr_cmd_train(int argc, char **argv);
 int hr_cmd_launch(int argc, char **argv);
+int hr_cmd_checkpoint(int argc, char **argv);
+int hr_cmd_restore(int argc, char **argv);
+int hr_cmd_inspect(int argc, char **argv);
+int hr_cmd_verify(int argc, char **argv);
 int hr_cmd_bench(int argc, char **argv);
 int hr_cmd_plot(int argc, char **argv);
 int hr_cmd_version(int argc, char **argv);
+
+/* Takes the word after the command's name out of the arguments, or NULL: there is an option, or nothing. */
+const char *hr_command_take_word(int *argc_p, char **argv);
 
 #endif

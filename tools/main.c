@@ -15,6 +15,10 @@ static const struct {
     {"serve", hr_cmd_serve, "run shards of the parameter server"},
     {"train", hr_cmd_train, "train a model as a worker of a job"},
     {"launch", hr_cmd_launch, "start shards and workers of one job on this machine"},
+    {"checkpoint", hr_cmd_checkpoint, "have running shards write a checkpoint"},
+    {"inspect", hr_cmd_inspect, "what a checkpoint or save holds"},
+    {"verify", hr_cmd_verify, "check every byte of a checkpoint or save"},
+    {"restore", hr_cmd_restore, "make a data directory from a checkpoint"},
     {"bench", hr_cmd_bench, "measure a part against its limit"},
     {"plot", hr_cmd_plot, "plots of results as an HTML file"},
     {"version", hr_cmd_version, "print the version"},
@@ -25,7 +29,7 @@ static void print_usage(FILE *out)
 {
   fprintf(out, "usage: hotrow COMMAND [options]\n\ncommands:\n");
   for (size_t i = 0; i < COMMAND_COUNT; i++)
-    fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].summary);
   fprintf(out, "\nhotrow COMMAND --help, or hotrow help COMMAND, lists a command's options.\n");
 }
 
