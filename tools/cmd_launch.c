@@ -46,8 +46,9 @@ typedef struct launch_values {
 static const hr_option options[] = {
     {"shards", HR_OPTION_U32, AT(shards), "1", 1, KIND_MAX, NULL, "shard processes"},
     {"workers", HR_OPTION_U32, AT(workers), "1", 1, KIND_MAX, NULL, "worker processes"},
-    {"save-dir", HR_OPTION_TEXT, AT(save_dir), NULL, 0, 0, NULL, "directory for the shards' saves"},
-    {"load", HR_OPTION_TEXT, AT(load), NULL, 0, 0, NULL, "directory of a save that the shards start from"},
+    {"save-dir", HR_OPTION_TEXT, AT(save_dir), NULL, 0, 0, NULL, "directory for the shards' saves and checkpoints"},
+    {"load", HR_OPTION_TEXT, AT(load), NULL, 0, 0, NULL,
+     "directory of a save or checkpoint that the shards start from"},
     {"data-dir", HR_OPTION_TEXT, AT(data_dir), NULL, 0, 0, NULL,
      "directory for the shards' rows: a later launch of as many shards goes on from there"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL,

@@ -4,6 +4,7 @@
 
 #include <hr/assert.h>
 #include <hr/clock.h>
+#include <hr/log.h>
 #include <hr/memory.h>
 #include <hr/options.h>
 
@@ -116,11 +117,14 @@ static hotrow_status lead(hotrow_client *client, const hotrow_checkpoint_options
 {
   if (client->checkpoint.is_open)
     give_up(client, HOTROW_ERR_BUSY);
+  uint64_t begin_ns = hr_now_ns();
   hotrow_status status = describe(client, o);
   if (status == HOTROW_OK)
     status = copy_all(client, deadline, o->timeout_ms);
   if (status != HOTROW_OK)
     return give_up(client, status);
+  hr_log(HOTROW_LOG_DEBUG, "checkpoint %s copied in %llu ms", o->name,
+         (unsigned long long)((hr_now_ns() - begin_ns) / 1000000u));
   client->checkpoint.is_open = true;
   return HOTROW_OK;
 }
@@ -194,6 +198,7 @@ static hotrow_status advance(hotrow_client *client, uint64_t deadline, uint32_t 
     return send_blob(client, deadline, timeout_ms);
   HOTROW_TRY(hr_client_ask(client, 0, HR_OP_CHECKPOINT, order(client, HR_CHECKPOINT_PUBLISH), sizeof c->what, deadline,
                            "publishing a checkpoint", timeout_ms));
+  hr_log(HOTROW_LOG_DEBUG, "checkpoint %s published", c->what.name);
   hr_client_checkpoint_forget(client);
   return HOTROW_OK;
 }

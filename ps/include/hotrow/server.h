@@ -17,8 +17,8 @@ typedef struct hotrow_server_options {
   /* "tcp://127.0.0.1:7117": shard i of this server listens on port 7117+i; "tcp://127.0.0.1:*": on free ports;
    * "ipc:///dir/name": on name.0, name.1, ...   Only loopback addresses and ipc are accepted. */
   const char *bind;
-  const char *save_dir;   /* where saves go, a directory that is there; NULL: saves are refused */
-  const char *load_path;  /* a save to start from; NULL: start empty */
+  const char *save_dir;   /* where saves and checkpoints go, a directory that is there; NULL: refused */
+  const char *load_path;  /* a save or checkpoint to start from; NULL: start empty */
   uint32_t shards;        /* of this server; 0 means 1 */
   uint32_t shard_first;   /* index of its first shard in the cluster */
   uint32_t shard_count;   /* of the cluster; 0 means `shards` */
@@ -29,7 +29,7 @@ typedef struct hotrow_server_options {
    * or applied twice. NULL: memory only. */
   const char *data_dir;
   uint64_t cut_bytes; /* of changed rows, after which a shard makes a cut at once; 0 means 64 MiB */
-  /* Called now and then while start loads from data_dir, and at the end of each shard. NULL: nobody. */
+  /* Called now and then while start loads from data_dir or load_path, and at the end of each shard. NULL: nobody. */
   void (*progress)(void *context, uint32_t shard_index, uint64_t row_count, uint64_t row_count_expected);
   void *context;
   uint32_t cut_interval_ms; /* between two cuts: how long what a client pushed may not be durable. 0 means 1000 */
