@@ -486,7 +486,7 @@ static void parts_of_another_checkpoint_are_refused(void)
   write_whole(own.text, original, size);
   /* A save in the place of a part, as of a run of before. */
   memcpy(changed, original, size);
-  memcpy(changed, HR_MANIFEST_MAGIC, HR_SAVE_MAGIC_BYTES);
+  changed[HR_SAVE_MAGIC_BYTES - 1] = 'M'; /* HR_MANIFEST_MAGIC */
   uint64_t hash = hr_hash_bytes(changed, size - sizeof hash);
   memcpy(changed + size - sizeof hash, &hash, sizeof hash);
   write_whole(own.text, changed, size);
