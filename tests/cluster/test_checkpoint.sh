@@ -62,6 +62,32 @@ for step in 125 250 375; do
   same whole played
 done
 
+check 'shards with a data directory are killed while they write: what has a name is whole, and the job is none the worse'
+rm -rf "${saves:?}"/*
+run "$hotrow" launch --shards 1 --workers 2 -- train "${job[@]}" --dump "$scratch/whole" --json
+expect_code 0
+begin "$hotrow" launch --shards 2 --workers 2 --data-dir "$scratch/rows" --cut-interval-ms 50 --restart-shards \
+  --save-dir "$saves" -- train "${job[@]}" --checkpoint struck --every 4 --keep 5 --dump "$scratch/struck" --json
+await is_there 'struck-*'
+for n in 0 1 0 1; do
+  sleep 0.$((RANDOM % 4 + 2))
+  # shellcheck disable=SC2046
+  kill -9 $(tagged "--shard-first $n ") 2>/dev/null
+done
+finish
+expect_err 'it is started again'
+if [[ $code == 0 ]]; then # else a shard died in a barrier of the ranks, or with the last checkpoint in hand
+  same whole struck
+fi
+for left in "$saves"/struck-*; do
+  run "$hotrow" verify "$left"
+  expect_code 0
+done
+run "$hotrow" launch --shards 3 --workers 2 --load "$saves/$(newest struck)" -- train "${job[@]}" --resume \
+  --dump "$scratch/resumed" --json
+expect_code 0
+same whole resumed
+
 check 'a job with bounds resumes too'
 bounds=(--preset bounded --cache-rows 20000 --lookahead 8)
 run "$hotrow" launch --shards 2 --workers 2 --save-dir "$saves" -- train "${job[@]}" "${bounds[@]}" --checkpoint loose \

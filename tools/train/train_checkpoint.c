@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <hr/memory.h>
 
@@ -97,7 +98,7 @@ static hotrow_status note(hr_trainer *trainer, hotrow_status status)
   if (status == HOTROW_OK || !is_survivable(status))
     return status;
   snprintf(trainer->checkpoint_sentence, sizeof trainer->checkpoint_sentence, "%s", hotrow_last_error());
-  fprintf(stderr, "%shotrow train: no checkpoint of step %llu: %s\n", trainer->ranks[0].rank == 0 ? "\r\033[K" : "",
+  fprintf(stderr, "%shotrow train: no checkpoint of step %llu: %s\n", isatty(STDERR_FILENO) == 1 ? "\r\033[K" : "",
           (unsigned long long)trainer->checkpoint_step, trainer->checkpoint_sentence);
   return HOTROW_OK;
 }
