@@ -47,10 +47,24 @@ typedef struct bench_comm_options {
   bool json;
 } bench_comm_options;
 
+typedef struct bench_table_options {
+  const char *rows; /* "1e6,1e7": of the table */
+  uint32_t dim;
+  uint32_t batch_keys;  /* of a probe, pull or push */
+  uint32_t insert_keys; /* of an insert */
+  uint32_t repeats;
+  uint32_t batches;   /* measured per repeat */
+  uint32_t optimizer; /* 0 sgd, 1 rowwise_adagrad */
+  bool json;
+} bench_table_options;
+
 /* Exit codes. */
 int hr_bench_shard(const bench_shard_options *options);
 int hr_bench_cache(const bench_cache_options *options);
 int hr_bench_comm(const bench_comm_options *options);
+int hr_bench_table(const bench_table_options *options);
+
+extern const char *const bench_optimizer_names[]; /* by the option `optimizer`; NULL ends them */
 
 /* Distinct keys of a batch, 0 .. rows-1. */
 typedef struct bench_batch {

@@ -5,6 +5,8 @@
 
 #include "bench.h"
 
+const char *const bench_optimizer_names[] = {"sgd", "rowwise_adagrad", NULL};
+
 double bench_seconds(void)
 {
   return 1e-9 * (double)hr_now_ns();

@@ -33,8 +33,6 @@ typedef struct bench_state {
   bench_raw *raw;
 } bench_state;
 
-static const char *const optimizer_names[] = {"sgd", "rowwise_adagrad"};
-
 static int compare_keys(const void *a, const void *b)
 {
   uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -219,12 +217,12 @@ static void print_result(const bench_state *b, bool is_push, double *ours, doubl
            "\"ratio\":%.4f,\"ratio_min\":%.4f,\"ratio_max\":%.4f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
            "\"rows_per_s_min\":%.0f,\"rows_per_s_max\":%.0f,\"table_rows\":%llu,\"batch_rows\":%zu,\"zipf\":%.3f,"
            "\"repeats\":%u,\"batches\":%u}\n",
-           op, b->dim, optimizer_names[o->optimizer], ours_median, raw_median, ratio, ratios[0], ratios[n - 1], p50,
+           op, b->dim, bench_optimizer_names[o->optimizer], ours_median, raw_median, ratio, ratios[0], ratios[n - 1], p50,
            p99, ours[0], ours[n - 1], (unsigned long long)o->rows, b->distinct_keys, (double)o->zipf, o->repeats,
            o->batches);
   else
     printf("%-10s dim %4u %-16s %7.2f M rows/s, raw %7.2f, ratio %.3f (%.3f .. %.3f), p50 %.2f ms, p99 %.2f ms\n", op,
-           b->dim, optimizer_names[o->optimizer], ours_median / 1e6, raw_median / 1e6, ratio, ratios[0], ratios[n - 1],
+           b->dim, bench_optimizer_names[o->optimizer], ours_median / 1e6, raw_median / 1e6, ratio, ratios[0], ratios[n - 1],
            p50, p99);
   fflush(stdout);
 }
