@@ -79,6 +79,7 @@ typedef struct bench_raw bench_raw;
 /* Forks the server and connects. NULL with a message on stderr if that fails. */
 bench_raw *bench_raw_open(uint64_t row_count, uint32_t dim, size_t key_count_max);
 void bench_raw_close(bench_raw *raw);
+pid_t bench_raw_process(const bench_raw *raw); /* of its server */
 /* Rows of keys into values[count][dim]. False if the connection broke. */
 bool bench_raw_pull(bench_raw *raw, const uint64_t *keys, size_t count, float *values);
 /* rows[push_keys] -= 0.01 * grads, then the rows of pull_keys, in one round trip. */
@@ -91,6 +92,7 @@ bool bench_for_each(const char *option, const char *list, double minimum, double
                     bool (*fn)(void *context, double number), void *context);
 
 double bench_seconds(void);
+double bench_cpu_seconds(pid_t process); /* that all its threads have taken so far; 0: this one */
 
 /* Order statistics of count values; sorts them. */
 double bench_quantile(double *values, size_t count, double quantile);
