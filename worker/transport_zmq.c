@@ -13,7 +13,7 @@
 #define SEND_HWM 1024 /* messages; the window of 64 pushes and a few pulls never fill it */
 #define RECEIVE_HWM 1024
 #define SOCKET_BUFFER_BYTES (4 << 20) /* the kernel's: several parts of a large reply */
-#define RECONNECT_MS 20 /* first pause; doubles up to RECONNECT_MAX_MS */
+#define RECONNECT_MS 20               /* first pause; doubles up to RECONNECT_MAX_MS */
 #define RECONNECT_MAX_MS 1000
 #define HANDSHAKE_MS 5000
 #define DRAIN_MAX 64 /* messages taken from one socket before the next has its turn */
