@@ -80,6 +80,10 @@ static void layout_chunk(chunk_scratch *chunk, uint32_t dim, uint32_t square_dim
   chunk->steps = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->steps);
   chunk->entries = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->entries);
   chunk->flags = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->flags);
+  chunk->sought = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->sought);
+  chunk->sought_slots = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->sought_slots);
+  chunk->sought_keys = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->sought_keys);
+  chunk->sought_hashes = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->sought_hashes);
   chunk->grads = hr_arena_take(arena, CHUNK_ROWS, dim * sizeof *chunk->grads);
   chunk->squares = hr_arena_take(arena, CHUNK_ROWS, square_dim * sizeof *chunk->squares);
   chunk->one_sum = hr_arena_take(arena, dim + square_dim, sizeof *chunk->one_sum);
@@ -158,6 +162,7 @@ void hotrow_cache_destroy(hotrow_cache *cache)
 void hotrow_cache_begin_batch(hotrow_cache *cache)
 {
   cache->batch++;
+  cache->has_forgotten = false;
   cache->staging_used = 0;
   if (cache->policy->has_aging && cache->staging_first > 0)
     cache->age = (uint32_t)(cache->stats.lookups / ((uint64_t)cache->staging_first * LOOKUPS_PER_ROW));

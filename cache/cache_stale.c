@@ -31,6 +31,7 @@ static void forget_row(hotrow_cache *cache, uint32_t slot)
   if (pending > 0)
     hr_cache_hand_out(cache, slot, pending);
   hr_cache_sets_remove(&cache->sets, slot);
+  cache->has_forgotten = true;
 }
 
 void hotrow_cache_mark_stale(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last)

@@ -14,7 +14,7 @@
 #include "policy.h"
 
 #define CHUNK_ROWS ((size_t)1024) /* rows per pass: what one pass touches is still in L2 for the next */
-#define ROWS_AHEAD 12u            /* metadata and rows are asked for this many rows early */
+#define ROWS_AHEAD 32u /* metadata is asked for this many rows early: a line or two takes less time than a row */
 
 /* What one chunk needs between its passes; each array holds CHUNK_ROWS. */
 typedef struct chunk_scratch {
@@ -23,10 +23,14 @@ typedef struct chunk_scratch {
   uint32_t *steps;
   uint32_t *entries;
   uint8_t *flags;
+  uint32_t *sought; /* update: those whose slots the caller does not know */
+  uint32_t *sought_slots;
+  uint64_t *sought_keys;
+  uint64_t *sought_hashes;
   float *grads;
   float *squares;
   float *one_sum; /* gradient and squares of one row */
-  void *packed; /* gradients as the wire's dtype says them, and their scales */
+  void *packed;   /* gradients as the wire's dtype says them, and their scales */
   float *scales;
 } chunk_scratch;
 
@@ -42,7 +46,8 @@ struct hotrow_cache {
   hotrow_dtype wire_dtype;
   bool counts_occurrences;
   uint32_t batch;
-  uint32_t age; /* how often uses ought to have been halved */
+  bool has_forgotten; /* rows were invalidated in this batch: slots that it has found may hold others, or none */
+  uint32_t age;       /* how often uses ought to have been halved */
   hr_cache_sets sets;
   hr_sketch sketch;
   hr_pending_pool pending;

@@ -17,6 +17,32 @@ static bool next_run(const uint32_t *slots, size_t count, size_t *begin_p, size_
   return begin < end;
 }
 
+/* The chunk's slots, NONE where a row is not held. Those that the caller knows from this batch are taken without a look
+ * at the keys, whose lines cost as much as a quarter of a row: they can have become others by invalidate alone. Keys
+ * are probed for where the slot known is NONE, of staging or of another set. */
+static void find_slots(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const uint32_t *known,
+                       size_t count)
+{
+  const hr_cache_sets *sets = &cache->sets;
+  chunk_scratch *chunk = &cache->chunk;
+  size_t sought_count = 0;
+  if (!known || cache->has_forgotten || sets->set_count == 0) {
+    hr_cache_probe(cache, keys, hashes, count, chunk->slots);
+    return;
+  }
+  for (size_t i = 0; i < count; i++) {
+    chunk->slots[i] = known[i];
+    if (known[i] / HOTROW_CACHE_WAYS == hr_cache_sets_of(sets, hashes[i]))
+      continue;
+    chunk->sought[sought_count] = (uint32_t)i;
+    chunk->sought_keys[sought_count] = keys[i];
+    chunk->sought_hashes[sought_count++] = hashes[i];
+  }
+  hr_cache_probe(cache, chunk->sought_keys, chunk->sought_hashes, sought_count, chunk->sought_slots);
+  for (size_t r = 0; r < sought_count; r++)
+    chunk->slots[chunk->sought[r]] = chunk->sought_slots[r];
+}
+
 static void apply_held(hotrow_cache *cache, const uint32_t *slots, const float *grads, size_t count)
 {
   for (size_t begin = 0, end = 0; next_run(slots, count, &begin, &end);)
@@ -170,14 +196,14 @@ static size_t room_for_new(const hotrow_cache *cache)
 
 /* Entries and pending rows that these steps add: a row with pending steps has its place already, and a rounded one
  * needs two, for what goes and for what stays. */
-static size_t count_new(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const uint32_t *ticks,
-                        size_t key_count)
+static size_t count_new(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const uint32_t *known,
+                        const uint32_t *ticks, size_t key_count)
 {
   const uint32_t *slots = cache->chunk.slots;
   size_t new_count = 0;
   for (size_t first = 0; first < key_count; first += CHUNK_ROWS) {
     size_t count = hr_min_size(CHUNK_ROWS, key_count - first);
-    hr_cache_probe(cache, keys + first, hashes + first, count, cache->chunk.slots);
+    find_slots(cache, keys + first, hashes + first, known ? known + first : NULL, count);
     for (size_t i = 0; i < count; i++) {
       uint32_t pending = slots[i] == HOTROW_SLOT_NONE ? 0 : cache->sets.meta[slots[i]].pending;
       uint32_t steps = pending + (ticks ? ticks[first + i] : 1);
@@ -204,12 +230,12 @@ static hotrow_status check_ticks(const hotrow_cache *cache, const uint64_t *keys
   return HOTROW_OK;
 }
 
-hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const float *grads,
-                                  const uint32_t *ticks, size_t key_count)
+hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
+                                  const uint32_t *slots, const float *grads, const uint32_t *ticks, size_t key_count)
 {
   HOTROW_TRY(check_ticks(cache, keys, ticks, key_count));
   size_t room = room_for_new(cache);
-  if (key_count > room / 2 && count_new(cache, keys, hashes, ticks, key_count) > room)
+  if (key_count > room / 2 && count_new(cache, keys, hashes, slots, ticks, key_count) > room)
     return hr_fail(HOTROW_ERR_LIMIT, "%zu gradients and room for %zu in the push list of %zu: take the pushes first",
                    key_count, room, cache->pushes.capacity);
   if (cache->sets.set_count == 0) {
@@ -220,7 +246,7 @@ hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, con
     size_t count = hr_min_size(CHUNK_ROWS, key_count - first);
     const float *chunk_grads = grads + first * cache->layout.dim;
     const uint32_t *chunk_ticks = ticks ? ticks + first : NULL;
-    hr_cache_probe(cache, keys + first, hashes + first, count, cache->chunk.slots);
+    find_slots(cache, keys + first, hashes + first, slots ? slots + first : NULL, count);
     apply_held(cache, cache->chunk.slots, chunk_grads, count);
     if (cache->push_bound == 0)
       update_exact(cache, keys + first, hashes + first, chunk_grads, chunk_ticks, count);

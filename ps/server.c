@@ -21,9 +21,10 @@
 #include <hr/route.h>
 
 #include "server_address.h"
+#include "server_durable.h"
 #include "shard.h"
 
-HR_NO_TAIL_PADDING(hotrow_server_options, row_count_max);
+HR_NO_TAIL_PADDING(hotrow_server_options, reserved);
 
 #define QUEUE_MESSAGES 128 /* of one peer, each way: its 64 open pushes and what else it may ask meanwhile */
 #define LINGER_MS 200
@@ -49,6 +50,8 @@ typedef struct host {
   void *socket;     /* owned */
   uint8_t *aligned; /* owned: copies of frames that ZeroMQ did not align */
   lent_memory lent[LENT_COUNT];
+  hr_durable durable;
+  hotrow_status end_status; /* of the last cut, once the thread has ended */
   pthread_t thread;
   bool is_running;
   zmq_msg_t parts[HR_WIRE_FRAMES_MAX];
@@ -208,8 +211,12 @@ static bool serve_one(host *h)
 static void *run_host(void *context)
 {
   host *h = context;
-  while (serve_one(h))
-    ;
+  do {
+    if (h->durable.storage)
+      hr_durable_wait(&h->durable, h->socket);
+  } while (serve_one(h));
+  if (h->durable.storage)
+    h->end_status = hr_durable_finish(&h->durable);
   zmq_close(h->socket);
   h->socket = NULL;
   return NULL;
@@ -250,7 +257,7 @@ static hotrow_status open_socket(hotrow_server *server, host *h, const char *add
   return HOTROW_OK;
 }
 
-/* Rows and clocks do not outlive the process, so every start is a new epoch. */
+/* Without a storage rows and clocks do not outlive the process, so every start is a new epoch. */
 static hotrow_status random_epoch(uint64_t *epoch_p)
 {
   uint64_t epoch = 0;
@@ -258,6 +265,38 @@ static hotrow_status random_epoch(uint64_t *epoch_p)
     return hr_fail(HOTROW_ERR_INTERNAL, "no random numbers: %s", strerror(errno));
   *epoch_p = epoch ? epoch : 1;
   return HOTROW_OK;
+}
+
+static hotrow_status open_storage(host *h, const hotrow_server_options *o, hr_shard_options *options)
+{
+  hr_durable *d = &h->durable;
+  HOTROW_TRY(hr_rocksdb_open(o->data_dir, options->shard_index, options->shard_count, &d->storage));
+  d->interval_ns = o->cut_interval_ms * (uint64_t)1000000;
+  d->dirty_bytes_max = o->cut_bytes;
+  options->storage = hr_rocksdb_calls(d->storage);
+  options->epoch = hr_rocksdb_epoch(d->storage);
+  return HOTROW_OK;
+}
+
+/* What was durable, then a save: that is made durable before anyone may count on it. */
+static hotrow_status load(host *h, const hotrow_server_options *o)
+{
+  hr_durable *d = &h->durable;
+  d->shard = h->shard;
+  uint64_t begin_ns = hr_now_ns();
+  if (d->storage) {
+    HOTROW_TRY(hr_rocksdb_restore(d->storage, h->shard, begin_ns, o->progress, o->context));
+    hr_log(HOTROW_LOG_INFO, "data directory %s loaded in %llu ms", hr_rocksdb_path(d->storage),
+           (unsigned long long)((hr_now_ns() - begin_ns) / 1000000));
+    d->due_ns = hr_now_ns() + d->interval_ns;
+  }
+  if (!o->load_path)
+    return HOTROW_OK;
+  if (hr_shard_table_count(h->shard) > 0)
+    return hr_fail(HOTROW_ERR_EXISTS, "data directory %s has tables: save %s can be loaded into a new one only",
+                   hr_rocksdb_path(d->storage), o->load_path);
+  HOTROW_TRY(hr_shard_load(h->shard, o->load_path));
+  return d->storage ? hr_durable_finish(d) : HOTROW_OK;
 }
 
 static hotrow_status open_host(hotrow_server *server, const hotrow_server_options *o, uint32_t i)
@@ -272,7 +311,7 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
   };
   char address[HR_ENDPOINT_BYTES];
   HOTROW_TRY(hr_address_of_shard(o->bind, i, address, sizeof address));
-  HOTROW_TRY(random_epoch(&options.epoch));
+  HOTROW_TRY(o->data_dir ? open_storage(h, o, &options) : random_epoch(&options.epoch));
   HOTROW_TRY(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
   void *aligned;
   HOTROW_TRY(hr_map(ALIGNED_BYTES, "aligned frames", &aligned));
@@ -283,8 +322,7 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
     h->lent[k].bytes = lent;
   }
   HOTROW_TRY(hr_shard_create(&options, &h->shard));
-  if (o->load_path)
-    HOTROW_TRY(hr_shard_load(h->shard, o->load_path));
+  HOTROW_TRY(load(h, o));
   return open_socket(server, h, address);
 }
 
@@ -323,6 +361,8 @@ static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_
   o->shards = o->shards ? o->shards : 1;
   o->shard_count = o->shard_count ? o->shard_count : o->shards;
   o->io_threads = o->io_threads ? o->io_threads : 1;
+  o->cut_bytes = o->cut_bytes ? o->cut_bytes : HR_CUT_BYTES_DEFAULT;
+  o->cut_interval_ms = o->cut_interval_ms ? o->cut_interval_ms : HR_CUT_INTERVAL_MS_DEFAULT;
   if (!o->bind)
     return hr_fail(HOTROW_ERR_INVALID, "bind is NULL: an address to listen on is needed");
   if (o->shards > HOTROW_SERVER_SHARDS_MAX)
@@ -334,6 +374,8 @@ static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_
                    o->shard_first, o->shard_count);
   if (o->io_threads > HOTROW_SERVER_SHARDS_MAX)
     return hr_fail(HOTROW_ERR_INVALID, "%u io_threads, at most %u", o->io_threads, HOTROW_SERVER_SHARDS_MAX);
+  if (o->cut_interval_ms > HR_CUT_INTERVAL_MS_MAX)
+    return hr_fail(HOTROW_ERR_INVALID, "cut_interval_ms %u, at most %u", o->cut_interval_ms, HR_CUT_INTERVAL_MS_MAX);
   return o->save_dir ? check_save_dir(o->save_dir) : HOTROW_OK;
 }
 
@@ -373,16 +415,29 @@ const char *hotrow_server_endpoint(const hotrow_server *server, uint32_t i)
   return i < server->host_count ? server->hosts[i].endpoint : NULL;
 }
 
-void hotrow_server_stop(hotrow_server *server)
+hotrow_status hotrow_server_drain(hotrow_server *server)
 {
-  if (!server)
-    return;
+  hotrow_status status = HOTROW_OK;
   if (server->zmq)
     zmq_ctx_shutdown(server->zmq); /* every receive returns ETERM from now on */
   for (uint32_t i = 0; i < server->host_count; i++) {
     host *h = &server->hosts[i];
     if (h->is_running)
       pthread_join(h->thread, NULL);
+    h->is_running = false;
+    if (h->end_status != HOTROW_OK && status == HOTROW_OK)
+      status = hr_fail(h->end_status, "%s", h->durable.sentence);
+  }
+  return status;
+}
+
+void hotrow_server_stop(hotrow_server *server)
+{
+  if (!server)
+    return;
+  hotrow_server_drain(server);
+  for (uint32_t i = 0; i < server->host_count; i++) {
+    host *h = &server->hosts[i];
     if (h->socket)
       zmq_close(h->socket);
   }
@@ -390,6 +445,7 @@ void hotrow_server_stop(hotrow_server *server)
     ;
   for (uint32_t i = 0; i < server->host_count; i++) {
     hr_shard_destroy(server->hosts[i].shard);
+    hr_rocksdb_close(server->hosts[i].durable.storage);
     hr_unmap(server->hosts[i].aligned, ALIGNED_BYTES);
     for (uint32_t k = 0; k < LENT_COUNT; k++)
       hr_unmap(server->hosts[i].lent[k].bytes, HR_REPLY_POOL_BYTES);

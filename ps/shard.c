@@ -234,12 +234,8 @@ static void refuse_undecoded(hr_shard *shard, const hr_header *header, hotrow_st
     hr_shard_count_refusal(shard, status);
 }
 
-static hotrow_status greet(hr_shard *shard, const hr_message *message)
+void hr_reply_hello(hr_shard *shard, const hr_session *session, const hr_header *request)
 {
-  hr_hello hello;
-  hr_session *session;
-  memcpy(&hello, message->body, sizeof hello);
-  HOTROW_TRY(hr_session_hello(shard, &message->header, &hello, &session));
   hr_hello_reply reply = {
       .epoch = shard->options.epoch,
       .received_seq = session->received_seq,
@@ -249,12 +245,20 @@ static hotrow_status greet(hr_shard *shard, const hr_message *message)
       .table_count = (uint32_t)shard->table_count,
       .is_durable = shard->options.storage != NULL,
   };
-  hr_reply_begin(shard, session, &message->header);
+  hr_reply_begin(shard, session, request);
   shard->reply.header.announce_seq = shard->log.next;
   shard->reply.body = &reply;
   shard->reply.body_size = sizeof reply;
   hr_reply_send(shard);
-  return HOTROW_OK;
+}
+
+static hotrow_status greet(hr_shard *shard, const hr_message *message)
+{
+  hr_hello hello;
+  hr_session *session;
+  memcpy(&hello, message->body, sizeof hello);
+  HOTROW_TRY(hr_session_hello(shard, &message->header, &hello, &session));
+  return hr_cut_answer_hello(shard, session, &message->header);
 }
 
 /* A shard that was restarted knows neither the session nor the epoch: the epoch says more, so it is looked at first. */

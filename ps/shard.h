@@ -78,6 +78,12 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
 hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p);
 /* The storage has the last cut safe. Sends the replies that waited for it; not to be called from within the storage. */
 void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number);
+/* The storage has lost the cut under way, or can take none any more: there will be no further one. Who waits for a
+ * table is told so with this thread's last sentence, which later requests for new tables get too. Pulls and pushes go
+ * on; no push becomes durable any more, so that clients keep theirs for the server that takes this one's place. */
+void hr_shard_degrade(hr_shard *shard);
+/* Does a client wait for what is in no cut yet? Then one should be made soon. */
+bool hr_shard_awaits_cut(const hr_shard *shard);
 size_t hr_shard_dirty_bytes(const hr_shard *shard); /* of the rows of the next cut */
 
 /* Puts a cut back into a shard that has had no message: the tables in the order of their ids, then rows and jobs, then

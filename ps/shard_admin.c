@@ -307,6 +307,8 @@ size_t hr_shard_stats_json(const hr_shard *shard, char *text, size_t text_size)
   write_counter(&w, "resets", c->resets);
   write_counter(&w, "ticks", c->messages[HR_OP_TICK]);
   write_counter(&w, "cuts", c->cuts);
+  write_counter(&w, "cuts_durable", c->cuts_durable);
+  write_counter(&w, "degraded", shard->is_degraded || shard->is_refused);
   write_counter(&w, "dirty_bytes", hr_shard_dirty_bytes(shard));
   write_messages(c, &w);
   write_tables(shard, &w);

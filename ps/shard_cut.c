@@ -1,5 +1,8 @@
 #include "shard_cut.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include <hr/assert.h>
 #include <hr/mutant.h>
 
@@ -95,11 +98,17 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
 {
   const hr_storage *storage = shard->options.storage;
   HOTROW_ASSERT(storage);
+  if (shard->is_degraded)
+    return hr_fail_text(HOTROW_ERR_STORAGE, shard->degraded_by, strlen(shard->degraded_by));
   if (shard->cut_in_progress)
     return hr_fail(HOTROW_ERR_BUSY, "cut %llu is not durable yet", (unsigned long long)shard->cut_number);
-  HOTROW_TRY(storage->begin_cut(storage->context, ++shard->cut_number));
-  HOTROW_TRY(put_cut(shard, storage));
+  hotrow_status status = storage->begin_cut(storage->context, ++shard->cut_number);
+  if (status == HOTROW_OK)
+    status = put_cut(shard, storage);
+  shard->is_refused = status != HOTROW_OK;
+  HOTROW_TRY(status);
   shard->cut_in_progress = true;
+  shard->is_cut_awaited = false;
   shard->counters.cuts++;
   for (size_t i = 0; i < shard->table_count; i++) {
     hr_table_clear_dirty(shard->tables[i]);
@@ -107,10 +116,17 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
       shard->table_cuts[i] = HR_TABLE_IN_CUT;
   }
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
-    for (hr_session *session = shard->sessions[i]; session; session = session->next)
+    for (hr_session *session = shard->sessions[i]; session; session = session->next) {
       session->cut_seq = session->applied_seq;
+      session->fence_in_cut = session->fences;
+    }
   *number_p = shard->cut_number;
   return HOTROW_OK;
+}
+
+bool hr_shard_awaits_cut(const hr_shard *shard)
+{
+  return shard->is_cut_awaited;
 }
 
 size_t hr_shard_dirty_bytes(const hr_shard *shard)
@@ -128,15 +144,19 @@ static void send_table(hr_shard *shard, const hr_session *session, const hr_head
   hr_reply_body(shard, session, header, hr_table_get_desc(shard->tables[table]), sizeof(hr_table_desc));
 }
 
-/* True if it still waits for its table. */
+/* True if it still waits for its hello or its table. */
 static bool answer_waiting(hr_shard *shard, hr_session *session)
 {
-  if (session->table_asked.op == 0)
+  if (session->asked.op == 0)
     return false;
-  if (shard->table_cuts[session->table] != HR_TABLE_DURABLE)
+  bool is_hello = session->asked.op == HR_OP_HELLO;
+  if (is_hello ? session->fences : shard->table_cuts[session->table] != HR_TABLE_DURABLE)
     return true;
-  send_table(shard, session, &session->table_asked, session->table);
-  session->table_asked.op = 0;
+  if (is_hello)
+    hr_reply_hello(shard, session, &session->asked);
+  else
+    send_table(shard, session, &session->asked, session->table);
+  session->asked.op = 0;
   return false;
 }
 
@@ -145,12 +165,14 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   HOTROW_ASSERT(shard->cut_in_progress && number == shard->cut_number);
   bool is_awaited = false;
   shard->cut_in_progress = false;
+  shard->counters.cuts_durable++;
   for (size_t i = 0; i < shard->table_count; i++)
     if (shard->table_cuts[i] == HR_TABLE_IN_CUT)
       shard->table_cuts[i] = HR_TABLE_DURABLE;
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
     for (hr_session *session = shard->sessions[i]; session; session = session->next) {
       session->durable_seq = session->cut_seq;
+      session->fences = session->fences && !session->fence_in_cut;
       is_awaited = answer_waiting(shard, session) || is_awaited;
     }
   uint64_t next;
@@ -158,9 +180,44 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
     hr_shard_cut(shard, &next); /* if it fails the client asks again, and is told */
 }
 
+void hr_shard_degrade(hr_shard *shard)
+{
+  HOTROW_ASSERT(shard->options.storage && !shard->is_degraded);
+  shard->is_degraded = true;
+  shard->cut_in_progress = false;
+  snprintf(shard->degraded_by, sizeof shard->degraded_by, "shard %u is degraded and makes nothing durable: %s",
+           shard->options.shard_index, hotrow_last_error());
+  hr_fail_text(HOTROW_ERR_STORAGE, shard->degraded_by, strlen(shard->degraded_by));
+  for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
+    for (hr_session *session = shard->sessions[i]; session; session = session->next)
+      if (session->asked.op != 0) {
+        hr_reply_refuse(shard, session, &session->asked, HOTROW_ERR_STORAGE);
+        session->asked.op = 0;
+      }
+}
+
 void hr_cut_table_changed(hr_shard *shard, uint32_t table)
 {
   shard->table_cuts[table] = shard->options.storage ? HR_TABLE_CHANGED : HR_TABLE_DURABLE;
+}
+
+/* Who waits for the cut under way to end makes it be followed by another. */
+static hotrow_status ask(hr_shard *shard, hr_session *session, const hr_header *header)
+{
+  uint64_t number;
+  hotrow_status status = hr_shard_cut(shard, &number);
+  if (status != HOTROW_OK && status != HOTROW_ERR_BUSY)
+    return status;
+  session->asked = *header;
+  return HOTROW_OK;
+}
+
+hotrow_status hr_cut_answer_hello(hr_shard *shard, hr_session *session, const hr_header *header)
+{
+  if (session->fences)
+    return ask(shard, session, header);
+  hr_reply_hello(shard, session, header);
+  return HOTROW_OK;
 }
 
 hotrow_status hr_cut_answer_table(hr_shard *shard, hr_session *session, const hr_header *header, uint32_t table)
@@ -169,11 +226,7 @@ hotrow_status hr_cut_answer_table(hr_shard *shard, hr_session *session, const hr
     send_table(shard, session, header, table);
     return HOTROW_OK;
   }
-  uint64_t number;
-  hotrow_status status = hr_shard_cut(shard, &number);
-  if (status != HOTROW_OK && status != HOTROW_ERR_BUSY)
-    return status;
-  session->table_asked = *header;
+  HOTROW_TRY(ask(shard, session, header));
   session->table = table;
   return HOTROW_OK;
 }

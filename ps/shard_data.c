@@ -158,6 +158,8 @@ void hr_data_tick(hr_shard *shard, hr_session *session, const hr_header *header)
     say_gap(shard, session, header);
     return;
   }
+  if ((header->flags & HR_FLAG_DURABLE) && shard->options.storage && session->cut_seq < session->applied_seq)
+    shard->is_cut_awaited = true;
   hr_reply_begin(shard, session, header);
   hr_reply_announce(shard, header->announce_seq);
   hr_reply_send(shard);

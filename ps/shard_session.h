@@ -31,9 +31,11 @@ struct hr_session {
   uint64_t decided;      /* bit s % HR_PUSH_WINDOW: a cut that was restored holds push s > received_seq */
   hr_job *job;           /* borrowed; NULL unless a worker */
   hr_held *pull;         /* owned: the pull that waits for its step */
-  hr_header table_asked; /* the request for a table that is not durable yet; op 0: none */
+  hr_header asked;       /* the hello, or request for a table, that waits until a cut is durable; op 0: none */
   uint32_t table;        /* that table */
   uint32_t rank;
+  bool fences;                         /* it took its rank from another, and a restored shard would not know */
+  bool fence_in_cut;                   /* that is not durable yet */
   hr_outcome outcomes[HR_PUSH_WINDOW]; /* of push seq at seq % HR_PUSH_WINDOW */
 };
 

@@ -39,6 +39,7 @@ typedef struct hr_shard_counters {
   uint64_t bytes_pushed[HOTROW_I8 + 1]; /* of gradients applied */
   uint64_t resets;                      /* replies that had to say so */
   uint64_t cuts;                        /* handed to the storage */
+  uint64_t cuts_durable;
 } hr_shard_counters;
 
 typedef enum hr_table_cut {
@@ -63,6 +64,9 @@ struct hr_shard {
   hr_announce_log log;
   uint64_t cut_number;  /* of the last cut begun */
   bool cut_in_progress; /* handed over and not durable */
+  bool is_cut_awaited;  /* a client waits for pushes that are in no cut */
+  bool is_degraded;     /* the storage has failed: there are no more cuts */
+  bool is_refused;      /* the storage has refused the last cut: it may take the next one */
   hr_shard_counters counters;
 
   /* The message in hand. */
@@ -83,6 +87,7 @@ struct hr_shard {
   uint8_t section_bytes[HR_WIRE_SECTIONS_MAX * HR_WIRE_SECTION_BYTES];
   hr_frame frames[HR_WIRE_FRAMES_MAX];
   char text[HR_WIRE_TEXT_BYTES_MAX];
+  char degraded_by[HR_ERROR_TEXT_BYTES]; /* what the storage said when it failed */
 };
 
 /* Begins a reply to `request`; it goes to the session's latest route, or, without a session, to where the message in
@@ -100,6 +105,8 @@ void hr_reply_body(hr_shard *shard, const hr_session *session, const hr_header *
 void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status);
 /* The same, and counted by its reason. */
 void hr_reply_refuse(hr_shard *shard, const hr_session *session, const hr_header *request, int32_t status);
+/* What a hello is answered with. */
+void hr_reply_hello(hr_shard *shard, const hr_session *session, const hr_header *request);
 void hr_shard_count_refusal(hr_shard *shard, int32_t status);
 
 /* The table with this id. HOTROW_ERR_NOT_FOUND */

@@ -212,6 +212,7 @@ void hr_job_join(hr_shard *shard, hr_job *job, hr_session *session)
    * the dead it forgets what they asked for in the job's earlier life. */
   for (uint32_t rank = 0; rank < job->world_size; rank++)
     job->members[rank].barrier = 0;
+  session->fences = member->has_joined && shard->options.storage;
   *member = (hr_member){.session = session, .started_ns = session->hello.started_ns, .has_joined = true};
   session->job = job;
 }

@@ -59,8 +59,9 @@ static const hr_command cache_command = {
     .summary = "a lookup and an update of cached rows against a plain gather; or hit rates on a trace",
     .details =
         "Times are per key, one thread, keys deduplicated and hashed. The plain gather copies the same rows out of\n"
-        "a flat array with prefetches. With --trace: hit rates of every policy, without and with look-ahead,\n"
-        "next to the best that a cache of that size could have (Belady's, fully associative, knowing all).",
+        "a flat array with prefetches, the plain update adds to them and to sums beside them: the floor.\n"
+        "With --trace: hit rates of every policy, without and with look-ahead, next to the best that a cache of that\n"
+        "size could have (Belady's, fully associative, knowing all).",
     .options = cache_options,
     .option_count = sizeof cache_options / sizeof cache_options[0],
 };
@@ -141,6 +142,34 @@ static int run_table(int argc, char **argv)
   return code >= 0 ? code : hr_bench_table(&options);
 }
 
+#undef AT
+#define AT(field) offsetof(bench_store_options, field)
+static const hr_option store_options[] = {
+    {"dir", HR_OPTION_TEXT, AT(dir), NULL, 0, 0, NULL, "directory for the data directories; they are left there"},
+    {"dims", HR_OPTION_TEXT, AT(dims), "16,128", 0, 0, NULL, "row widths, with commas"},
+    {"rows", HR_OPTION_U64, AT(rows), "2000000", 1, 1e9, NULL, "rows of the table"},
+    {"batch-keys", HR_OPTION_U64, AT(batch_keys), "40000", 1, 4e6, NULL, "rows of a push"},
+    {"passes", HR_OPTION_U32, AT(passes), "3", 1, 1000, NULL, "how often every row is pushed to"},
+    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e12, NULL, "as of serve"},
+    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL, "as of serve"},
+    {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
+};
+
+static const hr_command store_command = {
+    .name = "bench store",
+    .summary = "pushes until they are durable, and loading them again, against memory and a plain file",
+    .details = "One client, one shard over loopback TCP, SGD. A plain file takes the same bytes, synced as often.",
+    .options = store_options,
+    .option_count = sizeof store_options / sizeof store_options[0],
+};
+
+static int run_store(int argc, char **argv)
+{
+  bench_store_options options = {0};
+  int rest, code = hr_options_parse(&store_command, argc, argv, &options, &rest);
+  return code >= 0 ? code : hr_bench_store(&options);
+}
+
 /* A new benchmark is one line here and one file under bench/. */
 static const struct {
   const char *name;
@@ -150,6 +179,7 @@ static const struct {
     {"shard", run_shard, "pull and push+pull over loopback TCP against a raw socket"},
     {"table", run_table, "a shard's table alone: probes, pulls, pushes, pauses of inserts, memory"},
     {"cache", run_cache, "a lookup and an update of cached rows against a plain gather; hit rates on a trace"},
+    {"store", run_store, "pushes until they are durable, and loading them, against memory and a plain file"},
     {"comm", run_comm, "bytes on the wire and staleness: no cache, HET's protocol, ours"},
 };
 

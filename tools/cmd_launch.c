@@ -24,17 +24,22 @@
 #define ENDPOINT_BYTES 128u
 #define KILL_DELAY_MS 2000u /* between TERM and KILL */
 #define SHARD_STOP_MS 10000u
+#define SHARD_STOP_DURABLE_MS 60000u /* with a last cut to write */
+#define RESTARTS_MAX 10u             /* of one shard without its serving in between */
 #define MS_NS ((uint64_t)1000000)
 #define FOREVER UINT64_MAX
 
 typedef struct launch_values {
   const char *save_dir;
   const char *load;
+  const char *data_dir;
   uint32_t shards;
   uint32_t workers;
   uint32_t ready_timeout_ms;
   uint32_t grace_ms;
+  uint32_t cut_interval_ms;
   bool exec;
+  bool restart_shards;
 } launch_values;
 
 #define AT(field) offsetof(launch_values, field)
@@ -43,6 +48,12 @@ static const hr_option options[] = {
     {"workers", HR_OPTION_U32, AT(workers), "1", 1, KIND_MAX, NULL, "worker processes"},
     {"save-dir", HR_OPTION_TEXT, AT(save_dir), NULL, 0, 0, NULL, "directory for the shards' saves"},
     {"load", HR_OPTION_TEXT, AT(load), NULL, 0, 0, NULL, "directory of a save that the shards start from"},
+    {"data-dir", HR_OPTION_TEXT, AT(data_dir), NULL, 0, 0, NULL,
+     "directory for the shards' rows: a later launch of as many shards goes on from there"},
+    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL,
+     "with --data-dir: how often what changed is made durable"},
+    {"restart-shards", HR_OPTION_BOOL, AT(restart_shards), NULL, 0, 0, NULL,
+     "with --data-dir: a shard that dies is started again where it was, and the job goes on"},
     {"ready-timeout-ms", HR_OPTION_U32, AT(ready_timeout_ms), "30000", 1, 86400000, NULL,
      "how long the shards may take until they serve"},
     {"grace-ms", HR_OPTION_U32, AT(grace_ms), "10000", 0, 86400000, NULL,
@@ -56,7 +67,8 @@ static const hr_command command = {
     .details = "usage: hotrow launch [options] -- train ...\n"
                "Each worker runs the words after --, with HOTROW_SHARDS (addresses), HOTROW_RANK, HOTROW_WORKERS and\n"
                "HOTROW_JOB set. Output goes to stderr, each line with its process before it; only worker 0 keeps\n"
-               "stdout. The exit code is that of the first worker that failed, 69 if a shard died before, else 0.",
+               "stdout. The exit code is that of the first worker that failed, 69 if a shard died before (and was not\n"
+               "started again), 74 if one could not write its data directory, else 0.",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
 };
@@ -68,6 +80,8 @@ typedef struct launch {
   hr_process *processes; /* owned; shards, then workers */
   uint32_t ready_count;
   char (*endpoints)[ENDPOINT_BYTES]; /* owned; [shards], empty until ready */
+  uint32_t *restarts;                /* owned; [shards]: since it served last */
+  bool *is_serving;                  /* owned; [shards]: ready since its last start */
   char *shard_list;                  /* owned; the endpoints with commas between them */
   bool is_running;                   /* workers have been started */
   bool is_stopping;                  /* shards are told to end */
@@ -147,6 +161,7 @@ static void on_line(hr_process *process, const char *text, void *context)
   if (!is_shard(l, process) || strncmp(text, ready, sizeof ready - 1) != 0)
     return;
   char *endpoint = l->endpoints[process - l->processes];
+  l->is_serving[process - l->processes] = true;
   l->ready_count += endpoint[0] == 0;
   snprintf(endpoint, ENDPOINT_BYTES, "%s", text + sizeof ready - 1);
 }
@@ -156,12 +171,33 @@ static int code_of(int wait_status)
   return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 }
 
+static void start_shard(launch *l, uint32_t index);
+
+/* A shard that has served may do so again, and so may one that was killed while it started; one that could not even
+ * begin, and said so by its exit code, would not. */
+static bool restart(launch *l, hr_process *process)
+{
+  if (!l->values.restart_shards || !is_shard(l, process) || !l->is_running)
+    return false;
+  uint32_t index = (uint32_t)(process - l->processes);
+  bool may_serve = l->is_serving[index] || WIFSIGNALED(process->wait_status);
+  if (l->is_serving[index])
+    l->restarts[index] = 0;
+  if (!may_serve || l->restarts[index] == RESTARTS_MAX)
+    return false;
+  l->restarts[index]++;
+  l->is_serving[index] = false;
+  fprintf(stderr, "; it is started again\n");
+  start_shard(l, index);
+  return true;
+}
+
 static void on_end(launch *l, hr_process *process)
 {
   hr_process_finish(process, &process->out, on_line, l);
   hr_process_finish(process, &process->err, on_line, l);
   int code = code_of(process->wait_status);
-  bool is_expected = is_shard(l, process) ? l->is_stopping : code == 0;
+  bool is_expected = is_shard(l, process) ? l->is_stopping && code != HR_EXIT_IO : code == 0;
   if (is_expected)
     return;
   fprintf(stderr, "hotrow launch: %s ", process->name);
@@ -169,6 +205,13 @@ static void on_end(launch *l, hr_process *process)
     fprintf(stderr, "was killed by signal %d (%s)", code - 128, strsignal(code - 128));
   else
     fprintf(stderr, "ended with exit code %d", code);
+  if (l->is_stopping) { /* with what it could not write */
+    fputc('\n', stderr);
+    begin_end(l, code);
+    return;
+  }
+  if (restart(l, process))
+    return;
   uint32_t others = l->is_running ? count_alive(worker_of(l, 0), l->values.workers) : 0;
   if (others > 0 && !l->is_ending)
     fprintf(stderr, "; the workers have %" PRIu32 " ms to end", l->values.grace_ms);
@@ -231,17 +274,25 @@ static int start(launch *l, hr_process *process, const hr_process_spec *spec)
 
 static void start_shard(launch *l, uint32_t index)
 {
-  char first[32], count[32];
+  char first[32], count[32], interval[32];
   snprintf(first, sizeof first, "%" PRIu32, index);
   snprintf(count, sizeof count, "%" PRIu32, l->values.shards);
-  char *argv[20] = {"hotrow", "serve",         "--bind", "tcp://127.0.0.1:*", "--shards",
-                    "1",      "--shard-first", first,    "--shard-count",     count};
+  snprintf(interval, sizeof interval, "%" PRIu32, l->values.cut_interval_ms);
+  bool is_first = !l->endpoints[index][0];
+  char *bind = is_first ? "tcp://127.0.0.1:*" : l->endpoints[index];
+  char *argv[20] = {"hotrow", "serve", "--shards", "1", "--shard-first", first, "--bind", bind, "--shard-count", count};
   size_t argc = 10;
   if (l->values.save_dir) {
     argv[argc++] = "--save-dir";
     argv[argc++] = (char *)l->values.save_dir;
   }
-  if (l->values.load) {
+  if (l->values.data_dir) {
+    argv[argc++] = "--data-dir";
+    argv[argc++] = (char *)l->values.data_dir;
+    argv[argc++] = "--cut-interval-ms";
+    argv[argc++] = interval;
+  }
+  if (l->values.load && is_first) { /* later it has what it loaded */
     argv[argc++] = "--load";
     argv[argc++] = (char *)l->values.load;
   }
@@ -329,7 +380,7 @@ static void stop_shards(launch *l)
     if (now_ns() >= deadline_ns) {
       signal_all(l->processes, l->values.shards, next_signal);
       next_signal = SIGKILL;
-      deadline_ns = now_ns() + SHARD_STOP_MS * MS_NS;
+      deadline_ns = now_ns() + (l->values.data_dir ? SHARD_STOP_DURABLE_MS : SHARD_STOP_MS) * MS_NS;
     }
     handle_events(l, deadline_ns);
   }
@@ -350,7 +401,9 @@ static int run(launch *l)
   l->processes = calloc(process_count(l), sizeof *l->processes);
   l->endpoints = calloc(l->values.shards, sizeof *l->endpoints);
   l->shard_list = malloc(l->values.shards * sizeof *l->endpoints);
-  if (!l->processes || !l->endpoints || !l->shard_list || !open_signals())
+  l->restarts = calloc(l->values.shards, sizeof *l->restarts);
+  l->is_serving = calloc(l->values.shards, sizeof *l->is_serving);
+  if (!l->processes || !l->endpoints || !l->shard_list || !l->restarts || !l->is_serving || !open_signals())
     return fail_to_begin("cannot begin");
   for (uint32_t i = 0; i < process_count(l); i++)
     l->processes[i].out.fd = l->processes[i].err.fd = -1;
@@ -373,11 +426,17 @@ int hr_cmd_launch(int argc, char **argv)
     fprintf(stderr, "hotrow launch: name what the workers run, after --: hotrow launch --workers 2 -- train ...\n");
     return HR_EXIT_USAGE;
   }
+  if (l.values.restart_shards && !l.values.data_dir) {
+    fprintf(stderr, "hotrow launch: --restart-shards needs --data-dir: without it a shard comes back empty\n");
+    return HR_EXIT_USAGE;
+  }
   l.words = argv + rest;
   argv[rest - 1] = "hotrow"; /* where the -- was */
   code = run(&l);
   free(l.processes);
   free(l.endpoints);
+  free(l.restarts);
+  free(l.is_serving);
   free(l.shard_list);
   return code;
 }

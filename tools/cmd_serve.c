@@ -1,9 +1,11 @@
 /* hotrow serve: shards of the parameter server in this process, until SIGTERM or SIGINT. */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <hotrow/server.h>
@@ -16,12 +18,15 @@ typedef struct serve_values {
   const char *bind;
   const char *save_dir;
   const char *load;
+  const char *data_dir;
   const char *ready_file;
   uint64_t row_count_max;
+  uint64_t cut_bytes;
   uint32_t shards;
   uint32_t shard_first;
   uint32_t shard_count;
   uint32_t io_threads;
+  uint32_t cut_interval_ms;
 } serve_values;
 
 #define AT(field) offsetof(serve_values, field)
@@ -34,6 +39,12 @@ static const hr_option options[] = {
      "shards of the cluster; 0: those of this process"},
     {"save-dir", HR_OPTION_TEXT, AT(save_dir), NULL, 0, 0, NULL, "directory for saves; without it saves are refused"},
     {"load", HR_OPTION_TEXT, AT(load), NULL, 0, 0, NULL, "directory of a save to start from"},
+    {"data-dir", HR_OPTION_TEXT, AT(data_dir), NULL, 0, 0, NULL,
+     "directory for the rows, so that a server started on it again goes on from there; without it: memory only"},
+    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL,
+     "with --data-dir: how often what changed is made durable"},
+    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e15, NULL,
+     "with --data-dir: bytes of changed rows, per shard, that are not left until then"},
     {"io-threads", HR_OPTION_U32, AT(io_threads), "1", 1, 64, NULL, "network threads"},
     {"row-count-max", HR_OPTION_U64, AT(row_count_max), "0", 0, 0, NULL,
      "rows per table and shard; 0: what memory holds"},
@@ -44,8 +55,10 @@ static const hr_option options[] = {
 static const hr_command command = {
     .name = "serve",
     .summary = "run shards of the parameter server",
-    .details = "Prints `ready: ADDRESS` for each shard once it serves. SIGTERM or SIGINT ends it; rows that were not\n"
-               "saved are gone.",
+    .details =
+        "Prints `ready: ADDRESS` for each shard once it serves. SIGTERM or SIGINT ends it; with --data-dir what is\n"
+        "not durable yet is written first, without it rows that were not saved are gone. A disk that is full or\n"
+        "fails: reads go on, nothing is durable any more, the statistics say `degraded`, the exit code is 74.",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
 };
@@ -86,6 +99,57 @@ static int announce_ready(const hotrow_server *server, const serve_values *value
   return values->ready_file ? write_ready_file(server, values) : 0;
 }
 
+/* A database that failed is left open, and must not be met again by what runs at a normal exit. */
+static int fail(const serve_values *values, hotrow_status status)
+{
+  fprintf(stderr, "hotrow serve: %s\n", hotrow_last_error());
+  if (!values->data_dir)
+    return hr_exit_code(status);
+  fflush(NULL);
+  _exit(hr_exit_code(status));
+}
+
+/* ---- loading ---- */
+
+#define SHOW_FIRST_MS 1000u /* what loads faster is not shown */
+#define SHOW_EVERY_MS 200u  /* a bar on a terminal */
+#define SHOW_LINE_MS 5000u  /* a line elsewhere */
+#define BAR_WIDTH 40
+
+typedef struct load_display {
+  bool is_terminal, is_shown; /* shown: of the shard that loads */
+  uint64_t begin_ms, shown_ms;
+} load_display;
+
+static uint64_t now_ms(void)
+{
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+/* The number of rows to come is an estimate. */
+static void show_loading(void *context, uint32_t shard, uint64_t rows, uint64_t expected)
+{
+  load_display *d = context;
+  uint64_t now = now_ms();
+  bool is_end = rows == expected;
+  uint64_t pause_ms = d->is_shown ? (d->is_terminal ? SHOW_EVERY_MS : SHOW_LINE_MS) : SHOW_FIRST_MS;
+  if (now - (d->is_shown ? d->shown_ms : d->begin_ms) < pause_ms && !(is_end && d->is_shown))
+    return;
+  uint64_t percent = is_end ? 100 : rows < expected ? rows * 100 / expected : 99;
+  if (d->is_terminal) {
+    int filled = (int)(percent * BAR_WIDTH / 100);
+    fprintf(stderr, "\rshard %" PRIu32 " loads [%.*s%*s] %3" PRIu64 " %%  %.1f M rows%s", shard, filled,
+            "========================================", BAR_WIDTH - filled, "", percent, (double)rows / 1e6,
+            is_end ? "\n" : "");
+  } else {
+    fprintf(stderr, "shard %" PRIu32 " loads: %" PRIu64 " %%, %.1f M rows\n", shard, percent, (double)rows / 1e6);
+  }
+  d->is_shown = !is_end;
+  d->shown_ms = d->begin_ms = now;
+}
+
 /* The number of the next signal. */
 static int wait_for_signal(int fd)
 {
@@ -106,6 +170,7 @@ int hr_cmd_serve(int argc, char **argv)
     return report("remove", values.ready_file);
 
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the storage */
   hotrow_server_options server_options = HOTROW_SERVER_OPTIONS_INIT;
   server_options.bind = values.bind;
   server_options.save_dir = values.save_dir;
@@ -115,12 +180,16 @@ int hr_cmd_serve(int argc, char **argv)
   server_options.shard_count = values.shard_count;
   server_options.io_threads = values.io_threads;
   server_options.row_count_max = values.row_count_max;
+  server_options.data_dir = values.data_dir;
+  server_options.cut_bytes = values.cut_bytes;
+  server_options.cut_interval_ms = values.cut_interval_ms;
+  load_display display = {.is_terminal = isatty(STDERR_FILENO), .begin_ms = now_ms()};
+  server_options.progress = show_loading;
+  server_options.context = &display;
   hotrow_server *server;
   hotrow_status status = hotrow_server_start(&server_options, &server);
-  if (status != HOTROW_OK) {
-    fprintf(stderr, "hotrow serve: %s\n", hotrow_last_error());
-    return hr_exit_code(status);
-  }
+  if (status != HOTROW_OK)
+    return fail(&values, status);
   /* Before this, while the server loads, the signals end the program as they end any: there is nothing to lose. */
   static const int numbers[] = {SIGTERM, SIGINT};
   int signal_fd;
@@ -130,6 +199,9 @@ int hr_cmd_serve(int argc, char **argv)
     if (values.ready_file)
       unlink(values.ready_file);
   }
+  status = hotrow_server_drain(server);
+  if (status != HOTROW_OK)
+    code = fail(&values, status);
   hotrow_server_stop(server);
   return code;
 }

@@ -18,8 +18,8 @@ if [ $# -eq 1 ]; then
 else
   settings+=(--optimizer rowwise-adagrad)
 fi
-cached=(--cache-rows 1000000 --pull-bound 100 --push-bound 10)
-uncached=(--cache-rows 0 --pull-bound 100 --push-bound 10)
+cached=(--cache-rows 1000000 --preset bounded)
+uncached=(--cache-rows 0 --pull-bound 100 --push-bound 10) # without a cache no push waits; only, no step waits for another
 
 tools/install.sh build
 echo "== building" >&2
@@ -38,7 +38,7 @@ number() { # JSON NAME FORMAT
   LC_ALL=C printf "$3" "$(field "$1" "$2")"
 }
 
-echo "== training with a cache: a read may lack 100 updates of the other worker, 10 own steps may wait" >&2
+echo "== training with a cache: a row that is read may lack 150 updates of the other worker, 70 own ones may wait" >&2
 with=$(train "${cached[@]}")
 echo "== the same without a cache, for comparison" >&2
 without=$(train "${uncached[@]}")

@@ -55,6 +55,13 @@ hotrow_status hr_client_wait(hotrow_client *client, bool (*is_pending)(const hr_
   return hr_core_status(core);
 }
 
+void hotrow_tend(hotrow_client *client)
+{
+  while (feed(client, 0))
+    ;
+  hr_core_tend(client->core, hr_now_ns());
+}
+
 hotrow_status hr_client_ask(hotrow_client *client, uint32_t shard, hr_op op, const void *body, size_t body_size,
                             uint64_t deadline_ns, const char *what, uint32_t timeout_ms)
 {

@@ -7,7 +7,7 @@
 #include "client.h"
 #include "comm_ring.h"
 
-HR_NO_TAIL_PADDING(hotrow_comm_options, kind);
+HR_NO_TAIL_PADDING(hotrow_comm_options, context); /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
 
 #define TIMEOUT_MS_DEFAULT 10000u
 

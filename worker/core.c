@@ -209,6 +209,15 @@ void hr_core_tick(hr_core *core, uint64_t now_ns)
     hr_link_tick(&core->links[i], now_ns);
 }
 
+void hr_core_tend(hr_core *core, uint64_t now_ns)
+{
+  for (uint32_t i = 0; i < core->options.shard_count; i++)
+    core->links[i].is_tended = true;
+  hr_core_tick(core, now_ns);
+  for (uint32_t i = 0; i < core->options.shard_count; i++)
+    core->links[i].is_tended = false;
+}
+
 uint64_t hr_core_due_ns(const hr_core *core)
 {
   uint64_t due = UINT64_MAX;

@@ -48,6 +48,7 @@ struct hotrow_table {
   /* The lookup in hand: distinct keys and where their rows are. All [lookup.capacity]. */
   hr_workspace lookup;
   uint32_t *slots, *seen, *next_use;
+  bool has_slots;       /* slots are those of its keys */
   uint32_t *key_slots;  /* slot of each key as given */
   uint8_t *found;       /* of each distinct key; readers only */
   uint8_t *states;      /* hotrow_row_state of each distinct key, as it turned out */
@@ -145,6 +146,8 @@ void hr_core_destroy(hr_core *core);
 /* Feeds a message from a shard, or the time. */
 void hr_core_receive(hr_core *core, uint32_t shard, const hr_frame *frames, size_t frame_count, uint64_t now_ns);
 void hr_core_tick(hr_core *core, uint64_t now_ns);
+/* The same between calls: it also asks shards for pushes that they may have lost. */
+void hr_core_tend(hr_core *core, uint64_t now_ns);
 uint64_t hr_core_due_ns(const hr_core *core);
 
 /* True while the call in hand has unanswered requests and nothing has failed. */

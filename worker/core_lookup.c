@@ -102,6 +102,7 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
 {
   hotrow_table *table = r->table;
   size_t capacity = table->lookup.capacity;
+  table->has_slots = false;
   HOTROW_TRY(hr_core_dedup(core, table, &table->lookup, r->keys, r->key_count));
   if (table->lookup.capacity != capacity || !table->states)
     HOTROW_TRY(grow_lookup(table));
@@ -113,6 +114,7 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
         batch->later[u] ? hr_core_cache_batch(table, table->window.first + batch->later[u]) : HOTROW_BATCH_NONE;
   hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, batch ? table->next_use : NULL,
                       table->slots, table->seen, table->states);
+  table->has_slots = true;
   for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
     core->stats.lookahead_hits += batch->is_fetched[u] && table->states[u] != HOTROW_ROW_MISSING;
   memcpy(table->asks, table->states, dedup->unique_count);

@@ -31,6 +31,15 @@ static hotrow_status merge_parts(hr_core *core, hotrow_table *table, step_rows *
   return HOTROW_OK;
 }
 
+/* A step nearly always has the keys of the lookup before it: then the cache need not look for them again. */
+static const uint32_t *known_slots(const hotrow_table *table, const step_rows *rows)
+{
+  const hotrow_dedup *dedup = &table->lookup.dedup;
+  bool are_known = table->has_slots && rows->count == dedup->unique_count &&
+                   memcmp(rows->keys, dedup->keys, rows->count * sizeof *rows->keys) == 0;
+  return are_known ? table->slots : NULL;
+}
+
 /* Rows that are due and rows not held are drafted. */
 static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
 {
@@ -45,7 +54,8 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
         &(hotrow_cache_push_list){
             .keys = rows.keys, .hashes = rows.hashes, .steps = rows.ticks, .grads = rows.grads, .count = rows.count}));
   else if (rows.count)
-    HOTROW_TRY(hotrow_cache_update(table->cache, rows.keys, rows.hashes, rows.grads, rows.ticks, rows.count));
+    HOTROW_TRY(hotrow_cache_update(table->cache, rows.keys, rows.hashes, known_slots(table, &rows), rows.grads,
+                                   rows.ticks, rows.count));
   table->step_count = 0;
   table->step_parts = 0;
   return hr_core_draft_pushes(core, table);

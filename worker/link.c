@@ -360,11 +360,15 @@ void hr_link_abandon(hr_link *link)
   link->unsent = unsent;
 }
 
-/* Nothing is on its way that could tell what has become durable, and that is waited for. */
+static bool wants_a_cut(const hr_link *link)
+{
+  return link->awaits_cut || link->kept_bytes > link->options.kept_bytes_max;
+}
+
+/* Nothing is on its way that could tell what has become of pushes that are kept, and that is waited for. */
 static bool waits_for_a_cut(const hr_link *link)
 {
-  bool is_full = link->kept_bytes > link->options.kept_bytes_max;
-  return !link->open.oldest && (is_full || (link->awaits_cut && link->kept.oldest));
+  return !link->open.oldest && link->kept.oldest && (wants_a_cut(link) || link->is_tended);
 }
 
 uint64_t hr_link_due_ns(const hr_link *link)
@@ -389,6 +393,7 @@ void hr_link_tick(hr_link *link, uint64_t now_ns)
     if (hr_request_acquire(link->options.pool, &poll) != HOTROW_OK)
       return;
     poll->message.header.op = HR_OP_TICK;
+    poll->message.header.flags = wants_a_cut(link) ? HR_FLAG_DURABLE : 0;
     hr_link_submit(link, poll, now_ns);
     return;
   } else {

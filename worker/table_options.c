@@ -29,6 +29,7 @@ void hotrow_table_options_preset(hotrow_table_options *options, hotrow_preset pr
     options->pull_bound = counts_steps ? 10 : 150;
     options->push_bound = counts_steps ? 3 : 70;
     options->announce_step = counts_steps ? 4 : 71;
+    options->policy = HOTROW_POLICY_W_TINY_LFU;
     options->wire_dtype = HOTROW_I8;
     options->flags = counts_steps ? 0 : HOTROW_TABLE_COUNT_OCCURRENCES;
   } else if (preset == HOTROW_PRESET_HET_COMPAT) {

@@ -27,7 +27,7 @@ const hr_wire_op hr_wire_ops[HR_OP_COUNT] = {
     [HR_OP_STATS] = {"stats", 0, NO_BODY, {2, HR_WIRE_STATS_BYTES_MAX}},
     [HR_OP_SAVE] = {"save", 0, EXACTLY(hr_save), NO_BODY},
     [HR_OP_BYE] = {"bye", 0, NO_BODY, NO_BODY},
-    [HR_OP_TICK] = {"tick", 0, NO_BODY, NO_BODY},
+    [HR_OP_TICK] = {"tick", HR_FLAG_DURABLE, NO_BODY, NO_BODY},
 };
 
 const char *hr_op_name(uint8_t op)

@@ -20,6 +20,7 @@ static hotrow_cache *cache;
 static hr_rng rng;
 static uint64_t all_keys[KEYS], all_hashes[KEYS];
 static uint32_t steps_made[KEYS], steps_out[KEYS];
+static uint32_t batch_slots[KEYS]; /* what lookup and insert have said in this batch */
 
 typedef struct draw {
   size_t count;
@@ -72,6 +73,13 @@ static void draw_keys(draw *d, bool held_only)
   }
 }
 
+static void begin_both(void)
+{
+  hotrow_cache_begin_batch(cache);
+  model_begin_batch(&model);
+  memset(batch_slots, 0xff, sizeof batch_slots); /* HOTROW_SLOT_NONE */
+}
+
 static void lookup_both(draw *d)
 {
   hotrow_cache_lookup(cache, d->keys, d->hashes, d->count, d->next_use, d->slots, d->seen, d->states);
@@ -80,6 +88,7 @@ static void lookup_both(draw *d)
     model_row *r = model_find(&model, d->keys[i]);
     CHECK_EQ(d->slots[i], r ? (uint32_t)(r - model.rows) : HOTROW_SLOT_NONE);
     CHECK(!r || d->seen[i] == r->seen);
+    batch_slots[d->index[i]] = d->slots[i];
   }
 }
 
@@ -115,6 +124,7 @@ static void insert_both(draw *d)
   const float *base = hotrow_cache_rows(cache, &stride);
   for (size_t i = 0; i < d->count && status == HOTROW_OK; i++) {
     CHECK_EQ(got[i], expected[i]);
+    batch_slots[d->index[i]] = got[i];
     if (got[i] >= model.set_count * WAYS) {
       CHECK(same_bits(base + got[i] * stride, d->values + i * DIM, DIM * sizeof(float)));
       CHECK(same_bits(base + got[i] * stride + DIM, d->optimizer_states + i * state_dim, state_dim * sizeof(float)));
@@ -129,7 +139,11 @@ static void update_both(draw *d)
   for (size_t i = 0; i < d->count; i++)
     new_count += model_count_new(&model, d->keys[i], ticks ? ticks[i] : 1);
   bool fits = model.push_count + model.dirty_count + new_count <= model.set_count * WAYS + 2 * STAGING;
-  hotrow_status status = hotrow_cache_update(cache, d->keys, d->hashes, d->values, ticks, d->count);
+  uint32_t known[BATCH];
+  for (size_t i = 0; i < d->count; i++)
+    known[i] = batch_slots[d->index[i]];
+  hotrow_status status =
+      hotrow_cache_update(cache, d->keys, d->hashes, hr_rng_below(&rng, 4) ? known : NULL, d->values, ticks, d->count);
   CHECK_EQ(status, fits ? HOTROW_OK : HOTROW_ERR_LIMIT);
   model.leaving_count = 0;
   for (size_t i = 0; i < d->count && fits; i++) {
@@ -245,6 +259,7 @@ static void start(hotrow_cache_options *o, const hotrow_segment *segments, uint3
   model_start(&model, o, &layout);
   memset(steps_made, 0, sizeof steps_made);
   memset(steps_out, 0, sizeof steps_out);
+  memset(batch_slots, 0xff, sizeof batch_slots);
   for (size_t k = 0; k < KEYS; k++) {
     all_keys[k] = hr_rng_next(&rng);
     all_hashes[k] = hr_key_hash(all_keys[k], 7);
@@ -258,10 +273,9 @@ static void run_one(void)
   static draw d;
   uint64_t dice = hr_rng_below(&rng, 32);
   draw_keys(&d, dice >= 17 && dice < 20);
-  if (dice < 5) {
-    hotrow_cache_begin_batch(cache);
-    model_begin_batch(&model);
-  } else if (dice < 10)
+  if (dice < 5)
+    begin_both();
+  else if (dice < 10)
     lookup_both(&d);
   else if (dice < 14)
     insert_both(&d);
@@ -382,7 +396,7 @@ static void chunks_leave_no_trace(void)
       CHECK(slots[i] == HOTROW_SLOT_NONE || seen[i] == (round + 2) * clocks[i]);
       CHECK_EQ(is_held[i], slots[i] != HOTROW_SLOT_NONE);
     }
-    CHECK_OK(hotrow_cache_update(cache, keys, hashes, values, NULL, MANY));
+    CHECK_OK(hotrow_cache_update(cache, keys, hashes, NULL, values, NULL, MANY));
     hotrow_cache_push_list list;
     hotrow_cache_take_pushes(cache, &list);
     for (size_t p = 0; p < list.count; p++) {
@@ -396,6 +410,72 @@ static void chunks_leave_no_trace(void)
   hotrow_cache_destroy(cache);
 }
 
+/* ---- what the caller knows is not looked for again */
+
+static const hotrow_kernels *plain_kernels;
+static size_t probed_count;
+
+static void counted_probe(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count, const uint64_t *keys,
+                          const uint64_t *hashes, size_t key_count, void *stream, uint32_t *slot_p)
+{
+  probed_count += key_count;
+  plain_kernels->probe(set_keys, occupied, set_count, keys, hashes, key_count, stream, slot_p);
+}
+
+#define FEW 5
+
+static uint64_t few_keys[FEW], few_hashes[FEW];
+
+static size_t update_few(const uint32_t *slots)
+{
+  static const float grads[FEW * DIM];
+  probed_count = 0;
+  CHECK_OK(hotrow_cache_update(cache, few_keys, few_hashes, slots, grads, NULL, FEW));
+  return probed_count;
+}
+
+static void known_slots_are_not_looked_for(void)
+{
+  static const float values[FEW * DIM];
+  static const uint32_t clocks[FEW];
+  uint32_t slots[FEW], seen[FEW];
+  uint8_t states[FEW];
+  hotrow_segment segment = {.dim = DIM};
+  hotrow_cache_options o = options_of(5, 0, 1);
+  hotrow_kernels counted = *o.kernels;
+  plain_kernels = o.kernels;
+  counted.probe = counted_probe;
+  o.kernels = &counted;
+  o.segments = &segment;
+  o.segment_count = 1;
+  o.row_count = 4096; /* many sets */
+  CHECK_OK(hotrow_cache_create(&o, &cache));
+  for (uint32_t i = 0; i < FEW; i++) {
+    few_keys[i] = i;
+    few_hashes[i] = hr_key_hash(i, 3);
+  }
+  CHECK_OK(hotrow_cache_insert(cache, few_keys, few_hashes, clocks, values, NULL, NULL, FEW, slots));
+  CHECK_EQ(update_few(NULL), FEW);
+  CHECK_EQ(update_few(slots), 0);
+  slots[1] = HOTROW_SLOT_NONE;
+  slots[2] = (uint32_t)o.row_count; /* of staging */
+  slots[3] = slots[0];              /* of another set */
+  CHECK_EQ(update_few(slots), 3);
+  hotrow_cache_invalidate(cache, few_hashes[0], few_hashes[0]);
+  CHECK_EQ(update_few(slots), FEW);
+  hotrow_cache_begin_batch(cache);
+  hotrow_cache_lookup(cache, few_keys, few_hashes, FEW, NULL, slots, seen, states);
+  CHECK_EQ(update_few(slots), 1); /* the one that is gone */
+  hotrow_cache_push_list list;
+  uint32_t steps = 0;
+  hotrow_cache_flush(cache);
+  hotrow_cache_take_pushes(cache, &list);
+  for (size_t i = 0; i < list.count; i++)
+    steps += list.steps[i];
+  CHECK_EQ(steps, 5 * FEW);
+  hotrow_cache_destroy(cache);
+}
+
 /* Nothing is asked, nothing changes, and nothing is touched. */
 static void empty_calls_do_nothing(void)
 {
@@ -406,7 +486,7 @@ static void empty_calls_do_nothing(void)
   for (int round = 0; round < 2; round++) {
     hotrow_cache_lookup(cache, NULL, NULL, 0, NULL, NULL, NULL, NULL);
     CHECK_OK(hotrow_cache_insert(cache, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL));
-    CHECK_OK(hotrow_cache_update(cache, NULL, NULL, NULL, NULL, 0));
+    CHECK_OK(hotrow_cache_update(cache, NULL, NULL, NULL, NULL, NULL, 0));
     hotrow_cache_refresh(cache, NULL, NULL, NULL, NULL, 0);
     hotrow_cache_expect(cache, NULL, NULL, 0, 9, NULL);
     hotrow_cache_announce(cache, NULL, NULL, NULL, 0);
@@ -427,6 +507,7 @@ int main(void)
 {
   RUN(chunks_leave_no_trace);
   RUN(empty_calls_do_nothing);
+  RUN(known_slots_are_not_looked_for);
   RUN(same_as_the_model);
   return 0;
 }

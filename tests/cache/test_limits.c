@@ -156,7 +156,7 @@ static hotrow_status update_range(uint64_t first, size_t count)
     keys[i] = first + i;
     grads[i] = 1.0f;
   }
-  return hotrow_cache_update(cache, keys, keys, grads, NULL, count);
+  return hotrow_cache_update(cache, keys, keys, NULL, grads, NULL, count);
 }
 
 static size_t resident_bytes(void)
@@ -183,7 +183,7 @@ static void memory_is_taken_when_it_is_touched(void)
   static uint32_t clocks[1];
   static float values[64];
   CHECK_OK(hotrow_cache_insert(cache, keys, keys, clocks, values, NULL, NULL, 1, slots));
-  CHECK_OK(hotrow_cache_update(cache, keys, keys, values, NULL, 1));
+  CHECK_OK(hotrow_cache_update(cache, keys, keys, NULL, values, NULL, 1));
   hotrow_cache_flush(cache);
   CHECK(resident_bytes() - before < (size_t)64 << 20); /* pages of 2 MiB, one or two per array */
   hotrow_cache_destroy(cache);
@@ -283,21 +283,21 @@ static void ticks_are_refused_one_by_one(void)
   hotrow_cache_push_list list;
   o.push_bound = HOTROW_PUSH_BOUND_MAX;
   CHECK_OK(hotrow_cache_create(&o, &cache));
-  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, grads, ticks, 3), HOTROW_ERR_INVALID, "not counted");
+  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3), HOTROW_ERR_INVALID, "not counted");
   hotrow_cache_destroy(cache);
   o.counts_occurrences = 1;
   CHECK_OK(hotrow_cache_create(&o, &cache));
   CHECK_OK(insert_range(1, 3, slots));
   ticks[2] = 0;
-  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, grads, ticks, 3), HOTROW_ERR_INVALID, "key 3 with 0 ticks");
+  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3), HOTROW_ERR_INVALID, "key 3 with 0 ticks");
   ticks[2] = HOTROW_PUSH_BOUND_MAX + 1;
-  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, grads, ticks, 3), HOTROW_ERR_LIMIT, "16000001 ticks");
+  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3), HOTROW_ERR_LIMIT, "16000001 ticks");
   hotrow_cache_flush(cache);
   CHECK_EQ(hotrow_cache_push_count(cache), 0);
   ticks[2] = HOTROW_PUSH_BOUND_MAX;
-  CHECK_OK(hotrow_cache_update(cache, keys, keys, grads, ticks, 3)); /* as many as a row may keep */
+  CHECK_OK(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3)); /* as many as a row may keep */
   CHECK_EQ(hotrow_cache_push_count(cache), 0);
-  CHECK_OK(hotrow_cache_update(cache, keys, keys, grads, ticks, 3)); /* and twice as many go at once */
+  CHECK_OK(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3)); /* and twice as many go at once */
   hotrow_cache_take_pushes(cache, &list);
   CHECK_EQ(list.count, 1);
   CHECK(list.keys[0] == 3 && list.steps[0] == 2 * HOTROW_PUSH_BOUND_MAX && list.is_exact[0]);

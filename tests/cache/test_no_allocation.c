@@ -61,7 +61,7 @@ static void step(hotrow_cache *cache, hr_rng *rng)
       hotrow_cache_refresh(cache, slots + i, clocks, values, states, 1);
   CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, values, states, next_use, KEYS, slots));
   hotrow_cache_expect(cache, keys, hashes, KEYS, hotrow_cache_batch(cache) + 2, row_states);
-  CHECK_OK(hotrow_cache_update(cache, keys, hashes, values, NULL, KEYS));
+  CHECK_OK(hotrow_cache_update(cache, keys, hashes, NULL, values, NULL, KEYS));
   hotrow_cache_push_list list;
   hotrow_cache_take_pushes(cache, &list);
   hotrow_cache_mark_stale(cache, first << 40, UINT64_MAX / 3);

@@ -106,7 +106,7 @@ static void step(bool occurrences, float spread)
   }
   hotrow_cache_begin_batch(cache);
   CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, grads, states, NULL, count, slots));
-  CHECK_OK(hotrow_cache_update(cache, keys, hashes, grads, occurrences ? ticks : NULL, count));
+  CHECK_OK(hotrow_cache_update(cache, keys, hashes, NULL, grads, occurrences ? ticks : NULL, count));
   take();
 }
 
@@ -157,7 +157,7 @@ static hotrow_cache_push_list one_step(float grad)
   float grads[DIM];
   for (uint32_t c = 0; c < DIM; c++)
     grads[c] = grad;
-  CHECK_OK(hotrow_cache_update(cache, all_keys, all_hashes, grads, NULL, 1));
+  CHECK_OK(hotrow_cache_update(cache, all_keys, all_hashes, NULL, grads, NULL, 1));
   hotrow_cache_take_pushes(cache, &list);
   return list;
 }

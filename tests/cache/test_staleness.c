@@ -265,7 +265,7 @@ static void step(size_t j)
     grads[i * DIM + j] = 1.0f;
     w->made[r.keys[i]]++;
   }
-  CHECK_OK(hotrow_cache_update(w->cache, r.keys, r.hashes, grads, NULL, r.count));
+  CHECK_OK(hotrow_cache_update(w->cache, r.keys, r.hashes, NULL, grads, NULL, r.count));
   if (hr_rng_below(&rng, 50) == 0)
     hotrow_cache_invalidate(w->cache, hr_rng_next(&rng), UINT64_MAX);
   if (hr_rng_below(&rng, 50) == 0)
@@ -327,7 +327,7 @@ static void alone_a_copy_is_the_shards_row(void)
       pull(&workers[0], &r);
       for (size_t c = 0; c < r.count * DIM; c++)
         grads[c] = hr_rng_unit(&rng) - 0.5f;
-      CHECK_OK(hotrow_cache_update(workers[0].cache, r.keys, r.hashes, grads, NULL, r.count));
+      CHECK_OK(hotrow_cache_update(workers[0].cache, r.keys, r.hashes, NULL, grads, NULL, r.count));
       push(&workers[0]);
       apply_all();
       take_news(&workers[0]);

@@ -29,11 +29,19 @@ typedef enum plant { /* faults for the checks to find */
 } plant;
 static const char *const plant_names[] = {"none", "skip", "twice", "secret", "hole", "undo", "unfenced"};
 
+typedef enum reading_mode { /* how it looks at what it reads */
+                            READ_ALL,
+                            READ_BLIND,    /* not at all */
+                            READ_RESTARTS, /* shards die: what others pushed may be gone until it is sent again */
+                            READING_COUNT
+} reading_mode;
+static const char *const reading_names[] = {"all", "blind", "restarts"};
+
 typedef struct worker {
   run run;
   uint32_t rank, session;
   plant plant;
-  bool is_blind;
+  reading_mode reading;
   uint32_t step;
   int history;
   hotrow_client *client;
@@ -145,6 +153,9 @@ static void check_row(worker *w, uint32_t t, uint32_t k, const float *row)
       expected = w->own[t][k][c - own_first];
       if (!is_sum || found != expected)
         die_of_read(w, t, k, c, row[c], expected, "a worker reads its own steps, each once");
+    } else if (w->reading == READ_RESTARTS) {
+      if (!is_sum)
+        die_of_read(w, t, k, c, row[c], before, "what others pushed is there once");
     } else if (c >= w->rank * RANK_COLUMNS && c < own_first) {
       if (!is_sum || (was_read && found != before))
         die_of_read(w, t, k, c, row[c], before, "a worker's predecessor pushes no more");
@@ -156,7 +167,7 @@ static void check_row(worker *w, uint32_t t, uint32_t k, const float *row)
 
 static void check_reads(worker *w)
 {
-  for (uint32_t t = 0; t < TABLES && !w->is_blind; t++)
+  for (uint32_t t = 0; t < TABLES && w->reading != READ_BLIND; t++)
     for (uint32_t i = 0; i < w->counts[t]; i++)
       check_row(w, t, w->indices[t][i], w->rows[t][i]);
 }
@@ -231,7 +242,7 @@ static void flush(worker *w)
   may_be_fenced(w, hotrow_flush(w->client, 0), "flush");
   if (w->step > 0)
     write_record(w, EVENT_CONFIRMED, w->step - 1);
-  if (!w->is_blind)
+  if (w->reading != READ_BLIND)
     check_flushed(w);
 }
 
@@ -342,14 +353,14 @@ static void open_worker(worker *w)
   open_reader(&w->run, &w->reader, w->reader_tables);
 }
 
-static int run_worker(const run *r, uint32_t rank, uint32_t session, plant fault, bool is_blind)
+static int run_worker(const run *r, uint32_t rank, uint32_t session, plant fault, reading_mode reading)
 {
   static worker w;
   w.run = *r;
   w.rank = rank;
   w.session = session;
   w.plant = fault;
-  w.is_blind = is_blind;
+  w.reading = reading;
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -378,17 +389,18 @@ static int run_worker(const run *r, uint32_t rank, uint32_t session, plant fault
   return 0;
 }
 
-static plant plant_named(const char *name)
+/* Its place among the names, or their count. */
+static uint32_t find_name(const char *const *names, uint32_t count, const char *name)
 {
-  uint32_t fault = 0;
-  while (fault < PLANT_COUNT && strcmp(name, plant_names[fault]) != 0)
-    fault++;
-  return (plant)fault;
+  uint32_t i = 0;
+  while (i < count && strcmp(name, names[i]) != 0)
+    i++;
+  return i;
 }
 
 static int usage(void)
 {
-  fprintf(stderr, "usage: history_worker run SHARDS DIR SEED RANK SESSION [PLANT [blind]]\n"
+  fprintf(stderr, "usage: history_worker run SHARDS DIR SEED RANK SESSION [PLANT [blind|restarts]]\n"
                   "       history_worker check SHARDS DIR SEED\n"
                   "       history_worker repeats SHARDS\n");
   return 64;
@@ -411,8 +423,9 @@ int main(int argc, char **argv)
   if (argc < 7 || argc > 9 || strcmp(argv[1], "run") != 0)
     return usage();
   uint32_t rank = (uint32_t)strtoul(argv[5], NULL, 10), session = (uint32_t)strtoul(argv[6], NULL, 10);
-  plant fault = argc > 7 ? plant_named(argv[7]) : PLANT_NONE;
-  if (rank >= RANKS || session >= SESSIONS_MAX || fault == PLANT_COUNT)
+  plant fault = argc > 7 ? (plant)find_name(plant_names, PLANT_COUNT, argv[7]) : PLANT_NONE;
+  reading_mode reading = argc > 8 ? (reading_mode)find_name(reading_names, READING_COUNT, argv[8]) : READ_ALL;
+  if (rank >= RANKS || session >= SESSIONS_MAX || fault == PLANT_COUNT || reading == READING_COUNT)
     return usage();
-  return run_worker(&r, rank, session, fault, argc > 8 && strcmp(argv[8], "blind") == 0);
+  return run_worker(&r, rank, session, fault, reading);
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Both bounds 0: rows and dense weights after 200 steps are the same bytes whatever the number of shards, from run to run,
-# with a cache and without, with look-ahead and without, and for two processes as for one that plays both ranks.
+# with a cache and without, with look-ahead and without, when shards are killed and started again, and for two processes
+# as for one that plays both ranks.
 # shellcheck source=cluster_lib.sh disable=SC2154
 . "$(dirname "$0")/cluster_lib.sh"
 shards=$2
@@ -29,6 +30,20 @@ for optimizer in sgd adagrad; do
   same one unforeseen
   launch 2 foreseen --cache-rows 2000 --lookahead 16
   same one foreseen
+
+  # Not while the ranks meet: what they leave for each other at a shard is not durable.
+  begin env HOTROW_LOG_LEVEL=debug "$hotrow" launch --shards 2 --workers 2 --data-dir "$scratch/data-$optimizer" --cut-interval-ms 20 \
+    --restart-shards -- train "${job[@]}" --dump "$scratch/killed" --json
+  await grep -qE 'debug: cut [0-9]+ durable, [1-9][0-9]{2,} rows' "$scratch/last.err"
+  for n in 0 1 0 1; do
+    sleep 0.25
+    # shellcheck disable=SC2046
+    kill -9 $(tagged "--shard-first $n ") 2>/dev/null
+  done
+  finish
+  expect_code 0
+  (($(grep -c 'it is started again' "$scratch/last.err") > 1)) || fail "no shard was killed in time"
+  same one killed
 
   HOTROW_PROGRAM=$hotrow "$shards" start 1 --dir "$scratch/run" --bind-base 'tcp://127.0.0.1:*' >"$scratch/exported" ||
     fail "shards.sh"

@@ -3,57 +3,21 @@
 # bit that they pushed is looked at (history.h). First that the checks see what they are for: planted faults.
 # shellcheck source=cluster_lib.sh disable=SC2154
 . "$(dirname "$0")/cluster_lib.sh"
-program=$2
-seed=${HOTROW_TEST_SEED:-$SRANDOM}
-echo "seed $seed (HOTROW_TEST_SEED replays it)"
-RANDOM=$seed
+# shellcheck source=history_lib.sh
+. "$(dirname "$0")/history_lib.sh"
 resend_s=1.2 # a client sends again what is unanswered for a second
-server_pids=() worker_pids=() sessions=()
+server_pids=()
 
 start_server() { # INDEX: two shards of four
   "$hotrow" serve --bind 'tcp://127.0.0.1:*' --shards 2 --shard-first $((2 * $1)) --shard-count 4 \
     --ready-file "$scratch/ready-$1" >"$scratch/server-$1.out" 2>"$scratch/server-$1.err" </dev/null &
   server_pids[$1]=$!
 }
-start_worker() { # NAME RANK SESSION [PLANT [blind]]
-  mkdir -p "$scratch/$1"
-  "$program" run "$shards" "$scratch/$1" "$seed" "${@:2}" >"$scratch/$1-$2-$3.out" 2>"$scratch/$1-$2-$3.err" </dev/null &
-  worker_pids[$2]=$!
-  sessions[$2]=$3
-}
-
-# How much the newest session of a rank has written into its history.
-records() { # NAME RANK
-  local file="$scratch/$1/history-$2-${sessions[$2]}"
-  [[ -e $file ]] && echo $(($(stat -c %s "$file") / 32)) || echo 0
-}
-has_records_or_ended() { (($(records "$1" "$2") >= $3)) || is_gone "${worker_pids[$2]}"; }
-await_records() { # NAME RANK MORE
-  local goal=$(($(records "$1" "$2") + $3))
-  await has_records_or_ended "$1" "$2" "$goal"
-  (($(records "$1" "$2") >= goal)) || fail "worker $2 of $1 has ended"
-}
-is_gone() { ! kill -0 "$1"; }
-is_stopped() { [[ $(<"/proc/$1/stat") == *") T "* ]]; }
-expect_end() { # PID CODE
-  await is_gone "$1"
-  wait "$1" 2>/dev/null
-  local code=$?
-  ((code == $2)) || fail "a worker ended with exit code $code, expected $2"
-}
-repeats() { "$program" repeats "$shards" || fail "no counters"; }
-
 start_server 0
 start_server 1
 await test -e "$scratch/ready-0" -a -e "$scratch/ready-1"
 shards=$(cat "$scratch/ready-0" "$scratch/ready-1" | paste -sd,)
 
-# Runs the checker. The worker who was told to end has flushed.
-check_history() { run "$program" check "$shards" "$scratch/$1" "$seed"; }
-finish_worker() { # RANK
-  kill "${worker_pids[$1]}"
-  expect_end "${worker_pids[$1]}" 0
-}
 expect_found() { # NAME WORDS
   check_history "$1"
   expect_code 1
@@ -104,10 +68,6 @@ grep -q 'reads .*: worker 0 session 0 step 0: what others pushed stays' "$scratc
 expect_found undo '^worker 0 session 0 step 0 .*: a flush confirmed it and it is not there'
 
 # Faults. Each takes a rank; another one, such as a killed server, is a function here and a word in the list below.
-let_work() { await_records main "$1" $((RANDOM % 20 + 3)); }
-succeed() { # RANK: starts the next session of it
-  start_worker main "$1" $((sessions[$1] + 1))
-}
 stop_worker() {
   let_work "$1"
   kill -STOP "${worker_pids[$1]}"

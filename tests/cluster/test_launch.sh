@@ -82,6 +82,32 @@ expect_err 'shard 1 was killed by signal 9'
 expect_no_err 'shard 0 (was|ended)'
 expect_nothing_left
 
+check 'a shard with a data directory is started again where it was'
+run launch --restart-shards -- true
+expect_code 64
+expect_err 'needs --data-dir'
+begin launch --shards 2 --workers 2 --data-dir "$scratch/data" --restart-shards -- sh -c 'while [ ! -e "$0" ]; do sleep 0.05; done' "$scratch/go"
+await workers_run 2
+for n in 2 3; do
+  strike 9 "--shard-first 1 "
+  await eval '(($(grep -c "^\[shard 1\] ready: " "$scratch/last.err") == n))'
+done
+touch "$scratch/go"
+finish
+expect_code 0
+expect_err 'shard 1 was killed by signal 9 \(Killed\); it is started again'
+[[ $(grep '^\[shard 1\] ready: ' "$scratch/last.err" | sort -u | wc -l) == 1 ]] || fail "another address"
+expect_nothing_left
+rm "$scratch/go"
+begin launch --shards 2 --data-dir "$scratch/data" --restart-shards -- sh -c 'while [ ! -e "$0" ]; do sleep 0.05; done' "$scratch/go"
+await workers_run 1
+rm "$scratch/data/shard-0-of-2/CURRENT"
+strike 9 "--shard-first 0 "
+finish
+expect_code 69
+expect_err 'shard 0 ended with exit code 65'
+expect_nothing_left
+
 check 'SIGTERM, SIGINT and SIGHUP go to the workers'
 for signal in TERM INT HUP; do
   begin launch --workers 2 -- sh -c "trap 'echo got $signal; exit 0' $signal; : ready; while sleep 0.05; do :; done"

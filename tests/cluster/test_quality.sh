@@ -30,6 +30,12 @@ holds "$(field auc) >= $exact_auc - 0.002"
 holds "$(field wire_bytes_per_sample) < $exact_bytes"
 holds "$(field unseen_max) <= 100"
 
+check "the preset of bounds: half of the bytes, four flushes included"
+train --data "$data/criteo80k/criteo80k.tsv.xz" --model wdl --cache-rows 200000 --preset bounded
+holds "$(field auc) >= $exact_auc - 0.003"
+holds "$(field wire_bytes_per_sample) < 0.6 * $exact_bytes"
+holds "$(field unseen_max) <= 150"
+
 check 'DeepFM on MovieLens 1M'
 train --data "$data/ml-1m/ratings.tsv.xz" --model deepfm
 holds "$(field auc) >= 0.8091"

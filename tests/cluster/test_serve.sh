@@ -77,6 +77,30 @@ expect_out HOTROW_BIND
 run "$hotrow" version
 expect_out '^hotrow [0-9]+\.[0-9]+\.[0-9]+$'
 
+check 'a data directory is of one server, of one shard count, and whole'
+data=$scratch/data
+begin "$hotrow" serve --bind 'tcp://127.0.0.1:*' --shards 2 --data-dir "$data" --ready-file "$scratch/ready"
+await test -e "$scratch/ready"
+first=$running
+cp "$scratch/last.out" "$scratch/first.out"
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --shards 2 --data-dir "$data"
+expect_code 75
+expect_err "^hotrow serve: data directory $data is in use"
+kill "$first"
+wait "$first" || fail "the first server ended with $?"
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --data-dir "$data"
+expect_code 78
+expect_err "^hotrow serve: data directory $data is of 2 shards, this server is of 1"
+rm "$data/shard-1-of-2/CURRENT"
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --shards 2 --data-dir "$data"
+expect_code 65
+expect_err "^hotrow serve: data directory $data/shard-1-of-2 .*CURRENT"
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --data-dir "$scratch/no/such"
+expect_code 74
+expect_err "$scratch/no/such"
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --data-dir "$data" --cut-interval-ms 0
+expect_code 64
+
 check 'a config file'
 printf 'shards: 2\nbind: "tcp://127.0.0.1:*"\nshard_cuont: 2\n' >"$scratch/serve.yaml"
 run "$hotrow" serve --config "$scratch/serve.yaml"

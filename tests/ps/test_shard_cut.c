@@ -238,6 +238,65 @@ static void a_cut_that_fails_is_made_again(void)
   }
 }
 
+/* Whoever was told that a rank is its own, has it over a restart too. */
+static void a_successor_waits_for_its_cut(void)
+{
+  scene s = open_scene();
+  test_client a = test_worker(1, 7, 0, 1, 100), b = test_worker(2, 7, 0, 1, 200);
+  greet(&s, &a);
+  create_plain(&s, &a);
+  CHECK_OK(push(&s, &a, 1));
+  cut_and_commit(&s);
+  for (int lives = 0; lives < 2; lives++) { /* the cut is lost, then it is not */
+    test_clear(s.t);
+    test_hello(&b);
+    test_send(s.t, &b);
+    CHECK(s.t->reply_count == 0 && s.disk->is_whole);
+    CHECK_FAILS(push(&s, &a, 2), HOTROW_ERR_FENCED, NULL);
+    if (lives == 1)
+      test_storage_commit(s.disk, s.t->shard);
+    CHECK(lives == 0 || test_reply_to(s.t, &b)->message.header.op == HR_OP_HELLO);
+    die(&s);
+    start(&s);
+    if (lives == 0)
+      CHECK_EQ(greet(&s, &a), 1); /* nobody was told otherwise */
+  }
+  test_hello(&a);
+  CHECK_FAILS(test_ask(s.t, &a), HOTROW_ERR_FENCED, "started later");
+  CHECK_EQ(greet(&s, &b), 0);
+  close_scene(&s);
+}
+
+/* Only a client that waits for pushes that no cut has makes one urgent. */
+static void a_client_that_waits_makes_a_cut_urgent(void)
+{
+  scene s = open_scene();
+  test_client a = test_worker(1, 7, 0, 1, 100);
+  greet(&s, &a);
+  create_plain(&s, &a);
+  test_begin(&a, HR_OP_TICK)->header.flags = HR_FLAG_DURABLE;
+  CHECK_OK(test_ask(s.t, &a));
+  CHECK(!hr_shard_awaits_cut(s.t->shard));
+  CHECK_OK(push(&s, &a, 1));
+  test_begin(&a, HR_OP_TICK);
+  CHECK_OK(test_ask(s.t, &a));
+  CHECK(!hr_shard_awaits_cut(s.t->shard));
+  test_begin(&a, HR_OP_TICK)->header.flags = HR_FLAG_DURABLE;
+  CHECK_OK(test_ask(s.t, &a));
+  CHECK(hr_shard_awaits_cut(s.t->shard));
+  cut(&s);
+  CHECK(!hr_shard_awaits_cut(s.t->shard));
+  test_begin(&a, HR_OP_TICK)->header.flags = HR_FLAG_DURABLE;
+  CHECK_OK(test_ask(s.t, &a)); /* it is in the cut under way */
+  CHECK(!hr_shard_awaits_cut(s.t->shard));
+  CHECK_OK(push(&s, &a, 2));
+  test_begin(&a, HR_OP_TICK)->header.flags = HR_FLAG_DURABLE;
+  CHECK_OK(test_ask(s.t, &a));
+  CHECK(hr_shard_awaits_cut(s.t->shard)); /* and this is not */
+  test_storage_commit(s.disk, s.t->shard);
+  close_scene(&s);
+}
+
 static void a_new_table_waits_for_its_cut(void)
 {
   scene s = open_scene();
@@ -355,8 +414,11 @@ static void fencing_survives(void)
   test_client mate = test_worker(3, 7, 1, 2, 100), stranger = test_worker(4, 7, 0, 3, 300);
   greet(&s, &old);
   greet(&s, &mate);
-  greet(&s, &young);
-  cut_and_commit(&s);
+  test_clear(s.t);
+  test_hello(&young);
+  test_send(s.t, &young);
+  test_storage_commit(s.disk, s.t->shard);
+  CHECK_OK(test_status(&test_one_reply(s.t)->message));
   die(&s);
   start(&s);
   test_hello(&old);
@@ -450,6 +512,8 @@ int main(void)
   RUN(pushes_after_the_cut_are_applied_again);
   RUN(a_cut_holds_what_changed);
   RUN(a_cut_that_fails_is_made_again);
+  RUN(a_successor_waits_for_its_cut);
+  RUN(a_client_that_waits_makes_a_cut_urgent);
   RUN(a_new_table_waits_for_its_cut);
   RUN(announcements_go_on_after_a_restart);
   RUN(outcomes_survive);

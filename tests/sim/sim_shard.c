@@ -198,6 +198,7 @@ static void finish_cut(sim_shard *s, uint64_t number)
   s->durable = s->written;
   s->written.number = 0;
   s->sim->totals.durable_cuts++;
+  s->sim->shard_in_hand = s->index; /* whoever waited for it is answered */
   hr_shard_cut_is_durable(s->shard, number);
 }
 

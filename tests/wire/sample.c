@@ -351,6 +351,8 @@ static void header_of(hr_rng *rng, uint8_t op, uint16_t flags, hr_message *m)
     m->header.flags = (uint16_t[]){0, HR_FLAG_SYNC, HR_FLAG_READ_ONLY, HR_FLAG_SYNC | HR_FLAG_READ_ONLY}[below(rng, 4)];
   } else if (op == HR_OP_PUSH || op == HR_OP_PUSH_PULL) {
     m->header.flags = below(rng, 2) ? HR_FLAG_SYNC : 0;
+  } else if (op == HR_OP_TICK) {
+    m->header.flags = below(rng, 2) ? HR_FLAG_DURABLE : 0;
   }
   arena.used = 0;
 }

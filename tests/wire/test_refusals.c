@@ -15,7 +15,7 @@ static void headers_that_are_not_ours(void)
   BAD_HEADER(op, 0, "op 0");
   CHECK_EQ(received.header.magic, 0);
   BAD_HEADER(op, HR_OP_COUNT, "op 15");
-  BAD_HEADER(flags, 32, "flags 0x20: only 0x1f");
+  BAD_HEADER(flags, 64, "flags 0x40: only 0x3f");
   BAD_HEADER(reserved, 1, "reserved");
   BAD_HEADER(reserved2, 1, "reserved");
   HEADER(section_count, 65, HOTROW_ERR_LIMIT, "section_count 65, limit HR_WIRE_DATA_SECTIONS_MAX 64");
@@ -48,6 +48,7 @@ static void requests_with_what_only_replies_say(void)
   BAD_HEADER(push_seq, 0, "push_seq 0");
   sample(HR_OP_PUSH_PULL, 0);
   BAD_HEADER(flags, HR_FLAG_READ_ONLY, "flags 0x8 say nothing on a push_pull");
+  BAD_HEADER(flags, HR_FLAG_DURABLE, "flags 0x20 say nothing on a push_pull");
   BAD_HEADER(push_seq, 0, "push_seq 0");
   BAD_HEADER(flags, HR_FLAG_RESET, "flags 0x10 say nothing on a push_pull");
   sample(HR_OP_HELLO, 0);
@@ -56,6 +57,7 @@ static void requests_with_what_only_replies_say(void)
   BAD_HEADER(flags, HR_FLAG_SYNC, "flags 0x4 say nothing on a tick");
   BAD_HEADER(flags, HR_FLAG_READ_ONLY, "flags 0x8 say nothing on a tick");
   BAD_HEADER(flags, HR_FLAG_RESET, "flags 0x10 say nothing on a tick");
+  GOOD_HEADER(flags, HR_FLAG_DURABLE);
   BAD_HEADER(section_count, 1, "section_count 1 in a tick, which has none");
   GOOD_HEADER(push_seq, 0);
   is_sound();

@@ -90,6 +90,17 @@ static void tell(uint32_t index, answer a)
   CHECK_OK(hr_core_status(core));
 }
 
+static const hotrow_kernels *plain_kernels;
+static hotrow_kernels counted_kernels;
+static size_t probed_count;
+
+static void counted_probe(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count, const uint64_t *keys,
+                          const uint64_t *hashes, size_t key_count, void *stream, uint32_t *slot_p)
+{
+  probed_count += key_count;
+  plain_kernels->probe(set_keys, occupied, set_count, keys, hashes, key_count, stream, slot_p);
+}
+
 static void begin(uint32_t push_bound)
 {
   static const char *const endpoint = "nowhere";
@@ -105,10 +116,13 @@ static void begin(uint32_t push_bound)
                              .send = on_send};
   size_t count;
   sent_count = 0;
-  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
+  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &plain_kernels));
+  counted_kernels = *plain_kernels;
+  counted_kernels.probe = counted_probe;
+  options.kernels = &counted_kernels;
   CHECK_OK(hr_core_create(&options, &core));
   CHECK_OK(hr_core_hello_begin(core, 0));
-  hr_hello_reply hello = {.epoch = 5, .shard_count = 1, .version = HR_WIRE_VERSION};
+  static hr_hello_reply hello = {.epoch = 5, .shard_count = 1, .version = HR_WIRE_VERSION};
   hr_wire_reply(&sent[0].header, &reply);
   reply.header.epoch = 5;
   reply.header.announce_seq = 40;
@@ -220,6 +234,38 @@ static void copies_are_used_until_they_are_told_to_be_old(void)
   CHECK(is_fresh(1));
   CHECK(table->stats.stale == 1 && table->stats.misses == 1);
   end();
+}
+
+/* A step has the keys of the lookup before it, as a rule. */
+static void a_step_does_not_look_for_rows_again(void)
+{
+  const uint64_t rows_before = cache_row_count;
+  cache_row_count = 16; /* one set: the slot of another key would do for this one */
+  begin(9);
+  hold(1, 5, 50);
+  probed_count = 0;
+  step(1);
+  CHECK_EQ(probed_count, 0);
+  step(2); /* another key */
+  CHECK_EQ(probed_count, 1);
+  CHECK(is_fresh(1));
+  probed_count = 0;
+  step(1);
+  CHECK_EQ(probed_count, 0);
+  CHECK(is_fresh(1) && rows[0] == 50);
+  const uint64_t keys[2] = {1, 2};
+  CHECK_EQ(look_up(keys, 2), 1);
+  tell(sent_count - 1, (answer){.next = 40, .clock = 5, .value = 50});
+  finish();
+  CHECK(rows[0] == 52 && rows[1] == 50);
+  probed_count = 0;
+  step(1); /* of the two */
+  CHECK_EQ(probed_count, 1);
+  look_up(keys, 2);
+  finish();
+  CHECK(rows[0] == 53 && rows[1] == 50);
+  end();
+  cache_row_count = rows_before;
 }
 
 static void a_log_that_has_moved_on_makes_every_copy_stale(void)
@@ -504,6 +550,7 @@ int main(void)
 {
   RUN(a_restarted_shard_makes_copies_stale_and_gets_what_it_lacks);
   RUN(copies_are_used_until_they_are_told_to_be_old);
+  RUN(a_step_does_not_look_for_rows_again);
   RUN(a_log_that_has_moved_on_makes_every_copy_stale);
   RUN(own_pushes_count_once_they_are_applied);
   RUN(a_push_is_credited_once);

@@ -27,6 +27,14 @@ typedef struct rank_thread {
 
 static int openings = 1; /* how often each rank opens its communicator */
 
+static atomic_uint tended;
+
+static void tend(void *context)
+{
+  hotrow_tend(context);
+  atomic_fetch_add(&tended, 1);
+}
+
 static void *run_rank(void *context)
 {
   rank_thread *t = context;
@@ -37,6 +45,8 @@ static void *run_rank(void *context)
   options.rank = t->rank;
   options.world_size = t->world->size;
   options.timeout_ms = t->world->timeout_ms;
+  options.while_waiting = tend;
+  options.context = client;
   for (int i = 0; i < openings; i++) {
     if (i && t->rank == 0) /* late: the others would find its old address */
       zmq_poll(NULL, 0, 100);
@@ -188,7 +198,9 @@ static void rank_1_dies(world *w, uint32_t rank, hotrow_comm *comm)
 
 static void a_dead_rank_is_noticed(void)
 {
+  atomic_store(&tended, 0);
   run_world(2, 1000, rank_1_dies);
+  CHECK(atomic_load(&tended) >= 5); /* of about 20 */
   run_world(3, 1000, rank_1_dies);
 }
 

@@ -486,7 +486,8 @@ static void presets_set_the_staleness_fields_only(void)
   o.cache_row_count = 77;
   hotrow_table_options_preset(&o, HOTROW_PRESET_BOUNDED);
   CHECK(o.mode == HOTROW_MODE_ANNOUNCE && o.pull_bound == 150 && o.push_bound == 70 && o.announce_step == 71);
-  CHECK(o.policy == HOTROW_POLICY_LRU && o.wire_dtype == HOTROW_I8 && o.flags == HOTROW_TABLE_COUNT_OCCURRENCES);
+  CHECK(o.policy == HOTROW_POLICY_W_TINY_LFU && o.wire_dtype == HOTROW_I8);
+  CHECK(o.flags == HOTROW_TABLE_COUNT_OCCURRENCES);
   const hotrow_segment segments[2] = {{.dim = 1}, {.dim = 1, .optimizer = {.kind = HOTROW_ADAM}}};
   o.segments = segments; /* Adam takes the steps of a push one by one: they are what is counted */
   o.segment_count = 2;

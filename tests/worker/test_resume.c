@@ -8,6 +8,7 @@
 typedef struct sent_message {
   uint64_t request_id, push_seq, epoch, announce_seq;
   uint32_t pushes, pulls, held, step;
+  uint16_t flags;
   uint8_t op;
 } sent_message;
 
@@ -31,6 +32,7 @@ static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_
                       .epoch = h->epoch,
                       .announce_seq = h->announce_seq,
                       .step = h->step,
+                      .flags = h->flags,
                       .op = h->op};
   for (uint32_t i = 0; i < message.section_count; i++) {
     s->pushes += message.sections[i].kind == HR_SECTION_PUSH;
@@ -208,12 +210,35 @@ static void too_many_kept_bytes_close_the_window_until_the_next_cut(void)
   CHECK(hr_link_due_ns(&link_in_test) == link_in_test.sent_ns + HR_LINK_CUT_POLL_NS);
   hr_link_tick(&link_in_test, hr_link_due_ns(&link_in_test));
   CHECK(sent_count == 1 && sent[0].op == HR_OP_TICK && sent[0].push_seq == pushes);
+  CHECK_EQ(sent[0].flags, HR_FLAG_DURABLE);
   hr_request *tick = receive_body(
       (answer){.op = HR_OP_TICK, .request_id = sent[0].request_id, .applied = pushes, .durable = pushes - 1}, NULL);
   CHECK(tick);
   hr_link_finish(&link_in_test, tick);
   CHECK(hr_link_can_push(&link_in_test));
   CHECK(hr_link_due_ns(&link_in_test) == UINT64_MAX);
+  end();
+}
+
+/* Whoever waits for something else asks for what it keeps, without hurrying the shard: a shard that was restarted says
+ * so then. */
+static void a_tended_link_asks_for_what_is_kept(void)
+{
+  begin(0);
+  submit(HR_OP_PUSH);
+  answer_push(1, 0);
+  CHECK_EQ(hr_link_due_ns(&link_in_test), UINT64_MAX);
+  link_in_test.is_tended = true;
+  sent_count = 0;
+  uint64_t due_ns = hr_link_due_ns(&link_in_test);
+  CHECK_EQ(due_ns, link_in_test.sent_ns + HR_LINK_CUT_POLL_NS);
+  hr_link_tick(&link_in_test, due_ns);
+  CHECK(sent_count == 1 && sent[0].op == HR_OP_TICK && sent[0].push_seq == 1 && sent[0].flags == 0);
+  hr_request *tick =
+      receive_body((answer){.op = HR_OP_TICK, .request_id = sent[0].request_id, .applied = 1, .durable = 1}, NULL);
+  CHECK(tick);
+  hr_link_finish(&link_in_test, tick);
+  CHECK_EQ(hr_link_due_ns(&link_in_test), UINT64_MAX); /* nothing is kept any more */
   end();
 }
 
@@ -367,6 +392,7 @@ int main(void)
 {
   RUN(pushes_are_kept_until_they_are_durable);
   RUN(too_many_kept_bytes_close_the_window_until_the_next_cut);
+  RUN(a_tended_link_asks_for_what_is_kept);
   RUN(what_the_shard_has_not_is_sent_again_in_order);
   RUN(a_push_that_the_shard_has_leaves_its_pull);
   RUN(a_long_replay_goes_by_windows);

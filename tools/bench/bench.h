@@ -58,11 +58,23 @@ typedef struct bench_table_options {
   bool json;
 } bench_table_options;
 
+typedef struct bench_store_options {
+  const char *dims; /* "16,128" */
+  const char *dir;  /* a directory that is there; each dim makes one in it, and leaves it */
+  uint64_t rows;
+  uint64_t batch_keys;
+  uint64_t cut_bytes;
+  uint32_t passes; /* over all rows */
+  uint32_t cut_interval_ms;
+  bool json;
+} bench_store_options;
+
 /* Exit codes. */
 int hr_bench_shard(const bench_shard_options *options);
 int hr_bench_cache(const bench_cache_options *options);
 int hr_bench_comm(const bench_comm_options *options);
 int hr_bench_table(const bench_table_options *options);
+int hr_bench_store(const bench_store_options *options);
 
 extern const char *const bench_optimizer_names[]; /* by the option `optimizer`; NULL ends them */
 

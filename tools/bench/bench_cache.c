@@ -1,19 +1,23 @@
-/* What a lookup and an update of the cache cost per key, next to a plain gather of the same rows in the same run. */
+/* What a lookup and an update of the cache cost per key, next to a plain gather and a plain update of the same rows in
+ * the same run. */
 #include "bench_cache.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <hotrow/cache.h>
 #include <hr/memory.h>
 #include <hr/random.h>
+#include <hr/vector.h>
 
 #include "options.h"
 
 #define BATCH_SETS 16u /* different batches, used in turn */
 #define REPEATS_MAX 101u
 #define PREFETCH_ROWS 16u
+#define LR 0.01f
 #define BOUND 100000u /* no push leaves by its bound: pushing is not what is measured */
 
 typedef struct time_state {
@@ -30,13 +34,31 @@ typedef struct time_state {
   uint8_t *states;
   float *out, *values; /* [batch_keys][dim] */
   float *flat;         /* as many rows as the cache has: what the plain gather reads */
-  size_t flat_bytes;
+  float *flat_sums;    /* a sum beside each: the plain update adds to both */
+  size_t flat_bytes;   /* of either */
 } time_state;
 
 typedef struct cost {
-  double lookup_ns, update_ns, gather_ns; /* per key */
+  double lookup_ns, update_ns, gather_ns, update_floor_ns; /* per key */
   double hit_rate;
 } cost;
+
+/* A printed figure: one number a repeat. */
+typedef struct figure {
+  const char *name;
+  int decimals;
+  double values[REPEATS_MAX];
+} figure;
+
+enum { LOOKUP, UPDATE, GATHER, UPDATE_FLOOR, LOOKUP_RATIO, RATIO, FLOOR_RATIO, UPDATE_FLOOR_RATIO, FIGURES };
+
+/* The thread's processor time: what others do on the machine meanwhile is not counted. */
+static double busy_seconds(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
 
 static int compare_keys(const void *a, const void *b)
 {
@@ -88,65 +110,108 @@ static void plain_gather(const time_state *t)
   }
 }
 
+/* The least that a step on these rows can cost: slots known, no bookkeeping, a sum beside each row. */
+HR_VECTORISED static void plain_update(const uint32_t *slots, size_t count, uint32_t dim, const float *grads,
+                                       float *rows, float *sums)
+{
+  for (size_t i = 0; i < count; i++) {
+    if (i + PREFETCH_ROWS < count)
+      for (uint32_t c = 0; c < dim; c += 16) {
+        __builtin_prefetch(rows + (size_t)slots[i + PREFETCH_ROWS] * dim + c, 1);
+        __builtin_prefetch(sums + (size_t)slots[i + PREFETCH_ROWS] * dim + c, 1);
+      }
+    const float *restrict grad = grads + i * dim;
+    float *restrict row = rows + (size_t)slots[i] * dim;
+    float *restrict sum = sums + (size_t)slots[i] * dim;
+    for (uint32_t c = 0; c < dim; c++) {
+      row[c] -= LR * grad[c];
+      sum[c] += grad[c];
+    }
+  }
+}
+
 static hotrow_status measure(time_state *t, uint32_t batches, cost *cost_p)
 {
   size_t hits = 0;
   *cost_p = (cost){0};
   for (uint32_t b = 0; b < batches; b++) {
     const uint64_t *keys = make_batch(t, b % BATCH_SETS);
-    const double begin = bench_seconds();
+    const double begin = busy_seconds();
     HOTROW_TRY(look_up(t, keys, &hits));
-    const double looked_up = bench_seconds();
+    const double looked_up = busy_seconds();
     hotrow_cache_push_list pushes;
-    HOTROW_TRY(hotrow_cache_update(t->cache, keys, keys, t->values, NULL, t->batch_keys));
+    HOTROW_TRY(hotrow_cache_update(t->cache, keys, keys, t->slots, t->values, NULL, t->batch_keys));
     hotrow_cache_take_pushes(t->cache, &pushes);
-    const double updated = bench_seconds();
+    const double updated = busy_seconds();
     plain_gather(t);
+    const double gathered = busy_seconds();
+    plain_update(t->slots, t->batch_keys, t->dim, t->values, t->flat, t->flat_sums);
     cost_p->lookup_ns += looked_up - begin;
     cost_p->update_ns += updated - looked_up;
-    cost_p->gather_ns += bench_seconds() - updated;
+    cost_p->gather_ns += gathered - updated;
+    cost_p->update_floor_ns += busy_seconds() - gathered;
   }
   const double keys = (double)t->batch_keys * batches;
   cost_p->lookup_ns *= 1e9 / keys;
   cost_p->update_ns *= 1e9 / keys;
   cost_p->gather_ns *= 1e9 / keys;
+  cost_p->update_floor_ns *= 1e9 / keys;
   cost_p->hit_rate = (double)hits / keys;
   return HOTROW_OK;
 }
 
+static void make_figures(const cost *costs, uint32_t n, figure figures[FIGURES])
+{
+  static const char *const names[FIGURES] = {"lookup_ns",    "update_ns", "gather_ns",   "update_floor_ns",
+                                             "lookup_ratio", "ratio",     "floor_ratio", "update_floor_ratio"};
+  for (uint32_t f = 0; f < FIGURES; f++) {
+    figures[f].name = names[f];
+    figures[f].decimals = f < LOOKUP_RATIO ? 1 : 3;
+  }
+  for (uint32_t r = 0; r < n; r++) {
+    const cost *c = &costs[r];
+    figures[LOOKUP].values[r] = c->lookup_ns;
+    figures[UPDATE].values[r] = c->update_ns;
+    figures[GATHER].values[r] = c->gather_ns;
+    figures[UPDATE_FLOOR].values[r] = c->update_floor_ns;
+    figures[LOOKUP_RATIO].values[r] = c->lookup_ns / c->gather_ns;
+    figures[RATIO].values[r] = (c->lookup_ns + c->update_ns) / c->gather_ns;
+    figures[FLOOR_RATIO].values[r] = (c->gather_ns + c->update_floor_ns) / c->gather_ns;
+    figures[UPDATE_FLOOR_RATIO].values[r] = c->update_ns / c->update_floor_ns;
+  }
+}
+
+/* Each figure as median, smallest and largest. */
 static void print_costs(const time_state *t, const cost *costs, uint32_t n)
 {
-  double lookup[REPEATS_MAX], update[REPEATS_MAX], gather[REPEATS_MAX], lookup_ratio[REPEATS_MAX], ratio[REPEATS_MAX];
-  for (uint32_t r = 0; r < n; r++) {
-    lookup[r] = costs[r].lookup_ns;
-    update[r] = costs[r].update_ns;
-    gather[r] = costs[r].gather_ns;
-    lookup_ratio[r] = lookup[r] / gather[r];
-    ratio[r] = (lookup[r] + update[r]) / gather[r];
+  figure figures[FIGURES];
+  double medians[FIGURES];
+  make_figures(costs, n, figures);
+  const double hit_rate = costs[n / 2].hit_rate;
+  for (uint32_t f = 0; f < FIGURES; f++)
+    medians[f] = bench_quantile(figures[f].values, n, 0.5);
+  if (t->options->json) {
+    printf("{\"dim\":%u,\"hit_rate\":%.4f", t->dim, hit_rate);
+    for (uint32_t f = 0; f < FIGURES; f++) {
+      const figure *g = &figures[f];
+      printf(",\"%s\":%.*f,\"%s_min\":%.*f,\"%s_max\":%.*f", g->name, g->decimals, medians[f], g->name, g->decimals,
+             g->values[0], g->name, g->decimals, g->values[n - 1]);
+    }
+    printf(",\"cache_rows\":%llu,\"batch_keys\":%zu,\"repeats\":%u,\"batches\":%u}\n",
+           (unsigned long long)t->options->rows, t->batch_keys, n, t->options->batches);
+  } else {
+    printf("dim %4u hits %5.1f %%  lookup %6.1f ns, update %6.1f ns, plain gather %6.1f ns, plain update %6.1f ns a "
+           "key; ratio %.2f (%.2f .. %.2f), of lookup alone %.2f, of the plain two %.2f; of the updates %.2f\n",
+           t->dim, 100 * hit_rate, medians[LOOKUP], medians[UPDATE], medians[GATHER], medians[UPDATE_FLOOR],
+           medians[RATIO], figures[RATIO].values[0], figures[RATIO].values[n - 1], medians[LOOKUP_RATIO],
+           medians[FLOOR_RATIO], medians[UPDATE_FLOOR_RATIO]);
   }
-  const double lookup_ns = bench_quantile(lookup, n, 0.5), update_ns = bench_quantile(update, n, 0.5);
-  const double gather_ns = bench_quantile(gather, n, 0.5), median = bench_quantile(ratio, n, 0.5);
-  const double lookup_median = bench_quantile(lookup_ratio, n, 0.5);
-  if (t->options->json)
-    printf("{\"dim\":%u,\"hit_rate\":%.4f,\"lookup_ns\":%.1f,\"lookup_ns_min\":%.1f,\"lookup_ns_max\":%.1f,"
-           "\"update_ns\":%.1f,\"update_ns_min\":%.1f,\"update_ns_max\":%.1f,\"gather_ns\":%.1f,"
-           "\"gather_ns_min\":%.1f,\"gather_ns_max\":%.1f,\"lookup_ratio\":%.3f,\"lookup_ratio_min\":%.3f,"
-           "\"lookup_ratio_max\":%.3f,\"ratio\":%.3f,\"ratio_min\":%.3f,\"ratio_max\":%.3f,\"cache_rows\":%llu,"
-           "\"batch_keys\":%zu,\"repeats\":%u,\"batches\":%u}\n",
-           t->dim, costs[n / 2].hit_rate, lookup_ns, lookup[0], lookup[n - 1], update_ns, update[0], update[n - 1],
-           gather_ns, gather[0], gather[n - 1], lookup_median, lookup_ratio[0], lookup_ratio[n - 1], median, ratio[0],
-           ratio[n - 1], (unsigned long long)t->options->rows, t->batch_keys, n, t->options->batches);
-  else
-    printf("dim %4u hits %5.1f %%  lookup %6.1f ns, update %6.1f ns, plain gather %6.1f ns a key; ratio %.2f "
-           "(%.2f .. %.2f), of lookup alone %.2f\n",
-           t->dim, 100 * costs[n / 2].hit_rate, lookup_ns, update_ns, gather_ns, median, ratio[0], ratio[n - 1],
-           lookup_median);
   fflush(stdout);
 }
 
 static hotrow_status create_cache(time_state *t)
 {
-  const hotrow_segment segment = {.dim = t->dim, .optimizer = {.kind = HOTROW_SGD, .lr = 0.01f}};
+  const hotrow_segment segment = {.dim = t->dim, .optimizer = {.kind = HOTROW_SGD, .lr = LR}};
   hotrow_cache_options options = HOTROW_CACHE_OPTIONS_INIT;
   options.kernels = t->kernels;
   options.segments = &segment;
@@ -176,8 +241,9 @@ static hotrow_status open_state(time_state *t)
   HOTROW_TRY(hr_alloc(n * t->dim, sizeof *t->values, "values", (void **)&t->values));
   t->flat_bytes = (t->options->rows + 16 + n) * t->dim * sizeof(float);
   HOTROW_TRY(hr_map(t->flat_bytes, "flat rows", (void **)&t->flat));
+  HOTROW_TRY(hr_map(t->flat_bytes, "flat sums", (void **)&t->flat_sums));
   for (size_t i = 0; i < t->flat_bytes / sizeof(float); i++)
-    t->flat[i] = 1;
+    t->flat[i] = t->flat_sums[i] = 1;
   for (size_t i = 0; i < n * BATCH_SETS; i++)
     t->hot_keys[i] = hr_rng_next(&t->rng);
   return HOTROW_OK;
@@ -190,6 +256,7 @@ static void close_state(time_state *t)
   for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
     free(memory[i]);
   hr_unmap(t->flat, t->flat_bytes);
+  hr_unmap(t->flat_sums, t->flat_bytes);
   hotrow_cache_destroy(t->cache);
 }
 
@@ -203,8 +270,10 @@ static hotrow_status time_cache(const bench_cache_options *options, uint32_t dim
   hotrow_status status = hotrow_kernels_get(HOTROW_CPU, &t.kernels);
   if (status == HOTROW_OK)
     status = open_state(&t);
-  if (status == HOTROW_OK) /* the first two rounds fill the cache */
-    status = measure(&t, 2 * BATCH_SETS, &costs[0]);
+  /* The hot keys come in within a round; keys that no batch had before take all rows, and all memory, once. */
+  const size_t fill_batches = t.fresh_keys > 0 ? options->rows / t.fresh_keys : 0;
+  if (status == HOTROW_OK)
+    status = measure(&t, 2 * BATCH_SETS + (uint32_t)fill_batches, &costs[0]);
   for (uint32_t r = 0; status == HOTROW_OK && r < options->repeats; r++)
     status = measure(&t, options->batches, &costs[r]);
   if (status == HOTROW_OK)

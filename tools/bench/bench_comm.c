@@ -20,10 +20,11 @@
 static const char *const default_configs = "no-cache,het-compat,default";
 /* The frontier: the default's bounds tighter and wider; then, one by one, what it differs in from HET's protocol:
  * bounds of their own for pull and push, announcements, narrow types on the wire; and clocks that count steps. */
+#define LIKE_DEFAULT ":w-tinylfu:i8:occurrences"
 static const char *const frontier_configs =
-    "announce:15/7:8:i8:occurrences,announce:50/24:25:i8:occurrences,announce:300/140:141:i8:occurrences,"
-    "announce:600/280:281:i8:occurrences,probe:150/70:occurrences,announce:150/70:71:occurrences,"
-    "announce:150/70:71:f16:occurrences,announce:100/30:32:i8";
+    "announce:15/7:8" LIKE_DEFAULT ",announce:50/24:25" LIKE_DEFAULT ",announce:300/140:141" LIKE_DEFAULT
+    ",announce:600/280:281" LIKE_DEFAULT ",probe:150/70:w-tinylfu:occurrences,announce:150/70:71:w-tinylfu:occurrences"
+    ",announce:150/70:71:w-tinylfu:f16:occurrences,announce:100/30:32:w-tinylfu:i8";
 
 static const char *const mode_names[] = {"default", "probe", "announce"};
 static const char *const policy_names[] = {"lru", "lightlfu", "lfu", "w-tinylfu"};
@@ -120,6 +121,7 @@ bool comm_add_config(const comm_config *common, const char *text, comm_job *jobs
   } else if (strcmp(text, "default") != 0) {
     config.table.announce_step = 0;
     config.table.wire_dtype = HOTROW_F32;
+    config.table.policy = HOTROW_POLICY_LRU;
     config.table.flags = 0;
     if (!parse_bounds(&config.table, text)) {
       fprintf(stderr,

@@ -4,7 +4,8 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: shards.sh start N [--bind-base ADDRESS] [--save-dir DIR] [--load DIR] [--dir RUNDIR] [--timeout SECONDS]
+usage: shards.sh start N [--bind-base ADDRESS] [--data-dir DIR] [--save-dir DIR] [--load DIR] [--dir RUNDIR]
+                       [--timeout SECONDS]
        shards.sh status [--dir RUNDIR]
        shards.sh stop [--dir RUNDIR] [--timeout SECONDS]
 
@@ -15,6 +16,7 @@ stop    ends them: TERM, and KILL for those still there after the timeout
 
   --bind-base ADDRESS  of shard 0; shard i is on the port i above it. tcp://127.0.0.1:* takes free ports.
                        Default tcp://127.0.0.1:7117
+  --data-dir DIR       where the rows are kept: a later start of as many shards goes on from there
   --save-dir DIR       where saves go; without it saves are refused
   --load DIR           a save to start from
   --dir RUNDIR         pid, address and log of each shard. Default $XDG_RUNTIME_DIR/hotrow-shards,
@@ -197,7 +199,7 @@ while (($# > 0)); do
   (($# > 1)) || usage_error "$1 needs a value, or is not known"
   case $verb:$1 in
     start:--bind-base) bind_base=$2 ;;
-    start:--save-dir | start:--load) serve_options+=("$1" "$2") ;;
+    start:--data-dir | start:--save-dir | start:--load) serve_options+=("$1" "$2") ;;
     start:--dir | status:--dir | stop:--dir) dir=$2 ;;
     start:--timeout | stop:--timeout) timeout=$2 ;;
     *) usage_error "unknown option $1" ;;

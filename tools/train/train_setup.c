@@ -146,6 +146,11 @@ static hotrow_status open_viewer(hr_trainer *trainer)
   return hotrow_table_open(trainer->viewer, &table, &trainer->viewer_table);
 }
 
+static void tend_client(void *context)
+{
+  hotrow_tend(context);
+}
+
 static hotrow_status open_ranks(hr_trainer *trainer)
 {
   const hr_train_options *options = &trainer->options;
@@ -166,6 +171,8 @@ static hotrow_status open_ranks(hr_trainer *trainer)
   comm_options.rank = options->rank;
   comm_options.world_size = options->workers;
   comm_options.timeout_ms = options->timeout_ms;
+  comm_options.while_waiting = tend_client; /* of one thread, as both are */
+  comm_options.context = trainer->ranks[0].client;
   return hotrow_comm_open(&comm_options, &trainer->comm);
 }
 

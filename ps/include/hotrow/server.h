@@ -24,6 +24,16 @@ typedef struct hotrow_server_options {
   uint32_t shard_count;   /* of the cluster; 0 means `shards` */
   uint32_t io_threads;    /* ZeroMQ's; 0 means 1 */
   uint64_t row_count_max; /* per table and shard; 0: no limit of its own */
+  /* Where the shards keep their rows, each in a directory of its own; it is made if only it itself is missing. A server
+   * that is started on it again goes on from what was durable, and no update of a client that kept its pushes is lost
+   * or applied twice. NULL: memory only. */
+  const char *data_dir;
+  uint64_t cut_bytes; /* of changed rows, after which a shard makes a cut at once; 0 means 64 MiB */
+  /* Called now and then while start loads from data_dir, and at the end of each shard. NULL: nobody. */
+  void (*progress)(void *context, uint32_t shard_index, uint64_t row_count, uint64_t row_count_expected);
+  void *context;
+  uint32_t cut_interval_ms; /* between two cuts: how long what a client pushed may not be durable. 0 means 1000 */
+  uint32_t reserved;        /* 0 */
 } hotrow_server_options;
 #define HOTROW_SERVER_OPTIONS_INIT HOTROW_INIT(hotrow_server_options)
 
@@ -31,14 +41,23 @@ typedef struct hotrow_server_options {
  *   HOTROW_ERR_INVALID      a bad option; an address that is not loopback
  *   HOTROW_ERR_UNREACHABLE  an address in use or not there
  *   HOTROW_ERR_NOT_FOUND, HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE   of load_path
- *   HOTROW_ERR_STORAGE      save_dir is not there, or not to be written to
- *   HOTROW_ERR_NO_MEMORY */
+ *   HOTROW_ERR_STORAGE      save_dir or data_dir is not there, or not to be written to
+ *   HOTROW_ERR_BUSY         data_dir is open in another server
+ *   HOTROW_ERR_EXISTS       data_dir is of other shards, or has rows and load_path is given too
+ *   HOTROW_ERR_CORRUPT, HOTROW_ERR_VERSION   of data_dir
+ *   HOTROW_ERR_NO_MEMORY
+ * After a failure with data_dir the process is to end, with _exit(). */
 HOTROW_API hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_server **server_p);
 
 /* The address that shard i of this server (0 .. shards-1) listens on. Valid until stop. */
 HOTROW_API const char *hotrow_server_endpoint(const hotrow_server *server, uint32_t i);
 
-/* Stops the threads after the message in hand, closes the sockets, frees everything. Accepts NULL. */
+/* Stops the threads after the message in hand. Shards with a data directory make a last cut first and wait for it.
+ *   HOTROW_ERR_STORAGE  one could not be written, now or earlier: what is not durable is lost if the clients do not
+ * have it, and the process is to end with _exit() once hotrow_server_stop() was called */
+HOTROW_API hotrow_status hotrow_server_drain(hotrow_server *server);
+
+/* Drains, closes the sockets, frees everything. Accepts NULL. */
 HOTROW_API void hotrow_server_stop(hotrow_server *server);
 
 /* One shard in the caller's process, without sockets, threads or a clock, for benchmarks and simulators: messages go in

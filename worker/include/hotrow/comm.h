@@ -28,6 +28,10 @@ typedef struct hotrow_comm_options {
   uint32_t world_size;
   uint32_t timeout_ms; /* of every call; 0 means 10000 */
   hotrow_comm_kind kind;
+  /* Called every 50 ms while a call waits for a neighbour; NULL: nobody. Where shards may be restarted it is to call
+   * hotrow_tend(): that neighbour may wait for a shard that lost this rank's push. */
+  void (*while_waiting)(void *context);
+  void *context;
 } hotrow_comm_options;
 #define HOTROW_COMM_OPTIONS_INIT HOTROW_INIT(hotrow_comm_options)
 

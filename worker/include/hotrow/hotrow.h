@@ -123,8 +123,8 @@ typedef struct hotrow_table_options {
 
 typedef enum hotrow_preset {
   HOTROW_PRESET_EXACT = 0, /* both bounds 0, float32 */
-  /* announce, LRU, int8 on the wire; pull bound 150, push bound 70, announce step 71, counting occurrences. With an
-   * optimizer that takes steps one by one: 10, 3 and 4, counting steps. */
+  /* announce, W-TinyLFU, int8 on the wire; pull bound 150, push bound 70, announce step 71, counting occurrences. With
+   * an optimizer that takes steps one by one: 10, 3 and 4, counting steps. */
   HOTROW_PRESET_BOUNDED = 1,
   HOTROW_PRESET_HET_COMPAT = 2 /* probe, both bounds 100, LightLFU, both flags, float32: what HET's own code does */
 } hotrow_preset;
@@ -225,6 +225,12 @@ HOTROW_API hotrow_status hotrow_lookahead(hotrow_client *client, const hotrow_lo
 /* Sends every pending gradient and waits until all shards have applied all pushes of this client. Between steps only
  * (after hotrow_step, before the next hotrow_push). */
 HOTROW_API hotrow_status hotrow_flush(hotrow_client *client, uint32_t timeout_ms);
+
+/* Takes in what shards have said, sends again what a shard that was restarted has lost, and asks for it if nobody has
+ * said anything; waits for nothing. For a thread that waits long for something else than a shard, such as another rank,
+ * which may in turn wait for a shard that waits for what this client sent: now and then, between two calls. What goes
+ * wrong is returned by the next call. */
+HOTROW_API void hotrow_tend(hotrow_client *client);
 
 /* Waits until all ranks of the job have called it. Does not flush. */
 HOTROW_API hotrow_status hotrow_barrier(hotrow_client *client, uint32_t timeout_ms);

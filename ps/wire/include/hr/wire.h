@@ -62,7 +62,8 @@ typedef enum hr_op {
 #define HR_FLAG_RESET                                                                                                  \
   16u /* reply to a data request that wanted announcements: they are gone, announce_seq is the new                     \
          start, and every copy of this shard's rows is stale. No announce sections */
-#define HR_FLAGS_KNOWN 31u
+#define HR_FLAG_DURABLE 32u /* tick: the client waits until what it has pushed is durable, so that should be soon */
+#define HR_FLAGS_KNOWN 63u
 
 /* Status of a reply beyond hotrow_status: the shard has not applied the push the request names: resend from
  * applied_seq + 1. */

@@ -1,0 +1,101 @@
+#include "server_durable.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <zmq.h>
+
+#include <hr/assert.h>
+#include <hr/clock.h>
+#include <hr/log.h>
+
+#define MS_NS ((uint64_t)1000000)
+
+/* Keeps the sentence of the failure, and says it once. */
+static void note(hr_durable *d, hotrow_status status)
+{
+  if (status != HOTROW_OK && d->status == HOTROW_OK)
+    hr_log(HOTROW_LOG_ERROR, "%s", hotrow_last_error());
+  else if (status == HOTROW_OK && d->status != HOTROW_OK)
+    hr_log(HOTROW_LOG_WARN, "%s: cuts are written again", hr_rocksdb_path(d->storage));
+  if (status != HOTROW_OK)
+    snprintf(d->sentence, sizeof d->sentence, "%s", hotrow_last_error());
+  d->status = status;
+}
+
+static void take_result(hr_durable *d)
+{
+  uint64_t number;
+  hotrow_status status;
+  if (!hr_rocksdb_take_result(d->storage, &number, &status))
+    return;
+  if (status == HOTROW_OK) {
+    hr_rocksdb_counts counts = hr_rocksdb_get_counts(d->storage);
+    hr_log(HOTROW_LOG_DEBUG, "cut %llu durable, %llu rows and %llu ms of writing so far", (unsigned long long)number,
+           (unsigned long long)counts.rows, (unsigned long long)(counts.write_ns / 1000000));
+    hr_shard_cut_is_durable(d->shard, number);
+    return;
+  }
+  hr_shard_degrade(d->shard);
+  d->is_failed = true;
+  note(d, status);
+}
+
+static void begin_cut(hr_durable *d, uint64_t now_ns)
+{
+  uint64_t number;
+  d->due_ns = now_ns + d->interval_ns;
+  note(d, hr_shard_cut(d->shard, &number));
+}
+
+/* A refused cut is not tried again before it is due: it was copied for nothing. */
+static void tend(hr_durable *d, uint64_t now_ns)
+{
+  take_result(d);
+  if (d->is_failed || hr_rocksdb_is_busy(d->storage))
+    return;
+  bool is_urgent = hr_shard_awaits_cut(d->shard) || hr_shard_dirty_bytes(d->shard) >= d->dirty_bytes_max;
+  if (now_ns >= d->due_ns || (is_urgent && d->status == HOTROW_OK))
+    begin_cut(d, now_ns);
+}
+
+/* -1: only an event ends the wait. */
+static long wait_ms(const hr_durable *d, uint64_t now_ns)
+{
+  if (d->is_failed || hr_rocksdb_is_busy(d->storage))
+    return -1;
+  return now_ns < d->due_ns ? (long)((d->due_ns - now_ns + MS_NS - 1) / MS_NS) : 0;
+}
+
+void hr_durable_wait(hr_durable *d, void *socket)
+{
+  for (;;) {
+    uint64_t now_ns = hr_now_ns();
+    tend(d, now_ns);
+    int events = 0;
+    size_t size = sizeof events;
+    if (zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) != 0 || (events & ZMQ_POLLIN))
+      return;
+    zmq_pollitem_t items[] = {{.socket = socket, .events = ZMQ_POLLIN},
+                              {.fd = hr_rocksdb_fd(d->storage), .events = ZMQ_POLLIN}};
+    if (zmq_poll(items, 2, wait_ms(d, now_ns)) < 0 && errno == ETERM)
+      return;
+  }
+}
+
+static void wait_for_result(hr_durable *d)
+{
+  while (hr_rocksdb_is_busy(d->storage)) { /* who waits for a table makes the shard begin one after the other */
+    hr_rocksdb_wait(d->storage);
+    take_result(d);
+  }
+}
+
+hotrow_status hr_durable_finish(hr_durable *d)
+{
+  wait_for_result(d);
+  if (!d->is_failed) {
+    begin_cut(d, hr_now_ns());
+    wait_for_result(d);
+  }
+  return d->status == HOTROW_OK ? HOTROW_OK : hr_fail(d->status, "%s", d->sentence);
+}

@@ -1,0 +1,335 @@
+/* Cuts into RocksDB: copied on the shard's thread, written on the writer's. */
+#include "storage_state.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <hr/assert.h>
+#include <hr/clock.h>
+#include <hr/hash.h>
+
+#define BYTES_MIN ((size_t)1 << 16)
+#define BYTES_KEPT_MAX ((size_t)256 << 20) /* a larger buffer is given back after its cut */
+
+/* ---- bytes ---- */
+
+void *hr_bytes_take(hr_bytes *b, size_t size_bytes)
+{
+  if (size_bytes > b->capacity - b->size) {
+    size_t capacity = b->capacity ? b->capacity : BYTES_MIN;
+    while (capacity - b->size < size_bytes && capacity <= SIZE_MAX / 2)
+      capacity *= 2;
+    uint8_t *bytes = capacity - b->size < size_bytes ? NULL : realloc(b->bytes, capacity);
+    if (!bytes) {
+      hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a cut of %zu bytes", b->size + size_bytes);
+      return NULL;
+    }
+    b->bytes = bytes;
+    b->capacity = capacity;
+  }
+  void *memory = b->bytes + b->size;
+  b->size += size_bytes;
+  return memory;
+}
+
+void hr_bytes_free(hr_bytes *b)
+{
+  free(b->bytes);
+  *b = (hr_bytes){0};
+}
+
+static void empty(hr_bytes *b)
+{
+  b->size = 0;
+  if (b->capacity > BYTES_KEPT_MAX)
+    hr_bytes_free(b);
+}
+
+/* ---- the shard's thread ---- */
+
+/* A disk that is full while RocksDB writes makes it try again by itself, and that ends in an abort of the process: so
+ * it is not to come to that. Twice the cut: it is written to the log now and to a table file later. */
+static hotrow_status check_space(const hr_rocksdb *s)
+{
+  struct statvfs disk;
+  if (statvfs(s->dir.path.text, &disk) != 0)
+    return hr_fail(HOTROW_ERR_STORAGE, "data directory %s: how full its disk is: %s", s->dir.path.text,
+                   strerror(errno));
+  uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+  uint64_t needed = HR_STORE_FREE_BYTES_MIN + 2 * (uint64_t)s->cut.entries.size;
+  if (free_bytes < needed)
+    return hr_fail(
+        HOTROW_ERR_STORAGE,
+        "data directory %s: no cut is written while its disk has %llu MiB free, a cut of %llu MiB needs %llu",
+        s->dir.path.text, (unsigned long long)(free_bytes >> 20), (unsigned long long)(s->cut.entries.size >> 20),
+        (unsigned long long)(needed >> 20));
+  return HOTROW_OK;
+}
+
+static hotrow_status begin_cut(void *context, uint64_t number)
+{
+  hr_rocksdb *s = context;
+  HOTROW_ASSERT(atomic_load_explicit(&s->slot, memory_order_acquire) == HR_SLOT_FREE);
+  if (s->result != HOTROW_OK)
+    return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
+  empty(&s->cut.entries);
+  empty(&s->cut.jobs);
+  empty(&s->cut.sessions);
+  HOTROW_TRY(check_space(s)); /* before rows are copied for nothing */
+  s->cut.row_count = s->cut.entry_count = 0;
+  s->cut.number = number;
+  s->is_open = true;
+  return HOTROW_OK;
+}
+
+/* Room for an entry's value; its head and key are in their place. */
+static uint8_t *take_entry(hr_rocksdb *s, const uint8_t *key, uint32_t key_size, uint32_t value_size)
+{
+  HOTROW_ASSERT(s->is_open);
+  hr_entry_head head = {key_size, value_size};
+  uint8_t *memory = hr_bytes_take(&s->cut.entries, sizeof head + key_size + value_size);
+  if (!memory)
+    return NULL;
+  s->cut.entry_count++;
+  memcpy(memory, &head, sizeof head);
+  memcpy(memory + sizeof head, key, key_size);
+  return memory + sizeof head + key_size;
+}
+
+static hotrow_status put_table(void *context, const hr_table_desc *desc)
+{
+  uint8_t key[HR_STORE_TABLE_KEY_BYTES];
+  hr_store_table_key(key, HR_STORE_TABLE, desc->id);
+  uint8_t *value = take_entry(context, key, sizeof key, sizeof *desc);
+  if (!value)
+    return HOTROW_ERR_NO_MEMORY;
+  memcpy(value, desc, sizeof *desc);
+  return HOTROW_OK;
+}
+
+static hotrow_status put_row(void *context, const hr_table_desc *desc, uint64_t key, uint32_t clock,
+                             const float *record, size_t float_count)
+{
+  hr_rocksdb *s = context;
+  uint8_t key_bytes[HR_STORE_ROW_KEY_BYTES];
+  hr_store_row_key(key_bytes, desc->id, key);
+  uint32_t value_size = (uint32_t)(sizeof clock + float_count * sizeof *record);
+  uint8_t *value = take_entry(s, key_bytes, sizeof key_bytes, value_size);
+  if (!value)
+    return HOTROW_ERR_NO_MEMORY;
+  memcpy(value, &clock, sizeof clock);
+  memcpy(value + sizeof clock, record, float_count * sizeof *record);
+  s->cut.row_count++;
+  return HOTROW_OK;
+}
+
+static hotrow_status append(const hr_rocksdb *s, hr_bytes *b, const void *bytes, size_t size_bytes)
+{
+  HOTROW_ASSERT(s->is_open);
+  void *memory = hr_bytes_take(b, size_bytes);
+  if (!memory)
+    return HOTROW_ERR_NO_MEMORY;
+  memcpy(memory, bytes, size_bytes);
+  return HOTROW_OK;
+}
+
+static hotrow_status put_job(void *context, const hr_stored_job *job, const hr_stored_member *members)
+{
+  hr_rocksdb *s = context;
+  HOTROW_TRY(append(s, &s->cut.jobs, job, sizeof *job));
+  return append(s, &s->cut.jobs, members, job->world_size * sizeof *members);
+}
+
+static hotrow_status put_session(void *context, const hr_stored_session *session)
+{
+  hr_rocksdb *s = context;
+  return append(s, &s->cut.sessions, session, sizeof *session);
+}
+
+/* The event first, so that none is left over when the result has been taken. Who is woken in between waits again, and
+ * is woken again at once. */
+static void finish(hr_rocksdb *s)
+{
+  uint64_t one = 1;
+  ssize_t written = write(s->event_fd, &one, sizeof one);
+  HOTROW_ASSERT(written == (ssize_t)sizeof one);
+  atomic_store_explicit(&s->slot, HR_SLOT_DONE, memory_order_release);
+}
+
+/* A cut of nothing new is on disk already. */
+static hotrow_status end_cut(void *context, uint64_t number)
+{
+  hr_rocksdb *s = context;
+  HOTROW_ASSERT(s->is_open && number == s->cut.number);
+  s->is_open = false;
+  s->cut.hash = hr_hash_bytes(s->cut.jobs.bytes, s->cut.jobs.size) * 31 +
+                hr_hash_bytes(s->cut.sessions.bytes, s->cut.sessions.size);
+  if (s->cut.entries.size == 0 && s->hash_durable != 0 && s->cut.hash == s->hash_durable) {
+    finish(s);
+    return HOTROW_OK;
+  }
+  HOTROW_TRY(check_space(s));
+  atomic_store_explicit(&s->slot, HR_SLOT_HANDED, memory_order_release);
+  sem_post(&s->handed);
+  return HOTROW_OK;
+}
+
+bool hr_rocksdb_take_result(hr_rocksdb *s, uint64_t *number_p, hotrow_status *status_p)
+{
+  if (atomic_load_explicit(&s->slot, memory_order_acquire) != HR_SLOT_DONE)
+    return false;
+  uint64_t count;
+  ssize_t got = read(s->event_fd, &count, sizeof count);
+  HOTROW_ASSERT(got == (ssize_t)sizeof count && count == 1);
+  atomic_store_explicit(&s->slot, HR_SLOT_FREE, memory_order_relaxed);
+  *number_p = s->cut.number;
+  *status_p = s->result;
+  if (s->result != HOTROW_OK)
+    hr_fail_text(s->result, s->sentence, strlen(s->sentence));
+  return true;
+}
+
+bool hr_rocksdb_is_busy(const hr_rocksdb *s)
+{
+  return atomic_load_explicit(&s->slot, memory_order_acquire) != HR_SLOT_FREE;
+}
+
+void hr_rocksdb_wait(const hr_rocksdb *s)
+{
+  struct pollfd item = {.fd = s->event_fd, .events = POLLIN};
+  while (atomic_load_explicit(&s->slot, memory_order_acquire) == HR_SLOT_HANDED)
+    poll(&item, 1, -1);
+}
+
+/* ---- the writer's thread ---- */
+
+static void put(rocksdb_writebatch_t *batch, char kind, const hr_bytes *value)
+{
+  rocksdb_writebatch_put(batch, &kind, 1, (const char *)value->bytes, value->size);
+}
+
+static void put_entry(rocksdb_writebatch_t *batch, const uint8_t *entry)
+{
+  hr_entry_head head;
+  memcpy(&head, entry, sizeof head);
+  const char *key = (const char *)entry + sizeof head;
+  rocksdb_writebatch_put(batch, key, head.key_size, key + head.key_size, head.value_size);
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+  const uint8_t *const *x = a, *const *y = b;
+  hr_entry_head head_x, head_y;
+  memcpy(&head_x, *x, sizeof head_x);
+  memcpy(&head_y, *y, sizeof head_y);
+  size_t size = head_x.key_size < head_y.key_size ? head_x.key_size : head_y.key_size;
+  int order = memcmp(*x + sizeof head_x, *y + sizeof head_y, size);
+  return order ? order : (head_x.key_size > head_y.key_size) - (head_x.key_size < head_y.key_size);
+}
+
+/* In the order of their keys RocksDB takes in rows three times as fast: each goes in where the one before did. If there
+ * is no memory for the order they go in as they come. */
+static void put_entries(rocksdb_writebatch_t *batch, const hr_bytes *entries, size_t count)
+{
+  const uint8_t **order = malloc((count + 1) * sizeof *order);
+  size_t done = 0;
+  for (size_t at = 0; at < entries->size; done++) {
+    hr_entry_head head;
+    const uint8_t *entry = entries->bytes + at;
+    memcpy(&head, entry, sizeof head);
+    if (order)
+      order[done] = entry;
+    else
+      put_entry(batch, entry);
+    at += sizeof head + head.key_size + head.value_size;
+  }
+  HOTROW_ASSERT(done == count);
+  if (order)
+    qsort(order, count, sizeof *order, compare_keys);
+  for (size_t i = 0; order && i < count; i++)
+    put_entry(batch, order[i]);
+  free(order);
+}
+
+static hotrow_status write_cut(hr_rocksdb *s)
+{
+  const hr_cut *cut = &s->cut;
+  rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+  put_entries(batch, &cut->entries, cut->entry_count);
+  put(batch, HR_STORE_JOBS, &cut->jobs);
+  put(batch, HR_STORE_SESSIONS, &cut->sessions);
+  char *error = NULL;
+  rocksdb_write(s->db, s->write_options, batch, &error);
+  rocksdb_writebatch_destroy(batch);
+  return error ? hr_rocksdb_fail(s, "write a cut", error) : HOTROW_OK;
+}
+
+static void *run_writer(void *context)
+{
+  hr_rocksdb *s = context;
+  for (;;) {
+    while (sem_wait(&s->handed) != 0)
+      ;
+    if (atomic_load_explicit(&s->is_ending, memory_order_acquire))
+      return NULL;
+    HOTROW_ASSERT(atomic_load_explicit(&s->slot, memory_order_acquire) == HR_SLOT_HANDED);
+    uint64_t begin_ns = hr_now_ns();
+    s->result = write_cut(s);
+    if (s->result != HOTROW_OK)
+      snprintf(s->sentence, sizeof s->sentence, "%s", hotrow_last_error());
+    else
+      s->hash_durable = s->cut.hash;
+    s->counts.writes++;
+    s->counts.rows += s->cut.row_count;
+    s->counts.bytes += s->cut.entries.size + s->cut.jobs.size + s->cut.sessions.size;
+    s->counts.write_ns += hr_now_ns() - begin_ns;
+    finish(s);
+  }
+}
+
+hotrow_status hr_rocksdb_start_writer(hr_rocksdb *s)
+{
+  s->calls = (hr_storage){.context = s,
+                          .begin_cut = begin_cut,
+                          .put_table = put_table,
+                          .put_row = put_row,
+                          .put_job = put_job,
+                          .put_session = put_session,
+                          .end_cut = end_cut};
+  s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (s->event_fd < 0)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no event for the storage: %s", strerror(errno));
+  sem_init(&s->handed, 0, 0);
+  sigset_t all, before; /* the program's signals are for its own threads */
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int error = pthread_create(&s->writer, NULL, run_writer, s);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (error)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no thread for the storage: %s", strerror(error));
+  s->has_writer = true;
+  return HOTROW_OK;
+}
+
+void hr_rocksdb_stop_writer(hr_rocksdb *s)
+{
+  if (s->has_writer) {
+    hr_rocksdb_wait(s);
+    atomic_store_explicit(&s->is_ending, true, memory_order_release);
+    sem_post(&s->handed);
+    pthread_join(s->writer, NULL);
+    sem_destroy(&s->handed);
+  }
+  if (s->event_fd >= 0)
+    close(s->event_fd);
+  hr_bytes_free(&s->cut.entries);
+  hr_bytes_free(&s->cut.jobs);
+  hr_bytes_free(&s->cut.sessions);
+}

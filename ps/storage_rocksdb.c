@@ -1,0 +1,190 @@
+#include "storage_rocksdb.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <hr/assert.h>
+#include <hr/memory.h>
+
+#include "storage_state.h"
+
+#define WRITE_BUFFER_BYTES ((size_t)64 << 20)
+#define BACKGROUND_JOBS 2
+#define LOG_FILES_MAX 4u
+#define LOG_LEVEL_WARN 2
+#define RECOVERY_TOLERATE_TAIL 0 /* of the write-ahead log only its end may be torn; a hole in it is an error */
+
+static bool begins_with(const char *text, const char *word)
+{
+  return strncmp(text, word, strlen(word)) == 0;
+}
+
+hotrow_status hr_rocksdb_fail(const hr_rocksdb *storage, const char *deed, char *error)
+{
+  hotrow_status code = begins_with(error, "Corruption") || begins_with(error, "Invalid argument") ? HOTROW_ERR_CORRUPT
+                                                                                                  : HOTROW_ERR_STORAGE;
+  hr_fail(code, "data directory %s: cannot %s: %s", storage->dir.path.text, deed, error);
+  rocksdb_free(error);
+  return code;
+}
+
+/* Rows do not compress, are read only to be loaded, and are in memory anyway: no compression, no block cache to speak
+ * of. */
+static rocksdb_options_t *make_options(void)
+{
+  rocksdb_options_t *options = rocksdb_options_create();
+  rocksdb_options_set_create_if_missing(options, 1);
+  rocksdb_options_set_paranoid_checks(options, 1);
+  rocksdb_options_set_compression(options, rocksdb_no_compression);
+  rocksdb_options_set_write_buffer_size(options, WRITE_BUFFER_BYTES);
+  rocksdb_options_set_max_background_jobs(options, BACKGROUND_JOBS);
+  rocksdb_options_set_wal_recovery_mode(options, RECOVERY_TOLERATE_TAIL);
+  rocksdb_options_set_info_log_level(options, LOG_LEVEL_WARN);
+  rocksdb_options_set_keep_log_file_num(options, LOG_FILES_MAX);
+  rocksdb_options_set_stats_dump_period_sec(options, 0);
+  return options;
+}
+
+/* ---- who this database is of, and the epoch ---- */
+
+static hotrow_status check_is_empty(const hr_rocksdb *s)
+{
+  rocksdb_readoptions_t *read = rocksdb_readoptions_create();
+  rocksdb_iterator_t *at = rocksdb_create_iterator(s->db, read);
+  rocksdb_iter_seek_to_first(at);
+  bool is_empty = !rocksdb_iter_valid(at);
+  char *error = NULL;
+  rocksdb_iter_get_error(at, &error);
+  rocksdb_iter_destroy(at);
+  rocksdb_readoptions_destroy(read);
+  if (error)
+    return hr_rocksdb_fail(s, "read it", error);
+  if (!is_empty)
+    return hr_fail(HOTROW_ERR_CORRUPT, "data directory %s is a database of something else", s->dir.path.text);
+  return HOTROW_OK;
+}
+
+static hotrow_status check_meta(const hr_rocksdb *s, const hr_store_meta *found, size_t size, const hr_store_meta *own)
+{
+  const char *path = s->dir.path.text;
+  if (size != sizeof *found || memcmp(found->magic, own->magic, sizeof own->magic) != 0)
+    return hr_fail(HOTROW_ERR_CORRUPT, "data directory %s: its record of %zu bytes is not that of a shard", path, size);
+  if (found->version != own->version)
+    return hr_fail(HOTROW_ERR_VERSION, "data directory %s: format version %u, this build reads %u", path,
+                   found->version, own->version);
+  if (found->shard_index != own->shard_index || found->shard_count != own->shard_count)
+    return hr_fail(HOTROW_ERR_EXISTS, "data directory %s holds shard %u of %u, not %u of %u", path, found->shard_index,
+                   found->shard_count, own->shard_index, own->shard_count);
+  return HOTROW_OK;
+}
+
+/* The time, so that a directory that was emptied, or brought back from a copy, does not have an epoch twice. */
+static uint64_t later_epoch(uint64_t before)
+{
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  uint64_t epoch = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+  return epoch > before ? epoch : before + 1;
+}
+
+static hotrow_status begin_epoch(hr_rocksdb *s, uint32_t shard_index, uint32_t shard_count)
+{
+  static const char key = HR_STORE_META;
+  hr_store_meta own = {.version = HR_STORE_VERSION, .shard_index = shard_index, .shard_count = shard_count};
+  hr_store_meta found = {0};
+  memcpy(own.magic, HR_STORE_MAGIC, sizeof own.magic);
+  rocksdb_readoptions_t *read = rocksdb_readoptions_create();
+  char *error = NULL;
+  size_t size = 0;
+  char *value = rocksdb_get(s->db, read, &key, 1, &size, &error);
+  rocksdb_readoptions_destroy(read);
+  if (error)
+    return hr_rocksdb_fail(s, "read it", error);
+  if (value)
+    memcpy(&found, value, size < sizeof found ? size : sizeof found);
+  hotrow_status status = value ? check_meta(s, &found, size, &own) : check_is_empty(s);
+  rocksdb_free(value);
+  HOTROW_TRY(status);
+  s->epoch = own.epoch = later_epoch(found.epoch);
+  rocksdb_put(s->db, s->write_options, &key, 1, (const char *)&own, sizeof own, &error);
+  if (error) {
+    s->result = hr_rocksdb_fail(s, "write the epoch", error);
+    return s->result;
+  }
+  return HOTROW_OK;
+}
+
+/* ---- open and close ---- */
+
+static hotrow_status open_database(hr_rocksdb *s)
+{
+  char *error = NULL;
+  s->options = make_options();
+  s->write_options = rocksdb_writeoptions_create();
+  rocksdb_writeoptions_set_sync(s->write_options, 1);
+  s->db = rocksdb_open(s->options, s->dir.path.text, &error);
+  return error ? hr_rocksdb_fail(s, "open it", error) : HOTROW_OK;
+}
+
+hotrow_status hr_rocksdb_open(const char *data_dir, uint32_t shard_index, uint32_t shard_count, hr_rocksdb **storage_p)
+{
+  void *memory;
+  HOTROW_TRY(hr_alloc(1, sizeof(hr_rocksdb), "storage", &memory));
+  hr_rocksdb *s = memory;
+  s->event_fd = -1;
+  s->dir.lock = -1;
+  s->shard_index = shard_index;
+  hotrow_status status = hr_data_dir_open(data_dir, shard_index, shard_count, &s->dir);
+  if (status == HOTROW_OK)
+    status = open_database(s);
+  if (status == HOTROW_OK)
+    status = begin_epoch(s, shard_index, shard_count);
+  if (status == HOTROW_OK)
+    status = hr_rocksdb_start_writer(s);
+  if (status != HOTROW_OK) {
+    hr_rocksdb_close(s);
+    return status;
+  }
+  *storage_p = s;
+  return HOTROW_OK;
+}
+
+void hr_rocksdb_close(hr_rocksdb *s)
+{
+  if (!s)
+    return;
+  hr_rocksdb_stop_writer(s);
+  if (s->db && s->result == HOTROW_OK) {
+    rocksdb_close(s->db);
+    rocksdb_options_destroy(s->options);
+    rocksdb_writeoptions_destroy(s->write_options);
+  }
+  hr_data_dir_close(&s->dir);
+  free(s);
+}
+
+uint64_t hr_rocksdb_epoch(const hr_rocksdb *storage)
+{
+  return storage->epoch;
+}
+
+const char *hr_rocksdb_path(const hr_rocksdb *storage)
+{
+  return storage->dir.path.text;
+}
+
+const hr_storage *hr_rocksdb_calls(hr_rocksdb *storage)
+{
+  return &storage->calls;
+}
+
+int hr_rocksdb_fd(const hr_rocksdb *storage)
+{
+  return storage->event_fd;
+}
+
+hr_rocksdb_counts hr_rocksdb_get_counts(const hr_rocksdb *storage)
+{
+  return storage->counts;
+}

@@ -1,0 +1,65 @@
+/* A storage in RocksDB: the rows and sessions of one shard in a directory of its own.
+ *
+ * What a cut consists of is copied on the shard's thread (the calls of hr_storage), which never waits: end_cut hands it
+ * to a thread of the storage, and that writes it as one atomic write, synced. The shard's owner learns what became of
+ * it by hr_rocksdb_fd() and hr_rocksdb_take_result(). One cut is under way at a time; the two threads share no lock:
+ * the cut is the shard's until it is handed over, then the writer's until its result is there.
+ *
+ * After the first failed write nothing is written any more and the database is not closed: Debian's RocksDB may abort
+ * when it is used after a failed write. A process that has seen one ends with _exit(). */
+#ifndef HR_STORAGE_ROCKSDB_H
+#define HR_STORAGE_ROCKSDB_H
+
+#include "shard.h"
+#include "storage.h"
+
+/* What a disk must have free beside a cut, for what RocksDB moves about. With less, cuts are refused (and made once
+ * there is room); rows stay dirty and reads go on. */
+#define HR_STORE_FREE_BYTES_MIN ((uint64_t)256 << 20)
+
+typedef struct hr_rocksdb hr_rocksdb;
+
+/* row_count of about row_count_expected rows have been loaded. */
+typedef void (*hr_load_progress_fn)(void *context, uint32_t shard_index, uint64_t row_count,
+                                    uint64_t row_count_expected);
+
+/* Opens the shard's directory in data_dir, makes it if it is missing, and locks it. Then this start has an epoch,
+ * larger than any before, which is on disk before this returns. HOTROW_ERR_BUSY     another process has it open
+ *   HOTROW_ERR_EXISTS   it is of another shard, or of another shard count
+ *   HOTROW_ERR_VERSION  it is of another format
+ *   HOTROW_ERR_CORRUPT  damaged, or no database of a shard
+ *   HOTROW_ERR_STORAGE, HOTROW_ERR_NO_MEMORY
+ * The sentence names the directory. */
+hotrow_status hr_rocksdb_open(const char *data_dir, uint32_t shard_index, uint32_t shard_count, hr_rocksdb **storage_p);
+/* Waits for the cut under way. Accepts NULL. */
+void hr_rocksdb_close(hr_rocksdb *storage);
+
+uint64_t hr_rocksdb_epoch(const hr_rocksdb *storage);
+const char *hr_rocksdb_path(const hr_rocksdb *storage);
+const hr_storage *hr_rocksdb_calls(hr_rocksdb *storage); /* for hr_shard_options; on the shard's thread */
+
+/* Puts what is stored into an empty shard. `progress` (may be NULL) is called now and then. What hr_shard_restore_*
+ * return, and HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE; then the shard is to be destroyed. */
+hotrow_status hr_rocksdb_restore(const hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns,
+                                 hr_load_progress_fn progress, void *context);
+
+/* Readable (poll) when a cut that was handed over has its result. Owned by the storage. */
+int hr_rocksdb_fd(const hr_rocksdb *storage);
+/* True if a cut has its result and it was not taken yet: HOTROW_OK when it is durable; else the storage has failed for
+ * good and the sentence is this thread's. On the shard's thread, like these: */
+bool hr_rocksdb_take_result(hr_rocksdb *storage, uint64_t *number_p, hotrow_status *status_p);
+/* Is there a cut whose result was not taken? */
+bool hr_rocksdb_is_busy(const hr_rocksdb *storage);
+/* Blocks until the cut under way, if there is one, has its result. */
+void hr_rocksdb_wait(const hr_rocksdb *storage);
+
+typedef struct hr_rocksdb_counts {
+  uint64_t writes; /* cuts that changed something */
+  uint64_t rows;
+  uint64_t bytes;    /* keys and values */
+  uint64_t write_ns; /* in the writer, sync included */
+} hr_rocksdb_counts;
+/* When no cut is under way. */
+hr_rocksdb_counts hr_rocksdb_get_counts(const hr_rocksdb *storage);
+
+#endif

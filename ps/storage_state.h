@@ -1,0 +1,74 @@
+/* What the files of the RocksDB storage share. */
+#ifndef HR_STORAGE_STATE_H
+#define HR_STORAGE_STATE_H
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include <rocksdb/c.h>
+
+#include "data_dir.h"
+#include "storage_format.h"
+#include "storage_rocksdb.h"
+
+/* Bytes that grow. */
+typedef struct hr_bytes {
+  uint8_t *bytes; /* owned */
+  size_t size, capacity;
+} hr_bytes;
+
+/* Room for size_bytes more, taken. NULL: no memory, which is said, and nothing has changed. */
+void *hr_bytes_take(hr_bytes *b, size_t size_bytes);
+void hr_bytes_free(hr_bytes *b);
+
+typedef enum hr_slot {
+  HR_SLOT_FREE,   /* the shard's thread may fill it */
+  HR_SLOT_HANDED, /* the writer's */
+  HR_SLOT_DONE    /* the shard's thread takes the result */
+} hr_slot;
+
+/* The cut in the making, or under way. */
+typedef struct hr_cut {
+  uint64_t number;
+  hr_bytes entries; /* {hr_entry_head, key, value} of tables and rows */
+  hr_bytes jobs;    /* one value each */
+  hr_bytes sessions;
+  uint64_t entry_count, row_count;
+  uint64_t hash; /* of jobs and sessions */
+} hr_cut;
+
+typedef struct hr_entry_head {
+  uint32_t key_size, value_size;
+} hr_entry_head;
+
+struct hr_rocksdb {
+  hr_storage calls;
+  hr_data_dir dir;
+  rocksdb_options_t *options;
+  rocksdb_writeoptions_t *write_options; /* synced */
+  rocksdb_t *db;                         /* owned; after a failure left open */
+  uint64_t epoch;
+  uint32_t shard_index;
+  hr_cut cut;
+  uint64_t hash_durable; /* of the jobs and sessions that are on disk; 0: not known */
+  bool is_open;          /* begin_cut was called, and no end_cut or failure */
+  pthread_t writer;
+  bool has_writer;
+  sem_t handed;    /* one for each cut handed over, and one to end */
+  atomic_int slot; /* an hr_slot */
+  atomic_bool is_ending;
+  int event_fd;
+  hotrow_status result; /* of the slot that is DONE; not OK: the storage has failed */
+  char sentence[HR_ERROR_TEXT_BYTES];
+  hr_rocksdb_counts counts;
+};
+
+/* Takes RocksDB's sentence (frees it) as ours, with the directory's name. */
+hotrow_status hr_rocksdb_fail(const hr_rocksdb *storage, const char *deed, char *error);
+
+/* Fills storage->calls and starts the writer. */
+hotrow_status hr_rocksdb_start_writer(hr_rocksdb *storage);
+void hr_rocksdb_stop_writer(hr_rocksdb *storage);
+
+#endif

@@ -1,0 +1,226 @@
+/* The RocksDB storage: what a cut holds comes back, all of it and nothing else. */
+#include "disk_test.h"
+
+#include <hr/optimizer.h>
+
+static test_client worker(uint64_t session, uint32_t rank)
+{
+  return test_worker(session, 7, rank, 2, 100);
+}
+
+static float value_of(disk *d, uint64_t key)
+{
+  const hr_table *table = hr_shard_table(d->t->shard, 0);
+  size_t stride;
+  uint32_t row, clock;
+  hr_table_find(table, &key, 1, &row, &clock);
+  return row == HR_ROW_NONE ? 0.0f : hr_table_rows(table, &stride)[row * stride];
+}
+
+/* Two sessions; the shard dies with a cut on disk and pushes after it. */
+static void a_cut_comes_back(void)
+{
+  disk d = {0};
+  disk_start(&d, disk_dir("back"));
+  test_client a = worker(1, 0), b = worker(2, 1);
+  hr_table_desc desc = test_desc("t");
+  CHECK(disk_greet(&d, &a) == 0 && disk_greet(&d, &b) == 0);
+  CHECK_EQ(disk_create(&d, &a, &desc), 0);
+  for (uint64_t i = 1; i <= 40; i++)
+    CHECK_OK(disk_push(&d, &a, 0, i % 7, 1.0f));
+  for (uint64_t i = 1; i <= 3; i++)
+    CHECK_OK(disk_push(&d, &b, 0, UINT64_MAX, 4.0f));
+  CHECK_EQ(d.t->replies[0].message.header.durable_seq, 0);
+  CHECK_OK(disk_cut(&d));
+  CHECK_OK(disk_push(&d, &b, 0, UINT64_MAX, 4.0f));
+  CHECK_EQ(d.t->replies[0].message.header.durable_seq, 3);
+  CHECK(value_of(&d, UINT64_MAX) == -16.0f);
+  disk_die(&d);
+
+  disk_start(&d, d.dir);
+  CHECK(value_of(&d, UINT64_MAX) == -12.0f && value_of(&d, 0) == -5.0f && value_of(&d, 1) == -6.0f);
+  CHECK_EQ(hr_shard_dirty_bytes(d.t->shard), 0);
+  test_begin(&a, HR_OP_STATS);
+  CHECK_FAILS(test_ask(d.t, &a), HOTROW_ERR_RESET, "restarted");
+  CHECK(disk_greet(&d, &a) == 40 && disk_greet(&d, &b) == 3);
+  b.push_seq = 2;
+  CHECK_OK(disk_push(&d, &b, 0, UINT64_MAX, 4.0f)); /* a repeat */
+  CHECK(value_of(&d, UINT64_MAX) == -12.0f);
+  CHECK_EQ(d.t->replies[0].message.header.durable_seq, 3);
+  CHECK_OK(disk_push(&d, &b, 0, UINT64_MAX, 4.0f));
+  CHECK(value_of(&d, UINT64_MAX) == -16.0f);
+
+  test_begin(&a, HR_OP_BYE);
+  CHECK_OK(test_ask(d.t, &a));
+  CHECK_OK(disk_cut(&d));
+  disk_die(&d); /* whose session is over is not stored any more */
+  disk_start(&d, d.dir);
+  CHECK_EQ(test_counter(d.t->shard, "\"sessions\""), 1);
+  CHECK_EQ(disk_greet(&d, &b), 4);
+  disk_die(&d);
+}
+
+static hr_table_desc desc_of(const char *name, hotrow_optimizer_kind kind, uint32_t dim)
+{
+  hr_table_desc desc = test_desc(name);
+  hotrow_optimizer optimizer = {.kind = kind, .lr = 0.1f};
+  desc.dim = desc.segments[0].dim = dim;
+  CHECK_OK(hr_optimizer_resolve(&optimizer, &desc.segments[0].optimizer));
+  desc.segments[0].initializer = (hotrow_initializer){HOTROW_INIT_UNIFORM, 0.5f};
+  return desc;
+}
+
+static void push_rows(disk *d, test_client *c, uint32_t table, uint32_t dim)
+{
+  static const uint64_t keys[] = {0, 1, UINT64_MAX, UINT64_MAX - 1, (uint64_t)1 << 63, 255, 256, 0x0100000000000000};
+  static float grads[8 * HOTROW_DIM_MAX];
+  for (size_t i = 0; i < 8 * (size_t)dim; i++)
+    grads[i] = (float)((i * 2654435761u) % 1000) / 500.0f - 1.0f;
+  test_add_push(test_begin(c, HR_OP_PUSH), table, keys, grads, 8)->dim = dim;
+  CHECK_OK(test_ask(d->t, c));
+}
+
+/* Every optimizer's state, every width, tables with segments, and the keys at both ends. */
+static void every_kind_of_row_comes_back(void)
+{
+  static const uint32_t dims[] = {1, 2, 3, 16, 64, 100, 128, 4096, 7, 5};
+  enum { TABLES = 10 };
+  disk d = {0};
+  disk_start(&d, disk_dir("kinds"));
+  test_client a = worker(1, 0);
+  disk_greet(&d, &a);
+  for (uint32_t i = 0; i < TABLES; i++) {
+    char name[16];
+    snprintf(name, sizeof name, "table-%u", i);
+    hr_table_desc desc = desc_of(name, i + 1 < TABLES ? (hotrow_optimizer_kind)(HOTROW_SGD + i) : HOTROW_FTRL, dims[i]);
+    if (i + 1 == TABLES) {
+      desc.segment_count = 2;
+      desc.segments[1] = desc_of("", HOTROW_ADAM, 4).segments[0];
+      desc.segments[0].dim = 1;
+    }
+    desc.announce_step = i;
+    CHECK_EQ(disk_create(&d, &a, &desc), i);
+    push_rows(&d, &a, i, dims[i]);
+    push_rows(&d, &a, i, dims[i]);
+  }
+  CHECK_OK(disk_cut(&d));
+  void *before[TABLES];
+  size_t sizes[TABLES], size;
+  hr_table_desc descs[TABLES];
+  for (uint32_t i = 0; i < TABLES; i++) {
+    before[i] = disk_rows(&d, i, &sizes[i]);
+    descs[i] = *hr_table_get_desc(hr_shard_table(d.t->shard, i));
+  }
+  disk_die(&d);
+  disk_start(&d, d.dir);
+  CHECK_EQ(hr_shard_table_count(d.t->shard), TABLES);
+  for (uint32_t i = 0; i < TABLES; i++) {
+    void *after = disk_rows(&d, i, &size);
+    CHECK(size == sizes[i] && memcmp(before[i], after, size) == 0);
+    CHECK(memcmp(&descs[i], hr_table_get_desc(hr_shard_table(d.t->shard, i)), sizeof descs[i]) == 0);
+    free(before[i]);
+    free(after);
+  }
+  disk_die(&d);
+}
+
+static void only_what_changed_is_written(void)
+{
+  disk d = {0};
+  disk_start(&d, disk_dir("changed"));
+  test_client a = worker(1, 0);
+  hr_table_desc desc = test_desc("t");
+  disk_greet(&d, &a);
+  disk_create(&d, &a, &desc);
+  hr_rocksdb_counts before = hr_rocksdb_get_counts(d.storage);
+  for (uint64_t key = 0; key < 100; key++)
+    CHECK_OK(disk_push(&d, &a, 0, key, 1.0f));
+  CHECK_OK(disk_cut(&d));
+  CHECK_EQ(hr_rocksdb_get_counts(d.storage).rows - before.rows, 100);
+  CHECK_OK(disk_push(&d, &a, 0, 5, 1.0f));
+  CHECK_OK(disk_push(&d, &a, 0, 5, 1.0f));
+  CHECK_OK(disk_cut(&d));
+  CHECK_EQ(hr_rocksdb_get_counts(d.storage).rows - before.rows, 101);
+  before = hr_rocksdb_get_counts(d.storage);
+  CHECK_OK(disk_cut(&d)); /* of nothing new: no write, and durable all the same */
+  CHECK_OK(disk_cut(&d));
+  CHECK_EQ(hr_rocksdb_get_counts(d.storage).writes, before.writes);
+  CHECK_EQ(test_counter(d.t->shard, "\"cuts_durable\""), 5);
+  test_client b = worker(2, 1);
+  disk_greet(&d, &b);
+  CHECK_OK(disk_cut(&d)); /* of no row, and a session that was not there */
+  CHECK_EQ(hr_rocksdb_get_counts(d.storage).writes, before.writes + 1);
+  disk_die(&d);
+  disk_start(&d, d.dir);
+  CHECK_EQ(test_counter(d.t->shard, "\"sessions\""), 2);
+  CHECK(value_of(&d, 5) == -3.0f && value_of(&d, 99) == -1.0f);
+  disk_die(&d);
+}
+
+/* A shard that never had a table, or a push. */
+static void an_empty_cut_comes_back(void)
+{
+  disk d = {0};
+  disk_start(&d, disk_dir("empty"));
+  CHECK_OK(disk_cut(&d));
+  disk_die(&d);
+  disk_start(&d, d.dir);
+  CHECK_EQ(hr_shard_table_count(d.t->shard), 0);
+  CHECK_EQ(test_counter(d.t->shard, "\"sessions\""), 0);
+  disk_die(&d);
+}
+
+/* disk_start checks that each is larger than the one before. */
+static void every_start_is_a_new_epoch(void)
+{
+  disk d = {0};
+  for (int i = 0; i < 5; i++) {
+    disk_start(&d, disk_dir("epoch"));
+    disk_die(&d);
+  }
+}
+
+/* Many more entries than one buffer, in many cuts, over the same keys. */
+static void many_cuts_come_back(void)
+{
+  enum { KEYS = 1000 };
+  static uint64_t keys[KEYS];
+  static float grads[KEYS * TEST_DIM];
+  disk d = {0};
+  disk_start(&d, disk_dir("many"));
+  test_client a = worker(1, 0);
+  hr_table_desc desc = test_desc("t");
+  disk_greet(&d, &a);
+  disk_create(&d, &a, &desc);
+  for (uint32_t round = 1; round <= 60; round++) {
+    for (uint32_t i = 0; i < KEYS; i++) {
+      keys[i] = i * (uint64_t)0x9e3779b97f4a7c15 % (KEYS * round);
+      keys[i] = keys[i] * KEYS + i; /* distinct */
+      grads[i * TEST_DIM] = 1.0f;
+    }
+    test_add_push(test_begin(&a, HR_OP_PUSH), 0, keys, grads, KEYS);
+    CHECK_OK(test_ask(d.t, &a));
+    CHECK_OK(disk_cut(&d));
+  }
+  size_t size_before, size;
+  void *before = disk_rows(&d, 0, &size_before);
+  disk_die(&d);
+  disk_start(&d, d.dir);
+  void *after = disk_rows(&d, 0, &size);
+  CHECK(size == size_before && memcmp(before, after, size) == 0);
+  CHECK_EQ(disk_greet(&d, &a), 60);
+  free(before);
+  free(after);
+  disk_die(&d);
+}
+
+int main(void)
+{
+  RUN(a_cut_comes_back);
+  RUN(every_kind_of_row_comes_back);
+  RUN(only_what_changed_is_written);
+  RUN(an_empty_cut_comes_back);
+  RUN(every_start_is_a_new_epoch);
+  RUN(many_cuts_come_back);
+  return 0;
+}

@@ -1,0 +1,223 @@
+/* The RocksDB storage when things go wrong: the process is killed at any moment, the disk is full. */
+#include "disk_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEYS 64u
+#define KILLS 25
+#define FULL_ROWS 2000u
+
+static uint64_t keys[FULL_ROWS];
+static float grads[FULL_ROWS * TEST_DIM];
+
+static hotrow_status push_all(disk *d, test_client *c, uint32_t key_count)
+{
+  for (uint32_t i = 0; i < key_count; i++) {
+    keys[i] = i;
+    grads[i * TEST_DIM] = 1.0f;
+  }
+  test_add_push(test_begin(c, HR_OP_PUSH), 0, keys, grads, key_count);
+  return test_ask(d->t, c);
+}
+
+static uint64_t begin(disk *d, const char *dir, test_client *c)
+{
+  *c = test_worker(1, 7, 0, 1, 100);
+  disk_start(d, dir);
+  uint64_t received = disk_greet(d, c);
+  if (hr_shard_table_count(d->t->shard) == 0) {
+    hr_table_desc desc = test_desc("t");
+    disk_create(d, c, &desc);
+  }
+  return received;
+}
+
+/* Every row has had the pushes that the shard says it has: all of one cut, nothing of the next. */
+static void check_rows(const disk *d, uint64_t pushes)
+{
+  const hr_table *table = hr_shard_table(d->t->shard, 0);
+  size_t stride;
+  const float *rows = hr_table_rows(table, &stride);
+  for (uint64_t key = 0; key < KEYS; key++) {
+    uint32_t row, clock;
+    hr_table_find(table, &key, 1, &row, &clock);
+    if (row == HR_ROW_NONE)
+      CHECK_MSG(pushes == 0, "key %llu is not there, and %llu pushes are", (unsigned long long)key,
+                (unsigned long long)pushes);
+    else
+      CHECK_MSG(clock == pushes && rows[row * stride] == -(float)pushes,
+                "key %llu has %g and clock %u, pushes are %llu", (unsigned long long)key, (double)rows[row * stride],
+                clock, (unsigned long long)pushes);
+  }
+}
+
+/* Pushes and cuts without end; what is durable is told through the pipe. */
+_Noreturn static void work_until_killed(const char *dir, int tell)
+{
+  disk d = {0};
+  test_client c;
+  begin(&d, dir, &c);
+  for (;;) {
+    CHECK_OK(push_all(&d, &c, KEYS));
+    CHECK_OK(push_all(&d, &c, KEYS));
+    CHECK_OK(disk_cut(&d));
+    test_begin(&c, HR_OP_TICK);
+    CHECK_OK(test_ask(d.t, &c));
+    uint64_t durable = d.t->replies[0].message.header.durable_seq;
+    CHECK_EQ(durable, c.push_seq);
+    CHECK_EQ(write(tell, &durable, sizeof durable), sizeof durable);
+  }
+}
+
+static void killed_at_any_moment(void)
+{
+  const char *dir = disk_dir("killed");
+  uint64_t seed = hr_test_seed(1), survived = 0;
+  for (int kills = 0; kills < KILLS; kills++) {
+    int ends[2];
+    uint64_t told = survived, durable;
+    CHECK_EQ(pipe(ends), 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0)
+      work_until_killed(dir, ends[1]);
+    close(ends[1]);
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    usleep(30000 + (useconds_t)(seed >> 40) % 60000);
+    kill(child, SIGKILL);
+    while (read(ends[0], &durable, sizeof durable) == (ssize_t)sizeof durable)
+      told = durable;
+    close(ends[0]);
+    int code;
+    CHECK(waitpid(child, &code, 0) == child && WIFSIGNALED(code));
+    disk d = {0};
+    test_client c;
+    survived = begin(&d, dir, &c);
+    CHECK_MSG(survived >= told, "%llu pushes were durable and %llu are there", (unsigned long long)told,
+              (unsigned long long)survived);
+    check_rows(&d, survived);
+    disk_die(&d);
+  }
+  CHECK(survived > 0);
+}
+
+/* In a process of its own, as it leaves a database open. Returns how many pushes were durable, by its exit. */
+static void fail_in_child(const char *dir, const char *words)
+{
+  disk d = {0};
+  test_client c;
+  uint64_t received = begin(&d, dir, &c), durable = 0;
+  CHECK_EQ(received, 0);
+  hotrow_status status = HOTROW_OK;
+  for (int cuts = 0; status == HOTROW_OK; cuts++) {
+    CHECK_MSG(cuts < 4000, "the disk does not get full");
+    CHECK_OK(push_all(&d, &c, FULL_ROWS));
+    status = disk_cut(&d);
+    durable = status == HOTROW_OK ? c.push_seq : durable;
+  }
+  CHECK_FAILS(status, HOTROW_ERR_STORAGE, words);
+  CHECK_EQ(test_counter(d.t->shard, "\"degraded\""), 1);
+  /* Reads and pushes go on, nothing becomes durable, and a table, which must be, is refused. */
+  CHECK(test_pull_value(d.t, &c, 0, FULL_ROWS) == 0.0f);
+  CHECK_OK(push_all(&d, &c, KEYS));
+  CHECK_EQ(d.t->replies[0].message.header.durable_seq, durable);
+  CHECK_EQ(d.t->replies[0].message.header.applied_seq, c.push_seq);
+  CHECK_FAILS(disk_cut(&d), HOTROW_ERR_STORAGE, "is degraded");
+  hr_table_desc desc = test_desc("another");
+  test_body(&c, HR_OP_TABLE_CREATE, &desc, sizeof desc);
+  CHECK_FAILS(test_ask(d.t, &c), HOTROW_ERR_STORAGE, "is degraded");
+  disk_die(&d);
+  _exit(0);
+}
+
+/* After the fault is gone all that was durable is there: the last cut wholly or, as its failure was told, not at all.
+ */
+static void check_recovered(const char *dir)
+{
+  disk d = {0};
+  test_client c;
+  uint64_t survived = begin(&d, dir, &c);
+  CHECK(survived > 0);
+  check_rows(&d, survived);
+  CHECK_OK(push_all(&d, &c, KEYS));
+  CHECK_OK(disk_cut(&d));
+  disk_die(&d);
+  survived++;
+  CHECK_EQ(begin(&d, dir, &c), survived);
+  check_rows(&d, survived);
+  disk_die(&d);
+}
+
+static void a_file_that_cannot_grow(void)
+{
+  const char *dir = disk_dir("limit");
+  fflush(stdout);
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    struct rlimit limit = {1 << 20, 1 << 20};
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    fail_in_child(dir, "File too large");
+  }
+  int code;
+  CHECK(waitpid(child, &code, 0) == child);
+  CHECK_MSG(WIFEXITED(code) && WEXITSTATUS(code) == 0, "the child ended with %d", code);
+  check_recovered(dir);
+}
+
+static void *mounted; /* a directory, to be unmounted */
+static void unmount(void)
+{
+  umount2(mounted, MNT_DETACH);
+}
+
+/* A disk that others fill: cuts are refused before RocksDB sees it, and made when there is room again. */
+static void a_full_disk(void)
+{
+  char dir[600], filler[600];
+  mounted = (void *)(uintptr_t)disk_dir("tmpfs");
+  snprintf(dir, sizeof dir, "%s/data", (const char *)mounted);
+  snprintf(filler, sizeof filler, "%s/filler", (const char *)mounted);
+  CHECK_EQ(mkdir(mounted, 0777), 0);
+  if (mount("none", mounted, "tmpfs", 0, "size=512m") != 0)
+    hr_test_skip("mount", "no tmpfs may be mounted here (%s): a full disk was not tried", strerror(errno));
+  atexit(unmount);
+  disk d = {0};
+  test_client c;
+  begin(&d, dir, &c);
+  CHECK_OK(push_all(&d, &c, KEYS));
+  CHECK_OK(disk_cut(&d));
+  int fd = open(filler, O_WRONLY | O_CREAT, 0666);
+  CHECK(fd >= 0 && posix_fallocate(fd, 0, 300 << 20) == 0);
+  close(fd);
+  for (int i = 0; i < 3; i++) {
+    CHECK_OK(push_all(&d, &c, KEYS));
+    CHECK_FAILS(disk_cut(&d), HOTROW_ERR_STORAGE, "a cut of 0 MiB needs 256");
+    CHECK_EQ(test_counter(d.t->shard, "\"degraded\""), 1);
+    CHECK_OK(push_all(&d, &c, KEYS));
+    CHECK_EQ(d.t->replies[0].message.header.durable_seq, 1);
+  }
+  CHECK_EQ(unlink(filler), 0);
+  CHECK_OK(disk_cut(&d));
+  CHECK_EQ(test_counter(d.t->shard, "\"degraded\""), 0);
+  disk_die(&d);
+  CHECK_EQ(begin(&d, dir, &c), 7);
+  check_rows(&d, 7);
+  disk_die(&d);
+}
+
+int main(void)
+{
+  RUN(killed_at_any_moment);
+  RUN(a_file_that_cannot_grow);
+  RUN(a_full_disk); /* last, as it may be skipped */
+  return 0;
+}
