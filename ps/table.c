@@ -235,7 +235,7 @@ void hr_table_default_row(const hr_table *table, uint64_t key, float *value)
 
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
 {
-  uint32_t rows[SCAN_CHUNK] = {0}, clocks[SCAN_CHUNK];
+  uint32_t rows[SCAN_CHUNK] = {0}, clocks[SCAN_CHUNK] = {0};
   for (uint64_t first = 0; first < table->desc.row_count; first += SCAN_CHUNK) {
     uint64_t left = table->desc.row_count - first;
     size_t count = left < SCAN_CHUNK ? (size_t)left : SCAN_CHUNK;
