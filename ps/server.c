@@ -28,13 +28,14 @@ HR_NO_TAIL_PADDING(hotrow_server_options, reserved);
 
 #define QUEUE_MESSAGES 128 /* of one peer, each way: its 64 open pushes and what else it may ask meanwhile */
 #define LINGER_MS 200
+#define SOCKET_BUFFER_BYTES (4 << 20) /* the kernel's, of one peer: several parts of a large reply */
 #define HANDSHAKE_MS 5000
 #define HEARTBEAT_MS 5000
 #define HEARTBEAT_TIMEOUT_MS 30000
 #define FRAME_ALIGNMENT 8u
 #define ALIGNED_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * FRAME_ALIGNMENT)
 
-#define LENT_COUNT 2u         /* replies of one shard that ZeroMQ may have in hand; any further one is copied */
+#define LENT_COUNT 4u         /* replies of one shard that ZeroMQ may have in hand; any further one is copied */
 #define LENT_FRAME_MIN 65536u /* bytes; a smaller frame is copied */
 
 /* Memory that a reply is written to and sent from. */
@@ -264,6 +265,8 @@ static hotrow_status open_socket(hotrow_server *server, host *h, const char *add
       {ZMQ_SNDHWM, QUEUE_MESSAGES},
       {ZMQ_RCVHWM, QUEUE_MESSAGES},
       {ZMQ_LINGER, LINGER_MS},
+      {ZMQ_SNDBUF, SOCKET_BUFFER_BYTES},
+      {ZMQ_RCVBUF, SOCKET_BUFFER_BYTES},
       {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
       {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
       {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS},
