@@ -22,7 +22,7 @@ prefix=$scratch/moved
 mv "$scratch/first" "$prefix"
 library=$(find "$prefix" -name libhotrow.so.0)
 [[ -n $library ]] || fail "no libhotrow.so.0"
-for file in bin/hotrow include/hotrow/hotrow.h include/hotrow/server.h libexec/hotrow/shards.sh; do
+for file in bin/hotrow include/hotrow/hotrow.h include/hotrow/server.h include/hotrow/checkpoint.h libexec/hotrow/shards.sh; do
   [[ -e $prefix/$file ]] || fail "no $file"
 done
 [[ ! -e $prefix/include/hr ]] || fail "internal headers were installed"
