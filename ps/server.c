@@ -21,6 +21,7 @@
 #include <hr/route.h>
 
 #include "server_address.h"
+#include "server_counts.h"
 #include "server_durable.h"
 #include "shard.h"
 
@@ -43,13 +44,15 @@ typedef struct lent_memory {
   atomic_uint open_count; /* its frames that ZeroMQ has not sent yet */
 } lent_memory;
 
-/* A shard, its socket and its thread. After start only the thread touches them. */
+/* A shard, its socket and its thread. After start only the thread touches them, but for counts. */
 typedef struct host {
   hr_shard *shard;  /* owned */
   void *socket;     /* owned */
   uint8_t *aligned; /* owned: copies of frames that ZeroMQ did not align */
   lent_memory lent[LENT_COUNT];
   hr_durable durable;
+  hr_counts_slot counts; /* for any thread */
+  uint64_t published_ns;
   hotrow_status end_status; /* of the last cut, once the thread has ended */
   pthread_t thread;
   bool is_running;
@@ -66,6 +69,16 @@ struct hotrow_server {
 };
 
 /* ---- the shard's thread ---- */
+
+/* Puts the counts where any thread can read them: before the thread waits, and now and then while it does not. */
+static void publish(void *context)
+{
+  host *h = context;
+  hotrow_shard_counts counts;
+  hr_shard_get_counts(h->shard, &counts);
+  hr_counts_publish(&h->counts, &counts);
+  h->published_ns = hr_now_ns();
+}
 
 static void *lend_memory(void *context)
 {
@@ -125,6 +138,10 @@ static void send_reply(void *context, const hr_route_id *to, const hr_frame *fra
 static bool receive_part(host *h, zmq_msg_t *part)
 {
   zmq_msg_init(part);
+  if (zmq_msg_recv(part, h->socket, ZMQ_DONTWAIT) >= 0)
+    return true;
+  if (errno == EAGAIN)
+    publish(h);
   while (zmq_msg_recv(part, h->socket, 0) < 0) {
     if (errno == EINTR)
       continue;
@@ -178,6 +195,17 @@ static void align_frames(host *h, size_t frame_count)
   HOTROW_ASSERT(used <= ALIGNED_BYTES);
 }
 
+static void serve_message(host *h, const hr_route_id *from, size_t part_count)
+{
+  uint64_t begin_ns = hr_now_ns();
+  align_frames(h, part_count);
+  hr_shard_receive(h->shard, from, h->frames, part_count, begin_ns);
+  uint64_t end_ns = hr_now_ns();
+  hr_shard_count_time(h->shard, end_ns - begin_ns);
+  if (end_ns - h->published_ns >= HR_COUNTS_EVERY_NS)
+    publish(h);
+}
+
 /* One message. False when the server stops. */
 static bool serve_one(host *h)
 {
@@ -199,8 +227,7 @@ static bool serve_one(host *h)
   if (is_refused || !has_route) {
     hr_shard_count_refused(h->shard);
   } else if (goes_on) {
-    align_frames(h, part_count);
-    hr_shard_receive(h->shard, &from, h->frames, part_count, hr_now_ns());
+    serve_message(h, &from, part_count);
   }
   for (size_t i = 0; i < part_count; i++)
     zmq_msg_close(&h->parts[i]);
@@ -216,6 +243,7 @@ static void *run_host(void *context)
   } while (serve_one(h));
   if (h->durable.storage)
     h->end_status = hr_durable_finish(&h->durable);
+  publish(h);
   zmq_close(h->socket);
   h->socket = NULL;
   return NULL;
@@ -280,6 +308,8 @@ static hotrow_status load(host *h, const hotrow_server_options *o)
 {
   hr_durable *d = &h->durable;
   d->shard = h->shard;
+  d->before_wait = publish;
+  d->context = h;
   uint64_t begin_ns = hr_now_ns();
   if (d->storage) {
     HOTROW_TRY(hr_rocksdb_restore(d->storage, h->shard, begin_ns, o->progress, o->context));
@@ -326,6 +356,7 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
 /* The program's signals are for its own threads. */
 static hotrow_status start_host(host *h)
 {
+  publish(h);
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -410,6 +441,20 @@ hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_s
 const char *hotrow_server_endpoint(const hotrow_server *server, uint32_t i)
 {
   return i < server->host_count ? server->hosts[i].endpoint : NULL;
+}
+
+hotrow_status hotrow_server_get_counts(const hotrow_server *server, uint32_t i, hotrow_shard_counts *counts)
+{
+  if (!server || !counts || i >= server->host_count)
+    return hr_fail(HOTROW_ERR_INVALID, "server or counts is NULL, or there is no shard %u", i);
+  size_t size = counts->struct_size;
+  hotrow_shard_counts now;
+  if (size < sizeof(size_t))
+    return hr_fail(HOTROW_ERR_INVALID, "hotrow_shard_counts has struct_size %zu: start from its _INIT macro", size);
+  hr_counts_read(&server->hosts[i].counts, &now);
+  memcpy(counts, &now, size < sizeof now ? size : sizeof now);
+  counts->struct_size = size;
+  return HOTROW_OK;
 }
 
 hotrow_status hotrow_server_drain(hotrow_server *server)

@@ -11,6 +11,7 @@
 #include "shard_admin.h"
 #include "shard_cut.h"
 #include "shard_data.h"
+#include "shard_stats.h"
 #include "shard_sync.h"
 
 #define SCRATCH_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint32_t))
@@ -149,6 +150,8 @@ void *hr_reply_take(hr_shard *shard, size_t size_bytes)
   HOTROW_ASSERT(rounded <= HR_REPLY_POOL_BYTES - shard->pool_used);
   void *memory = shard->reply_memory + shard->pool_used;
   shard->pool_used += rounded;
+  if (shard->pool_used > shard->reply_bytes_max)
+    shard->reply_bytes_max = shard->pool_used;
   return memory;
 }
 
@@ -294,6 +297,7 @@ static hotrow_status check_role(const hr_session *session, const hr_header *head
 
 static hotrow_status dispatch(hr_shard *shard, hr_session *session, hr_message *message)
 {
+  shard->op_done = message->header.op;
   switch ((hr_op)message->header.op) {
   case HR_OP_TABLE_CREATE:
     return hr_admin_table_create(shard, session, message);
@@ -339,6 +343,7 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
   const hr_header *header = &message->header;
   shard->from = from;
   shard->now_ns = now_ns;
+  shard->op_done = 0;
   hotrow_status status = hr_wire_decode(frames, frame_count, message);
   if (status == HOTROW_OK && (header->flags & HR_FLAG_REPLY))
     status = hr_fail(HOTROW_ERR_PROTOCOL, "a shard takes requests and this is a reply");

@@ -15,6 +15,7 @@
 #ifndef HR_SHARD_H
 #define HR_SHARD_H
 
+#include <hotrow/counts.h>
 #include <hotrow/kernels.h>
 #include <hr/wire.h>
 
@@ -99,6 +100,14 @@ hotrow_status hr_shard_restore_session(hr_shard *shard, const hr_stored_session 
 
 /* Counts a message that the transport itself refused (too many frames, too large). */
 void hr_shard_count_refused(hr_shard *shard);
+
+/* What only the owner knows: how long the last message took; how long a cut took to be copied; the totals of what the
+ * storage has written; replies that nobody took, and bytes of those that are on their way. */
+void hr_shard_count_time(hr_shard *shard, uint64_t ns);
+void hr_shard_count_cut(hr_shard *shard, uint64_t copy_ns);
+void hr_shard_count_writes(hr_shard *shard, uint64_t rows, uint64_t bytes, uint64_t write_ns);
+void hr_shard_count_replies(hr_shard *shard, uint64_t dropped, uint64_t unread_bytes);
+void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts_p);
 
 /* For tests and stats. */
 size_t hr_shard_table_count(const hr_shard *shard);
