@@ -253,9 +253,11 @@ size_t hr_shard_stats_json(const hr_shard *shard, char *text, size_t text_size)
 hotrow_status hr_admin_stats(hr_shard *shard, hr_session *session, const hr_message *message)
 {
   hr_reply_begin(shard, session, &message->header);
-  char *text = hr_reply_take(shard, HR_WIRE_STATS_BYTES_MAX);
-  size_t size_bytes = hr_shard_stats_json(shard, text, HR_WIRE_STATS_BYTES_MAX);
-  HOTROW_ASSERT(size_bytes < HR_WIRE_STATS_BYTES_MAX);
+  /* This very reply may make a number longer. */
+  size_t room_bytes = hr_shard_stats_json(shard, NULL, 0) + 64;
+  char *text = hr_reply_take(shard, room_bytes);
+  size_t size_bytes = hr_shard_stats_json(shard, text, room_bytes);
+  HOTROW_ASSERT(size_bytes < room_bytes && size_bytes <= HR_WIRE_STATS_BYTES_MAX);
   shard->reply.body = text;
   shard->reply.body_size = size_bytes;
   hr_reply_send(shard);

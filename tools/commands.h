@@ -5,6 +5,7 @@
 int hr_cmd_serve(int argc, char **argv);
 int hr_cmd_train(int argc, char **argv);
 int hr_cmd_launch(int argc, char **argv);
+int hr_cmd_top(int argc, char **argv);
 int hr_cmd_bench(int argc, char **argv);
 int hr_cmd_plot(int argc, char **argv);
 int hr_cmd_version(int argc, char **argv);

@@ -15,6 +15,7 @@ static const struct {
     {"serve", hr_cmd_serve, "run shards of the parameter server"},
     {"train", hr_cmd_train, "train a model as a worker of a job"},
     {"launch", hr_cmd_launch, "start shards and workers of one job on this machine"},
+    {"top", hr_cmd_top, "show what running shards do"},
     {"bench", hr_cmd_bench, "measure a part against its limit"},
     {"plot", hr_cmd_plot, "plots of results as an HTML file"},
     {"version", hr_cmd_version, "print the version"},
