@@ -295,6 +295,17 @@ static hotrow_status check_role(const hr_session *session, const hr_header *head
   return HOTROW_OK;
 }
 
+/* What may be answered with a large reply is not done for a client that does not take those it has. A push is: what
+ * came of it is kept, and told when it comes again. */
+static hotrow_status check_room(const hr_shard *shard, const hr_header *header)
+{
+  const hr_shard_transport *transport = &shard->options.transport;
+  bool is_small = header->op == HR_OP_PUSH || header->op == HR_OP_BYE || header->op == HR_OP_BARRIER;
+  if (is_small || !transport->has_room || transport->has_room(transport->context, shard->from))
+    return HOTROW_OK;
+  return hr_fail(HOTROW_ERR_BUSY, "too many bytes of replies are on their way to this client: take them first");
+}
+
 static hotrow_status dispatch(hr_shard *shard, hr_session *session, hr_message *message)
 {
   shard->op_done = message->header.op;
@@ -360,6 +371,8 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
     HOTROW_ASSERT((status == HOTROW_OK) == (session != NULL));
     if (status == HOTROW_OK)
       status = check_role(session, header);
+    if (status == HOTROW_OK)
+      status = check_room(shard, header);
     if (status == HOTROW_OK)
       status = dispatch(shard, session, message);
   }

@@ -39,11 +39,14 @@ typedef struct hr_route_id {
 
 /* Transport seam. `send` is called from within hr_shard_receive and must copy or transmit the frames before it
  * returns, but for those in memory that it lent. A reply that cannot be sent is dropped: the client asks again.
- * `lend` (NULL: never) gives HR_REPLY_POOL_BYTES for the arrays of the next reply, or NULL: it has none free. */
+ * `lend` (NULL: never) gives HR_REPLY_POOL_BYTES for the arrays of the next reply, or NULL: it has none free.
+ * `has_room` (NULL: always) says whether a client has taken enough of its replies to be sent a large one; if not, what
+ * would be answered with one is HOTROW_ERR_BUSY. */
 typedef struct hr_shard_transport {
   void (*send)(void *context, const hr_route_id *to, const hr_frame *frames, size_t frame_count);
   void *context;
   void *(*lend)(void *context);
+  bool (*has_room)(void *context, const hr_route_id *to);
 } hr_shard_transport;
 
 /* Each array of a reply begins on a cache line, so a full reply needs a little more than its bytes. */

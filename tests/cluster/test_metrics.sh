@@ -62,8 +62,8 @@ expect_err "^hotrow serve: metrics: cannot listen on $address: .*in use"
 check 'numbers of a job, up to date when it has ended'
 run "$hotrow" train --shards "$shards" --samples 20000
 expect_code 0
+ask /metrics # first: what the shard is asked makes it look at its counts
 run "$hotrow" top --shards "$shards" --once --json --interval-ms 200
-ask /metrics
 expect_status 200
 grep -qi '^content-type: text/plain; version=0.0.4' "$scratch/answer" || fail 'not the type of the text format'
 for name in pulls pushes rows_pulled rows_pushed; do

@@ -132,7 +132,7 @@ static hotrow_shard_counts example(uint64_t shard)
   c.rows = UINT64_MAX, c.pulls = 7, c.state_bytes = 99, c.pushes_applied = 12, c.pushes_durable = 5;
   c.busy_ns = 1500000001, c.request_ns = 2000000000;
   for (uint32_t b = 0; b < HOTROW_TIME_BUCKETS; b++)
-    c.request_times[b] = b;
+    c.request_times[b] = (b * 5) % HOTROW_TIME_BUCKETS; /* 0 to 27, not in order */
   c.messages[5] = 3, c.refused[5] = 4;
   return c;
 }
