@@ -65,6 +65,14 @@ typedef struct reader {
   int depth;
 } reader;
 
+/* Passes over this character. False if another stands there: never over the end. */
+static bool take(reader *r, char c)
+{
+  bool is_there = *r->at == c;
+  r->at += is_there;
+  return is_there;
+}
+
 static void skip_space(reader *r)
 {
   while (isspace((unsigned char)*r->at))
@@ -75,16 +83,16 @@ static void skip_space(reader *r)
 static bool read_text(reader *r, char *text, size_t size)
 {
   size_t used = 0;
-  if (*r->at != '"')
+  if (!take(r, '"'))
     return false;
-  for (r->at++; *r->at && *r->at != '"'; r->at++) {
+  for (; *r->at && *r->at != '"'; r->at++) {
     if (*r->at == '\\' && r->at[1])
       r->at++;
     if (used + 1 < size)
       text[used++] = *r->at;
   }
   text[used] = 0;
-  return *r->at++ == '"';
+  return take(r, '"');
 }
 
 static void put(hotrow_shard_counts *counts, size_t offset, uint64_t value)
@@ -135,21 +143,21 @@ static bool read_members(reader *r, char end)
   skip_space(r);
   for (size_t i = 0; is_good && *r->at != end; i++) {
     if (i > 0) {
-      is_good = *r->at++ == ',';
+      is_good = take(r, ',');
       skip_space(r);
     }
     r->names[r->depth][0] = 0;
     if (is_object) {
       is_good = is_good && read_text(r, r->names[r->depth], NAME_BYTES);
       skip_space(r);
-      is_good = is_good && *r->at++ == ':';
+      is_good = is_good && take(r, ':');
     }
     r->index = i;
     is_good = is_good && read_value(r);
     skip_space(r);
   }
   r->depth--;
-  return is_good && *r->at++ == end;
+  return is_good && take(r, end);
 }
 
 static bool read_value(reader *r)

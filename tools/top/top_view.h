@@ -6,7 +6,7 @@
 
 #include "top_sample.h"
 
-#define HR_TOP_LINE_BYTES 256u
+#define HR_TOP_LINE_BYTES 512u
 
 typedef struct hr_top_line {
   const char *endpoint;
