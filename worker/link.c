@@ -403,18 +403,27 @@ static bool wants_a_cut(const hr_link *link)
   return link->awaits_cut || link->kept_bytes > link->options.kept_bytes_max;
 }
 
-/* Nothing is on its way that could tell what has become of pushes that are kept, and that is waited for. */
-static bool waits_for_a_cut(const hr_link *link)
+/* Nothing is on its way that could tell what has become of pushes that are kept. */
+static bool is_quiet(const hr_link *link)
 {
-  return !link->open.oldest && link->kept.oldest && (wants_a_cut(link) || link->is_tended);
+  return !link->open.oldest && link->kept.oldest && !link->is_lost;
+}
+
+/* When to ask then. In an exact job another rank may wait for a shard that lost one of them, while
+ * this one waits for another shard that lost a push of that rank: neither would hear of it. */
+static uint64_t poll_due_ns(const hr_link *link)
+{
+  if (wants_a_cut(link) || link->is_tended)
+    return link->sent_ns + HR_LINK_CUT_POLL_NS;
+  return link->is_exact ? link->sent_ns + HR_LINK_RETRY_MIN_NS : UINT64_MAX;
 }
 
 uint64_t hr_link_due_ns(const hr_link *link)
 {
   if (link->broken != HOTROW_OK)
     return UINT64_MAX;
-  if (waits_for_a_cut(link) && !link->is_lost)
-    return link->sent_ns + HR_LINK_CUT_POLL_NS;
+  if (is_quiet(link))
+    return poll_due_ns(link);
   uint64_t due_ns = link->open.oldest || link->greeting ? link->sent_ns + link->retry_ns : UINT64_MAX;
   return link->busy_due_ns && link->busy_due_ns < due_ns && !link->greeting ? link->busy_due_ns : due_ns;
 }
@@ -427,7 +436,7 @@ void hr_link_tick(hr_link *link, uint64_t now_ns)
     transmit(link, link->greeting);
     link->resends++;
     link->sent_ns = now_ns;
-  } else if (waits_for_a_cut(link)) {
+  } else if (is_quiet(link)) {
     hr_request *poll;
     if (hr_request_acquire(link->options.pool, &poll) != HOTROW_OK)
       return;

@@ -54,6 +54,7 @@ typedef struct hr_link {
   bool wants_announcements;
   bool awaits_cut;                  /* the owner waits until nothing is kept any more */
   bool is_tended;                   /* the owner has nothing to say and wants to know if pushes are lost */
+  bool is_exact;                    /* other ranks wait for this one's pushes, and it for theirs */
   bool is_lost;                     /* the shard has another epoch: to be greeted again */
   bool has_resumed;                 /* since the owner last looked: every copy of this shard's rows is stale */
   uint32_t pushes_open, ticks_open; /* unanswered */

@@ -314,14 +314,15 @@ static void a_busy_shard_is_asked_again(void)
     if (pause == 1000)
       break;
   }
-  CHECK(receive((answer){.op = HR_OP_PUSH, .request_id = 2, .applied_seq = 1}, now));
+  hr_request *answered = receive((answer){.op = HR_OP_PUSH, .request_id = 2, .applied_seq = 1}, now);
+  CHECK(answered);
+  hr_link_finish(&link_in_test, answered);
   CHECK(!say_busy(HR_OP_PULL, 99, now)); /* nobody waits for that one */
   hr_link_tick(&link_in_test, now);
   CHECK_EQ(sent[sent_count - 1].request_id, 1);
   CHECK(!say_busy(HR_OP_PULL, 3, now));
   CHECK_EQ(hr_link_due_ns(&link_in_test), now + 5 * ms); /* it had answered: the pauses begin anew */
-  hr_request *answered =
-      receive((answer){.op = HR_OP_PULL, .request_id = 1, .status = HOTROW_ERR_LIMIT, .text = "no"}, now);
+  answered = receive((answer){.op = HR_OP_PULL, .request_id = 1, .status = HOTROW_ERR_LIMIT, .text = "no"}, now);
   CHECK(answered);
   hr_link_finish(&link_in_test, answered);
   end();
