@@ -20,7 +20,7 @@ typedef enum hr_refusal {
   HR_REFUSED_EPOCH,
   HR_REFUSED_SESSION,
   HR_REFUSED_GAP,
-  HR_REFUSED_BUSY,    /* no room to keep it until its step: dropped without an answer, the client sends it again */
+  HR_REFUSED_BUSY,    /* no room to keep it until its step, or for its reply: the client asks again */
   HR_REFUSED_REQUEST, /* understood, and not possible: no such table, a gradient that is not finite, ... */
   HR_REFUSED_COUNT
 } hr_refusal;
