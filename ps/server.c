@@ -29,6 +29,7 @@ HR_NO_TAIL_PADDING(hotrow_server_options, reserved);
 
 #define QUEUE_MESSAGES 128 /* of one client, not yet taken in */
 #define LINGER_MS 200
+#define SOCKET_BUFFER_BYTES (4 << 20) /* the kernel's, of one peer: several parts of a large reply */
 #define HANDSHAKE_MS 5000
 #define HEARTBEAT_MS 5000
 #define HEARTBEAT_TIMEOUT_MS 30000
@@ -209,6 +210,8 @@ static hotrow_status open_socket(hotrow_server *server, host *h, const char *add
       {ZMQ_SNDHWM, HR_UNREAD_MESSAGES_MAX},
       {ZMQ_RCVHWM, QUEUE_MESSAGES},
       {ZMQ_LINGER, LINGER_MS},
+      {ZMQ_SNDBUF, SOCKET_BUFFER_BYTES},
+      {ZMQ_RCVBUF, SOCKET_BUFFER_BYTES},
       {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
       {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
       {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS},

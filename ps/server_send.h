@@ -17,7 +17,7 @@
 #define HR_PEER_SLOTS 4096u /* clients that share one share its bound */
 
 #define HR_RECEIPTS 256u /* counted replies that wait; of any further one the receipt is allocated */
-#define HR_LENT_COUNT 2u /* replies of one shard that ZeroMQ may have in hand; any further one is copied */
+#define HR_LENT_COUNT 4u /* replies of one shard that ZeroMQ may have in hand; any further one is copied */
 
 /* Memory that a reply is written to and sent from. */
 typedef struct hr_lent {

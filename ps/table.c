@@ -12,6 +12,7 @@
 #define ROW_ALIGNMENT_FLOATS 4u
 #define ROWS_BYTES_MAX ((size_t)1 << 40)
 #define SCAN_CHUNK 256u
+#define TELL_ROWS 64u
 
 bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b)
 {
@@ -46,13 +47,17 @@ static hotrow_status check_desc(const hr_table_desc *desc, hotrow_row_layout *la
 static hotrow_status map_rows(hr_table *table)
 {
   void *memory;
-  HOTROW_TRY(hr_map(table->row_count_max * table->row_stride * sizeof *table->rows, "rows of a table", &memory));
+  HOTROW_TRY(hr_table_memory_map(&table->memory, HR_ARRAY_ROWS,
+                                 table->row_count_max * table->row_stride * sizeof *table->rows, "rows of a table",
+                                 &memory));
   table->rows = memory;
-  HOTROW_TRY(hr_map(table->row_count_max * sizeof *table->keys, "keys of a table", &memory));
+  HOTROW_TRY(hr_table_memory_map(&table->memory, HR_ARRAY_KEYS, table->row_count_max * sizeof *table->keys,
+                                 "keys of a table", &memory));
   table->keys = memory;
-  HOTROW_TRY(hr_map(table->row_count_max * sizeof *table->announced, "announced clocks of a table", &memory));
+  HOTROW_TRY(hr_table_memory_map(&table->memory, HR_ARRAY_ANNOUNCED, table->row_count_max * sizeof *table->announced,
+                                 "announced clocks of a table", &memory));
   table->announced = memory;
-  return hr_index_init(&table->index, table->seed);
+  return hr_index_init(&table->index, table->seed, table->row_count_max, &table->memory);
 }
 
 hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max, hr_table **table_p)
@@ -64,7 +69,8 @@ hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max,
   void *memory;
   HOTROW_TRY(hr_alloc(1, sizeof(hr_table), "table", &memory));
   hr_table *table = memory;
-  *table = (hr_table){.desc = *desc, .layout = layout, .kernels = kernels};
+  *table = (hr_table){.desc = *desc, .layout = layout, .kernels = kernels, .probe = hr_probe_best()};
+  hr_table_memory_init(&table->memory);
   table->desc.row_count = 0;
   table->seed = hr_table_seed(desc->name, strlen(desc->name));
   size_t record = layout.dim + layout.state_dim;
@@ -87,9 +93,7 @@ void hr_table_destroy(hr_table *table)
     return;
   hr_table_untrack(table);
   hr_index_fini(&table->index);
-  hr_unmap(table->announced, table->row_count_max * sizeof *table->announced);
-  hr_unmap(table->keys, table->row_count_max * sizeof *table->keys);
-  hr_unmap(table->rows, table->row_count_max * table->row_stride * sizeof *table->rows);
+  hr_table_memory_fini(&table->memory);
   free(table->push_grads);
   free(table->push_rows);
   free(table);
@@ -119,6 +123,11 @@ size_t hr_table_memory_bytes(const hr_table *table)
          table->push_grads_max * sizeof *table->push_grads;
 }
 
+size_t hr_table_index_bytes(const hr_table *table)
+{
+  return hr_index_memory_bytes(&table->index);
+}
+
 float *hr_table_rows(const hr_table *table, size_t *row_stride_p)
 {
   *row_stride_p = table->row_stride;
@@ -127,14 +136,25 @@ float *hr_table_rows(const hr_table *table, size_t *row_stride_p)
 
 void hr_table_find(const hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p, uint32_t *clocks_p)
 {
-  hr_hash_ring ring;
-  hr_ring_begin(&ring, table, keys, key_count);
-  for (size_t i = 0; i < key_count; i++) {
-    uint64_t hash = hr_ring_next(&ring, table, keys, key_count, i);
-    const hr_entry *entry = hr_index_find(&table->index, hash, keys[i]);
-    rows_p[i] = entry ? entry->row : HR_ROW_NONE;
-    clocks_p[i] = entry ? entry->clock : 0;
-  }
+  const hr_entry nothing = {.row = HR_ROW_NONE};
+  hr_entry *entries[HR_PROBE_BLOCK];
+  hr_probe probe = hr_probe_begin(&table->index, keys, key_count);
+  size_t done = 0;
+  for (size_t count; (count = table->probe(&probe, entries)) > 0; done += count)
+    for (size_t i = 0; i < count; i++) {
+      const hr_entry *entry = entries[i] ? entries[i] : &nothing;
+      rows_p[done + i] = entry->row;
+      clocks_p[done + i] = entry->clock;
+    }
+}
+
+static void tell_memory(hr_table *table)
+{
+  uint64_t count = table->desc.row_count;
+  hr_table_memory_use(&table->memory, HR_ARRAY_ROWS, count * table->row_stride * sizeof *table->rows);
+  hr_table_memory_use(&table->memory, HR_ARRAY_KEYS, count * sizeof *table->keys);
+  if (table->desc.announce_step > 0)
+    hr_table_memory_use(&table->memory, HR_ARRAY_ANNOUNCED, count * sizeof *table->announced);
 }
 
 /* Adds a key that is not there; its record holds nothing yet. */
@@ -148,10 +168,12 @@ static hotrow_status add_row(hr_table *table, uint64_t hash, uint64_t key, hr_en
                    (unsigned long long)key, hr_shard_of(hash, table->shard_count), table->shard_index);
   HOTROW_TRY(hr_index_insert(&table->index, hash, key, (uint32_t)table->desc.row_count, entry_p));
   table->keys[table->desc.row_count++] = key;
+  if (table->desc.row_count % TELL_ROWS == 0)
+    tell_memory(table);
   return HOTROW_OK;
 }
 
-hotrow_status hr_table_create_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
+static hotrow_status create_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
 {
   HOTROW_TRY(add_row(table, hash, key, entry_p));
   HOTROW_ASSERT(*entry_p);
@@ -162,17 +184,26 @@ hotrow_status hr_table_create_row(hr_table *table, uint64_t hash, uint64_t key, 
   return HOTROW_OK;
 }
 
+hotrow_status hr_table_find_or_create_one(hr_table *table, uint64_t key, hr_entry **entry_p)
+{
+  uint64_t hash = hr_key_hash(key, table->seed);
+  *entry_p = hr_index_find(&table->index, hash, key);
+  return *entry_p ? HOTROW_OK : create_row(table, hash, key, entry_p);
+}
+
 hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p,
                                       uint32_t *clocks_p)
 {
-  hr_hash_ring ring;
-  hr_ring_begin(&ring, table, keys, key_count);
-  for (size_t i = 0; i < key_count; i++) {
-    hr_entry *entry;
-    HOTROW_TRY(hr_table_find_or_create_one(table, hr_ring_next(&ring, table, keys, key_count, i), keys[i], &entry));
-    rows_p[i] = entry->row;
-    clocks_p[i] = entry->clock;
-  }
+  hr_entry *entries[HR_PROBE_BLOCK];
+  hr_probe probe = hr_probe_begin(&table->index, keys, key_count);
+  size_t done = 0;
+  for (size_t count; (count = table->probe(&probe, entries)) > 0; done += count)
+    for (size_t i = 0; i < count; i++) {
+      if (!hr_table_entry_is_good(table, &probe, entries[i]))
+        HOTROW_TRY(hr_table_find_or_create_one(table, keys[done + i], &entries[i]));
+      rows_p[done + i] = entries[i]->row;
+      clocks_p[done + i] = entries[i]->clock;
+    }
   return HOTROW_OK;
 }
 
@@ -204,7 +235,7 @@ void hr_table_default_row(const hr_table *table, uint64_t key, float *value)
 
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
 {
-  uint32_t rows[SCAN_CHUNK], clocks[SCAN_CHUNK];
+  uint32_t rows[SCAN_CHUNK] = {0}, clocks[SCAN_CHUNK] = {0};
   for (uint64_t first = 0; first < table->desc.row_count; first += SCAN_CHUNK) {
     uint64_t left = table->desc.row_count - first;
     size_t count = left < SCAN_CHUNK ? (size_t)left : SCAN_CHUNK;

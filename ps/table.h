@@ -27,6 +27,7 @@ const hr_table_desc *hr_table_get_desc(const hr_table *table); /* its row_count 
 const hotrow_row_layout *hr_table_get_layout(const hr_table *table);
 uint64_t hr_table_get_seed(const hr_table *table);   /* hr_table_seed(name): for hr_key_hash */
 size_t hr_table_memory_bytes(const hr_table *table); /* index and touched rows */
+size_t hr_table_index_bytes(const hr_table *table);
 
 /* The row array, for the kernels: value at rows + row*stride, state behind the value. Stable for the table's life. */
 float *hr_table_rows(const hr_table *table, size_t *row_stride_p);

@@ -7,17 +7,10 @@
 #include <hr/memory.h>
 #include <hr/random.h>
 
-#define SLAB_BYTES ((size_t)2 << 20)
-#define SLAB_SEGMENTS (SLAB_BYTES / sizeof(hr_segment))
 #define SEGMENT_WAYS (HR_SEGMENT_BUCKETS * HR_BUCKET_WAYS)
-
-/* Segments come from slabs of one huge page. */
-typedef struct hr_segment_slab {
-  hr_segment segments[SLAB_SEGMENTS];
-  struct hr_segment_slab *next;
-  size_t used_count;
-} hr_segment_slab;
-_Static_assert(sizeof(hr_segment_slab) <= SLAB_BYTES, "a slab is one huge page");
+/* By chance a segment holds more keys than this on average; keys chosen to collide find 256 MiB of segments more. */
+#define SEGMENT_KEYS_MIN (SEGMENT_WAYS / 4)
+#define SEGMENTS_MORE 4096u
 
 static void clear_segment(hr_segment *segment, uint32_t depth)
 {
@@ -29,42 +22,36 @@ static void clear_segment(hr_segment *segment, uint32_t depth)
 }
 
 /* Hashes fill all segments alike. Were their limits alike too, all would split in the same minute, so each splits
- * somewhere between 0.6 and 0.8 of its ways. */
+ * somewhere between 0.7 and 0.95 of its ways. */
 static void choose_limit(hr_index *index, hr_segment *segment)
 {
   uint64_t spread = hr_mix64(index->table_seed + index->split_count * 2 + (segment == index->spare));
-  segment->count_max = SEGMENT_WAYS * 6 / 10 + (uint32_t)(spread % (SEGMENT_WAYS * 2 / 10));
+  segment->count_max = SEGMENT_WAYS * 7 / 10 + (uint32_t)(spread % (SEGMENT_WAYS / 4));
 }
 
 static hotrow_status make_segment(hr_index *index, hr_segment **segment_p)
 {
-  if (!index->slab || index->slab->used_count == SLAB_SEGMENTS) {
-    void *memory;
-    HOTROW_TRY(hr_map(sizeof(hr_segment_slab), "table index", &memory));
-    hr_segment_slab *slab = memory;
-    slab->next = index->slab;
-    index->slab = slab;
-  }
-  *segment_p = &index->slab->segments[index->slab->used_count++];
-  index->segment_count++;
+  if (index->segment_count == index->segment_count_max)
+    return hr_fail(HOTROW_ERR_LIMIT,
+                   "the keys of a table agree in more bits of their hashes than chance would have it");
+  *segment_p = &index->segments[index->segment_count++];
+  hr_table_memory_use(index->memory, HR_ARRAY_INDEX, index->segment_count * sizeof(hr_segment));
   return HOTROW_OK;
 }
 
-hotrow_status hr_index_init(hr_index *index, uint64_t table_seed)
+hotrow_status hr_index_init(hr_index *index, uint64_t table_seed, uint64_t row_count_max, hr_table_memory *memory)
 {
-  *index = (hr_index){.table_seed = table_seed};
-  hr_segment *first;
-  void *directory;
-  hotrow_status status = make_segment(index, &first);
-  if (status == HOTROW_OK)
-    status = make_segment(index, &index->spare);
-  if (status == HOTROW_OK)
-    status = hr_alloc(1, sizeof(hr_segment *), "table directory", &directory);
-  if (status != HOTROW_OK) {
-    hr_index_fini(index);
-    return status;
-  }
+  HOTROW_ASSERT(row_count_max <= HR_TABLE_ROWS_MAX);
+  *index = (hr_index){.table_seed = table_seed, .memory = memory};
+  index->segment_count_max = (uint32_t)(row_count_max / SEGMENT_KEYS_MIN) + SEGMENTS_MORE;
+  void *segments, *directory;
+  HOTROW_TRY(hr_table_memory_map(memory, HR_ARRAY_INDEX, index->segment_count_max * sizeof(hr_segment), "table index",
+                                 &segments));
+  HOTROW_TRY(hr_alloc(1, sizeof(hr_segment *), "table directory", &directory));
+  index->segments = segments;
   index->directory = directory;
+  hr_segment *first = &index->segments[index->segment_count++];
+  index->spare = &index->segments[index->segment_count++];
   index->directory[0] = first;
   clear_segment(first, 0);
   choose_limit(index, first);
@@ -73,11 +60,6 @@ hotrow_status hr_index_init(hr_index *index, uint64_t table_seed)
 
 void hr_index_fini(hr_index *index)
 {
-  for (hr_segment_slab *slab = index->slab; slab;) {
-    hr_segment_slab *next = slab->next;
-    hr_unmap(slab, sizeof *slab);
-    slab = next;
-  }
   free(index->directory);
   *index = (hr_index){0};
 }
@@ -105,7 +87,7 @@ static hr_entry *put(hr_segment *segment, uint64_t hash, uint64_t key, hr_entry 
 static hotrow_status double_directory(hr_index *index)
 {
   if (index->depth == HR_INDEX_DEPTH_MAX)
-    return hr_fail(HOTROW_ERR_LIMIT, "over %u keys of a table agree in %u bits of their hash", SEGMENT_WAYS * 6 / 10,
+    return hr_fail(HOTROW_ERR_LIMIT, "over %u keys of a table agree in %u bits of their hash", SEGMENT_WAYS * 7 / 10,
                    HR_INDEX_DEPTH_MAX);
   size_t count = (size_t)1 << index->depth;
   void *memory;
@@ -122,7 +104,7 @@ static hotrow_status double_directory(hr_index *index)
 /* Replaces the segment of `hash` by two: its keys go by their next directory bit. */
 static hotrow_status split(hr_index *index, uint64_t hash)
 {
-  hr_segment *old = index->directory[hr_index_slot(hash, index->depth)], *upper;
+  hr_segment *old = index->directory[hr_index_slot(hash, index->depth)], *upper = NULL;
   if (old->depth == index->depth)
     HOTROW_TRY(double_directory(index));
   HOTROW_TRY(make_segment(index, &upper));

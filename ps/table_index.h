@@ -13,6 +13,7 @@
 #include <hr/route.h>
 
 #include "table.h"
+#include "table_memory.h"
 
 #define HR_BUCKET_WAYS 4u
 #define HR_SEGMENT_BUCKETS 1024u
@@ -44,12 +45,15 @@ typedef struct hr_index {
   uint32_t depth;
   uint32_t segment_count; /* ever made, the spare included */
   uint64_t table_seed;
-  uint64_t split_count;         /* entries found before a split have moved after it */
-  hr_segment *spare;            /* a split fills the spare and a new segment; the old one becomes the spare */
-  struct hr_segment_slab *slab; /* owned: newest of a list */
+  uint64_t split_count; /* entries found before a split have moved after it */
+  hr_segment *spare;    /* a split fills the spare and a new segment; the old one becomes the spare */
+  hr_segment *segments; /* borrowed from the table's memory: address space for segment_count_max */
+  uint32_t segment_count_max;
+  hr_table_memory *memory; /* borrowed: is told how much is used */
 } hr_index;
 
-hotrow_status hr_index_init(hr_index *index, uint64_t table_seed);
+/* For up to row_count_max keys. HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_index_init(hr_index *index, uint64_t table_seed, uint64_t row_count_max, hr_table_memory *memory);
 void hr_index_fini(hr_index *index);
 size_t hr_index_memory_bytes(const hr_index *index);
 
@@ -58,9 +62,13 @@ static inline size_t hr_index_slot(uint64_t hash, uint32_t depth)
   return (size_t)((hash << HR_PARTITION_BITS >> 1) >> (63u - depth)); /* two shifts: depth may be 0 */
 }
 
-static inline hr_bucket *hr_index_home(const hr_index *index, uint64_t hash)
+/* The ways of a bucket that hold a key, as bits. */
+static inline unsigned hr_bucket_match(const hr_bucket *bucket, uint64_t key)
 {
-  return &index->directory[hr_index_slot(hash, index->depth)]->buckets[hash % HR_SEGMENT_BUCKETS];
+  unsigned match = 0;
+  for (unsigned way = 0; way < HR_BUCKET_WAYS; way++)
+    match |= (unsigned)(bucket->keys[way] == key) << way;
+  return match;
 }
 
 /* The entry of a key, or NULL. It stays where it is until a key is inserted with a split (split_count tells). */
@@ -69,13 +77,12 @@ static inline hr_entry *hr_index_find(const hr_index *index, uint64_t hash, uint
   hr_segment *segment = index->directory[hr_index_slot(hash, index->depth)];
   for (uint64_t b = hash;; b++) {
     hr_bucket *bucket = &segment->buckets[b % HR_SEGMENT_BUCKETS];
-    unsigned match = 1u << HR_BUCKET_WAYS;
-    for (unsigned way = 0; way < HR_BUCKET_WAYS; way++)
-      match |= (unsigned)(bucket->keys[way] == key) << way;
-    unsigned way = (unsigned)__builtin_ctz(match);
+    unsigned match = hr_bucket_match(bucket, key);
     /* A free way holds key 0 too, but only behind the taken ones: the lowest match is the key if anything is. */
-    if (way < HR_BUCKET_WAYS)
-      return bucket->entries[way].row != HR_ROW_NONE ? &bucket->entries[way] : NULL;
+    if (match) {
+      hr_entry *entry = &bucket->entries[__builtin_ctz(match)];
+      return entry->row != HR_ROW_NONE ? entry : NULL;
+    }
     if (bucket->entries[HR_BUCKET_WAYS - 1].row == HR_ROW_NONE)
       return NULL;
   }

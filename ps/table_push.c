@@ -71,30 +71,39 @@ static hotrow_status reserve(hr_table *table, const hr_section *push)
   return HOTROW_OK;
 }
 
+/* Moves the clocks of the first `count` keys back. */
+static void untick(hr_table *table, const uint64_t *keys, const uint32_t *steps, size_t count)
+{
+  while (count-- > 0)
+    hr_index_find(&table->index, hr_key_hash(keys[count], table->seed), keys[count])->clock -= steps ? steps[count] : 1;
+}
+
 /* push_rows of all keys, and push_clocks where they are announced. Their clocks move while their buckets are at hand,
  * and back if a key cannot be created. */
 static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const uint32_t *steps, size_t key_count)
 {
   uint32_t *push_rows = table->push_rows;
   uint32_t *push_clocks = table->desc.announce_step > 0 ? table->push_clocks : NULL;
-  hr_hash_ring ring;
-  hr_ring_begin(&ring, table, keys, key_count);
-  for (size_t i = 0; i < key_count; i++) {
-    hr_entry *entry;
-    uint64_t hash = hr_ring_next(&ring, table, keys, key_count, i);
-    hotrow_status status = hr_table_find_or_create_one(table, hash, keys[i], &entry);
-    if (status != HOTROW_OK) {
-      while (i-- > 0)
-        hr_index_find(&table->index, hr_key_hash(keys[i], table->seed), keys[i])->clock -= steps ? steps[i] : 1;
-      return status;
+  hr_entry *entries[HR_PROBE_BLOCK];
+  hr_probe probe = hr_probe_begin(&table->index, keys, key_count);
+  size_t i = 0;
+  for (size_t count; (count = table->probe(&probe, entries)) > 0;)
+    for (size_t k = 0; k < count; k++, i++) {
+      hr_entry *entry = entries[k];
+      if (!hr_table_entry_is_good(table, &probe, entry)) {
+        hotrow_status status = hr_table_find_or_create_one(table, keys[i], &entry);
+        if (status != HOTROW_OK) {
+          untick(table, keys, steps, i);
+          return status;
+        }
+      }
+      push_rows[i] = entry->row;
+      entry->clock += steps ? steps[i] : 1;
+      if (push_clocks) {
+        push_clocks[i] = entry->clock;
+        __builtin_prefetch(&table->announced[entry->row], 1);
+      }
     }
-    push_rows[i] = entry->row;
-    entry->clock += steps ? steps[i] : 1;
-    if (push_clocks) {
-      push_clocks[i] = entry->clock;
-      __builtin_prefetch(&table->announced[entry->row], 1);
-    }
-  }
   return HOTROW_OK;
 }
 

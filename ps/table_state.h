@@ -2,8 +2,11 @@
 #ifndef HR_TABLE_STATE_H
 #define HR_TABLE_STATE_H
 
+#include <hr/hash.h>
+
 #include "table.h"
 #include "table_index.h"
+#include "table_probe.h"
 
 /* What was last announced of a row. */
 typedef struct hr_announced {
@@ -26,9 +29,11 @@ struct hr_table {
   hr_table_desc desc;                /* row_count is the number of rows there are */
   hotrow_row_layout layout;
   hr_index index;
-  float *rows;             /* owned */
-  uint64_t *keys;          /* owned */
-  hr_announced *announced; /* owned; touched only if desc.announce_step > 0 */
+  hr_probe_fn probe;       /* of many keys at once */
+  hr_table_memory memory;  /* of the index and of these: */
+  float *rows;             /* borrowed */
+  uint64_t *keys;          /* borrowed */
+  hr_announced *announced; /* borrowed; touched only if desc.announce_step > 0 */
   hr_dirty_rows dirty;
   size_t row_stride;
   uint64_t row_count_max;
@@ -43,36 +48,6 @@ struct hr_table {
   float *push_grads; /* owned: those that came packed */
   size_t push_grads_max;
 };
-
-#define HR_FIND_AHEAD 32u /* buckets under way from memory while one is probed; a power of two */
-
-/* Hashes of keys on their way: begin() and then one next() for each key in turn, which starts the load of the bucket
- * HR_FIND_AHEAD keys on and gives the hash of this one. */
-typedef struct hr_hash_ring {
-  uint64_t hashes[HR_FIND_AHEAD];
-} hr_hash_ring;
-
-static inline void hr_ring_fetch(hr_hash_ring *ring, const hr_table *table, const uint64_t *keys, size_t i)
-{
-  uint64_t hash = hr_key_hash(keys[i], table->seed);
-  ring->hashes[i % HR_FIND_AHEAD] = hash;
-  __builtin_prefetch(hr_index_home(&table->index, hash));
-}
-
-static inline void hr_ring_begin(hr_hash_ring *ring, const hr_table *table, const uint64_t *keys, size_t key_count)
-{
-  for (size_t i = 0; i < key_count && i < HR_FIND_AHEAD; i++)
-    hr_ring_fetch(ring, table, keys, i);
-}
-
-static inline uint64_t hr_ring_next(hr_hash_ring *ring, const hr_table *table, const uint64_t *keys, size_t key_count,
-                                    size_t i)
-{
-  uint64_t hash = ring->hashes[i % HR_FIND_AHEAD];
-  if (i + HR_FIND_AHEAD < key_count)
-    hr_ring_fetch(ring, table, keys, i + HR_FIND_AHEAD);
-  return hash;
-}
 
 static inline float *hr_table_row_at(const hr_table *table, uint64_t row)
 {
@@ -89,15 +64,14 @@ static inline void hr_table_touch(hr_table *table, uint32_t row)
   dirty->rows[dirty->count++] = row;
 }
 
-/* Creates the row of a key that is not there. HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY, HOTROW_ERR_INVALID (another
- * shard's) */
-hotrow_status hr_table_create_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p);
-
-static inline hotrow_status hr_table_find_or_create_one(hr_table *table, uint64_t hash, uint64_t key,
-                                                        hr_entry **entry_p)
+/* Can the entry of a probe's block be used? Not if the key was not there, for it may be now, and not after a split. */
+static inline bool hr_table_entry_is_good(const hr_table *table, const hr_probe *probe, const hr_entry *entry)
 {
-  *entry_p = hr_index_find(&table->index, hash, key);
-  return *entry_p ? HOTROW_OK : hr_table_create_row(table, hash, key, entry_p);
+  return entry && probe->split_count == table->index.split_count;
 }
+
+/* The entry of a key, whose row is created if it is not there. HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY,
+ * HOTROW_ERR_INVALID (another shard's) */
+hotrow_status hr_table_find_or_create_one(hr_table *table, uint64_t key, hr_entry **entry_p);
 
 #endif

@@ -7,7 +7,6 @@
 #include "options.h"
 
 #define AT(field) offsetof(bench_shard_options, field)
-static const char *const optimizers[] = {"sgd", "rowwise_adagrad", NULL};
 static const hr_option shard_options[] = {
     {"dims", HR_OPTION_TEXT, AT(dims), "16,64,128", 0, 0, NULL, "row widths, with commas"},
     {"rows", HR_OPTION_U64, AT(rows), "10000000", 1, 1e9, NULL, "rows of the table"},
@@ -15,7 +14,7 @@ static const hr_option shard_options[] = {
     {"zipf", HR_OPTION_FLOAT, AT(zipf), "1.05", 0.05, 4, NULL, "exponent of the keys' distribution"},
     {"repeats", HR_OPTION_U32, AT(repeats), "7", 1, 101, NULL, "repeats; the figures are their medians"},
     {"batches", HR_OPTION_U32, AT(batches), "32", 1, 100000, NULL, "requests of a repeat"},
-    {"optimizer", HR_OPTION_CHOICE, AT(optimizer), "sgd", 0, 0, optimizers, "of the pushes"},
+    {"optimizer", HR_OPTION_CHOICE, AT(optimizer), "sgd", 0, 0, bench_optimizer_names, "of the pushes"},
     {"io-threads", HR_OPTION_U32, AT(io_threads), "1", 1, 64, NULL, "network threads of the server"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
 };
@@ -115,6 +114,35 @@ static int run_comm(int argc, char **argv)
 }
 
 #undef AT
+#define AT(field) offsetof(bench_table_options, field)
+static const hr_option table_options[] = {
+    {"rows", HR_OPTION_TEXT, AT(rows), "1e6,1e7,64e6", 0, 0, NULL, "rows of the table, with commas"},
+    {"dim", HR_OPTION_U32, AT(dim), "64", 1, 4096, NULL, "row width"},
+    {"batch-keys", HR_OPTION_U32, AT(batch_keys), "32768", 1, 4e6, NULL, "keys of a probe, pull or push"},
+    {"insert-keys", HR_OPTION_U32, AT(insert_keys), "256", 1, 32768, NULL, "keys of an insert"},
+    {"repeats", HR_OPTION_U32, AT(repeats), "7", 1, 101, NULL, "repeats; the figures are their medians"},
+    {"batches", HR_OPTION_U32, AT(batches), "64", 1, 100000, NULL, "batches of a repeat"},
+    {"optimizer", HR_OPTION_CHOICE, AT(optimizer), "sgd", 0, 0, bench_optimizer_names, "of the pushes"},
+    {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
+};
+
+static const hr_command table_command = {
+    .name = "bench table",
+    .summary = "a shard's table alone: probes, pulls and pushes against a plain gather, pauses of inserts, memory",
+    .details = "One thread, keys at random over the whole table; rates per second of its CPU time. The plain gather\n"
+               "copies the same rows, whose index it knows. A size that does not fit in memory is left out.",
+    .options = table_options,
+    .option_count = sizeof table_options / sizeof table_options[0],
+};
+
+static int run_table(int argc, char **argv)
+{
+  bench_table_options options = {0};
+  int rest, code = hr_options_parse(&table_command, argc, argv, &options, &rest);
+  return code >= 0 ? code : hr_bench_table(&options);
+}
+
+#undef AT
 #define AT(field) offsetof(bench_store_options, field)
 static const hr_option store_options[] = {
     {"dir", HR_OPTION_TEXT, AT(dir), NULL, 0, 0, NULL, "directory for the data directories; they are left there"},
@@ -149,6 +177,7 @@ static const struct {
   const char *summary;
 } benchmarks[] = {
     {"shard", run_shard, "pull and push+pull over loopback TCP against a raw socket"},
+    {"table", run_table, "a shard's table alone: probes, pulls, pushes, pauses of inserts, memory"},
     {"cache", run_cache, "a lookup and an update of cached rows against a plain gather; hit rates on a trace"},
     {"store", run_store, "pushes until they are durable, and loading them, against memory and a plain file"},
     {"comm", run_comm, "bytes on the wire and staleness: no cache, HET's protocol, ours"},

@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "commands.h"
 #include "options.h"
 
@@ -45,8 +49,18 @@ static bool is_any(const char *word, const char *a, const char *b)
   return strcmp(word, a) == 0 || strcmp(word, b) == 0;
 }
 
+/* Messages of megabytes come and go: glibc would give their memory back each time, and the next one fault it in. */
+static void keep_freed_memory(void)
+{
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_THRESHOLD, 32 << 20); /* its largest */
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+#endif
+}
+
 int main(int argc, char **argv)
 {
+  keep_freed_memory();
   if (argc < 2) {
     print_usage(stderr);
     return HR_EXIT_USAGE;

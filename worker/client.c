@@ -203,8 +203,8 @@ static hotrow_status prepare_lookup(hotrow_client *client, uint64_t deadline, ui
   return hr_client_wait(client, window_is_full, deadline, "lookup", timeout_ms);
 }
 
-static hotrow_status run_lookup(hotrow_client *client, const hotrow_lookup_request *requests, size_t request_count,
-                                uint64_t deadline, uint32_t timeout_ms)
+static hotrow_status drive_lookup(hotrow_client *client, const hotrow_lookup_request *requests, size_t request_count,
+                                  uint64_t deadline, uint32_t timeout_ms)
 {
   hr_core *core = client->core;
   bool is_settled = false;
@@ -218,6 +218,15 @@ static hotrow_status run_lookup(hotrow_client *client, const hotrow_lookup_reque
   }
   hr_core_lookup_finish(core);
   return HOTROW_OK;
+}
+
+static hotrow_status run_lookup(hotrow_client *client, const hotrow_lookup_request *requests, size_t request_count,
+                                uint64_t deadline, uint32_t timeout_ms)
+{
+  hotrow_status status = drive_lookup(client, requests, request_count, deadline, timeout_ms);
+  if (status != HOTROW_OK)
+    hr_core_lookup_abandon(client->core); /* answers may still come */
+  return status;
 }
 
 /* Ends the step if is_fused, and looks up. */

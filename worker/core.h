@@ -188,6 +188,8 @@ hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *r
  * and *is_settled_p is false: wait again. */
 hotrow_status hr_core_lookup_settle(hr_core *core, uint64_t now_ns, bool *is_settled_p);
 void hr_core_lookup_finish(hr_core *core);
+/* The lookup is given up: its memory is the caller's again. */
+void hr_core_lookup_abandon(hr_core *core);
 
 hotrow_status hr_core_push(hr_core *core, const hotrow_push_request *requests, size_t request_count);
 /* Ends the step; needs hr_core_can_push. is_fused: what it has to say waits for hr_core_lookup_begin, which must
@@ -222,6 +224,8 @@ hotrow_status hr_core_draft(hr_core *core, uint32_t shard, hr_request **request_
 /* Sends every draft, or none: HOTROW_ERR_LIMIT if one, or the answer to it, is over the size of a message. Pushes carry
  * push_flags, pulls without pushes pull_flags. */
 hotrow_status hr_core_submit_drafts(hr_core *core, uint32_t push_flags, uint32_t pull_flags, bool is_waited_for);
+/* Sends one shard's draft, which has pulls of the call in hand. */
+hotrow_status hr_core_submit_draft(hr_core *core, uint32_t shard, uint32_t pull_flags);
 /* Takes the pulls of the call in hand back out of the drafts; pushes stay. */
 void hr_core_drop_pulls(hr_core *core);
 /* Drafts pushes of these rows; the rows of a coming batch among them that are on their way will not be taken. */
@@ -241,7 +245,10 @@ hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint
                                   uint32_t count, const uint8_t *asks, const uint32_t *seen, const uint64_t *batch);
 /* Does the reply answer the request's pull sections, section by section? Else the link is broken. */
 bool hr_core_check_pull_reply(hr_core *core, uint32_t shard, const hr_request *request, const hr_message *reply);
-/* Rows into the cache. */
+/* The lookup in hand that has the rows of this table as they are and not from its cache: answers go to its `out`. NULL
+ * if there is none. */
+const hotrow_lookup_request *hr_core_direct_lookup(const hr_core *core, const hotrow_table *table);
+/* Rows into the cache, or straight to the caller. */
 void hr_core_take_rows(hr_core *core, const hr_request *request, const hr_message *reply);
 
 /* core_announce.c */

@@ -39,6 +39,13 @@ hotrow_status hr_core_submit_drafts(hr_core *core, uint32_t push_flags, uint32_t
   return HOTROW_OK;
 }
 
+hotrow_status hr_core_submit_draft(hr_core *core, uint32_t shard, uint32_t pull_flags)
+{
+  HOTROW_TRY(hr_wire_check_size(&core->drafts[shard]->message));
+  submit(core, shard, 0, pull_flags, true);
+  return HOTROW_OK;
+}
+
 hotrow_status hr_core_draft(hr_core *core, uint32_t shard, hr_request **request_p)
 {
   if (!core->drafts[shard]) {

@@ -215,9 +215,12 @@ static void fill_out(const hr_core *core, const hotrow_lookup_request *r)
   uint32_t dim = table->layout.dim;
   size_t row_stride, stride = r->out_stride ? r->out_stride : dim;
   const float *rows = hotrow_cache_rows(table->cache, &row_stride);
-  for (size_t k = 0; k < r->key_count; k++)
+  bool is_there = hr_core_direct_lookup(core, table) != NULL;
+  for (size_t k = 0; k < r->key_count && !is_there; k++)
     table->key_slots[k] = table->slots[table->lookup.dedup.inverse[k]];
-  if (r->pooling == HOTROW_POOL_NONE)
+  if (is_there) {
+    /* since the answers came */
+  } else if (r->pooling == HOTROW_POOL_NONE)
     kernels->gather(rows, row_stride, dim, table->key_slots, r->key_count, NULL, r->out, stride);
   else
     kernels->pool(rows, row_stride, dim, table->key_slots, r->offsets, r->weights, r->bag_count, r->pooling, NULL,
@@ -241,6 +244,11 @@ static void count_lookup(const hr_core *core, const hotrow_lookup_request *r)
     if (is_hit && core->options.observe)
       hr_core_observe(core, table, HOTROW_EVENT_HIT, &dedup->keys[u], NULL, 1);
   }
+}
+
+void hr_core_lookup_abandon(hr_core *core)
+{
+  core->lookup_count = 0;
 }
 
 void hr_core_lookup_finish(hr_core *core)

@@ -7,6 +7,13 @@
 
 #include "core.h"
 
+#define PART_BYTES ((size_t)1 << 20) /* of rows that are asked for by one message */
+#define PARTS_MAX 16u                /* a shard keeps 128 replies for who does not read them */
+
+#define PLACE_AHEAD 8u /* rows whose places are under way from memory while one is written */
+#define PLACE_PREFETCH_FLOATS 256u
+#define LINE_FLOATS 16u
+
 /* First hash at or after `from` that belongs to a shard after `shard`. */
 static uint32_t slice_end(const hr_core *core, const uint64_t *hashes, uint32_t count, uint32_t from, uint32_t shard)
 {
@@ -129,17 +136,46 @@ static hotrow_status draft_slice(hr_core *core, hotrow_table *table, uint32_t sh
   return HOTROW_OK;
 }
 
+/* How many rows are asked for by one message. Many are asked for in parts, so that one is on its way while the shard
+ * gathers the next and the one before is taken in here, each while it is in the caches. Not so in exact steps, which
+ * have one pull each, and where announcements are wanted, which every answer would repeat. */
+static uint32_t part_rows(const hr_core *core, const hotrow_table *table, uint32_t count)
+{
+  if (core->is_sync || core->is_announced)
+    return UINT32_MAX;
+  size_t row_bytes = table->layout.dim * hr_dtype_bytes(table->wire_dtype) + sizeof(uint32_t);
+  size_t rows = PART_BYTES / row_bytes + 1, rows_min = count / PARTS_MAX + 1;
+  return (uint32_t)(rows > rows_min ? rows : rows_min);
+}
+
+/* End of the next part of a slice, at most `last`; counts[] are of the part. */
+static void choose_part(asked_slice *slice, uint32_t last, uint32_t rows_max)
+{
+  uint32_t rows = 0, u = slice->first;
+  memset(slice->counts, 0, sizeof slice->counts);
+  for (; u < last && rows < rows_max; u++) {
+    slice->counts[slice->asks[u]]++;
+    rows += slice->asks[u] != HOTROW_ROW_FRESH;
+  }
+  slice->last = u;
+}
+
 hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint64_t *keys, const uint64_t *hashes,
                                   uint32_t count, const uint8_t *asks, const uint32_t *seen, const uint64_t *batch)
 {
   asked_slice slice = {.keys = keys, .hashes = hashes, .asks = asks, .seen = seen};
-  for (uint32_t shard = 0; shard < core->options.shard_count; shard++, slice.first = slice.last) {
-    slice.last = slice_end(core, hashes, count, slice.first, shard);
-    memset(slice.counts, 0, sizeof slice.counts);
-    for (uint32_t u = slice.first; u < slice.last; u++)
-      slice.counts[asks[u]]++;
-    if (slice.last - slice.first > slice.counts[HOTROW_ROW_FRESH])
-      HOTROW_TRY(draft_slice(core, table, shard, &slice, batch));
+  uint32_t rows_max = batch ? UINT32_MAX : part_rows(core, table, count);
+  uint32_t flags = core->options.role == HR_ROLE_READER ? HR_FLAG_READ_ONLY : 0;
+  for (uint32_t shard = 0, end; shard < core->options.shard_count; shard++) {
+    end = slice_end(core, hashes, count, slice.first, shard);
+    while (slice.first < end) {
+      choose_part(&slice, end, rows_max);
+      if (slice.last - slice.first > slice.counts[HOTROW_ROW_FRESH])
+        HOTROW_TRY(draft_slice(core, table, shard, &slice, batch));
+      if (slice.last < end)
+        HOTROW_TRY(hr_core_submit_draft(core, shard, flags));
+      slice.first = slice.last;
+    }
   }
   return HOTROW_OK;
 }
@@ -251,6 +287,41 @@ static void observe_rows(const hr_core *core, const hotrow_table *table, const a
                   rows->asked->key_count - held - stale);
 }
 
+const hotrow_lookup_request *hr_core_direct_lookup(const hr_core *core, const hotrow_table *table)
+{
+  for (size_t i = 0; i < core->lookup_count && !table->has_cache; i++)
+    if (core->lookups[i].table == table && core->lookups[i].pooling == HOTROW_POOL_NONE)
+      return &core->lookups[i];
+  return NULL;
+}
+
+/* Asks for the memory that row `unique` is written to first. */
+static void prefetch_place(const hotrow_lookup_request *r, size_t stride, uint32_t dim, uint32_t unique)
+{
+  const hotrow_dedup *dedup = &r->table->lookup.dedup;
+  const float *place = r->out + dedup->positions[dedup->offsets[unique]] * stride;
+  for (uint32_t c = 0; c < dim && c < PLACE_PREFETCH_FLOATS; c += LINE_FLOATS)
+    __builtin_prefetch(place + c, 1);
+}
+
+/* Rows that no cache keeps go to the caller at once. */
+static void place_rows(hotrow_table *table, const hotrow_lookup_request *r, const arrived_rows *rows)
+{
+  const hotrow_dedup *dedup = &table->lookup.dedup;
+  const uint32_t *uniques = rows->note->unique_index;
+  const uint32_t dim = table->layout.dim, count = rows->asked->key_count;
+  const size_t stride = r->out_stride ? r->out_stride : dim;
+  HOTROW_ASSERT(rows->asked->held_count == 0);
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t unique = uniques[i];
+    if (i + PLACE_AHEAD < count)
+      prefetch_place(r, stride, dim, uniques[i + PLACE_AHEAD]);
+    for (uint32_t k = dedup->offsets[unique]; k < dedup->offsets[unique + 1]; k++)
+      memcpy(r->out + dedup->positions[k] * stride, rows->values + (size_t)i * dim, dim * sizeof(float));
+    table->found[unique] = !rows->got->found || (uint32_t)rows->got->found[i / 8] >> (i % 8) & 1u;
+  }
+}
+
 /* Rows of the lookup in hand: held ones are refreshed where they are, the others put in. */
 static hotrow_status take_awaited(hotrow_table *table, const arrived_rows *rows)
 {
@@ -316,7 +387,11 @@ void hr_core_take_rows(hr_core *core, const hr_request *request, const hr_messag
     if (status == HOTROW_OK) {
       count_bytes(core, table, &rows);
       observe_rows(core, table, &rows);
-      status = request->is_ahead ? take_ahead(table, &rows) : take_awaited(table, &rows);
+      const hotrow_lookup_request *direct = request->is_ahead ? NULL : hr_core_direct_lookup(core, table);
+      if (direct)
+        place_rows(table, direct, &rows);
+      else
+        status = request->is_ahead ? take_ahead(table, &rows) : take_awaited(table, &rows);
     }
     /* Evicted rows that are on their way for a coming batch must not be taken: they lack what was handed out. */
     if (status == HOTROW_OK)

@@ -88,7 +88,8 @@ hotrow_status hr_table_options_check(const hotrow_client *client, const hotrow_t
 
 static uint32_t announce_step_of(const hotrow_table_options *o)
 {
-  if (o->announce_step || o->mode == HOTROW_MODE_PROBE || is_exact(o))
+  bool needs_none = o->mode == HOTROW_MODE_DEFAULT && o->cache_row_count == 0; /* nothing is kept that could be stale */
+  if (o->announce_step || o->mode == HOTROW_MODE_PROBE || is_exact(o) || needs_none)
     return o->announce_step;
   return o->pull_bound / 4 ? o->pull_bound / 4 : 1;
 }

@@ -272,7 +272,7 @@ static void keys_that_collide_on_purpose_meet_a_limit(void)
     status = hr_table_find_or_create(table, &key, 1, &row, &clock);
   }
   CHECK_FAILS(status, HOTROW_ERR_LIMIT, "agree in 24 bits");
-  CHECK(row_count(table) >= HR_SEGMENT_BUCKETS * HR_BUCKET_WAYS * 6 / 10);
+  CHECK(row_count(table) >= HR_SEGMENT_BUCKETS * HR_BUCKET_WAYS * 7 / 10);
   CHECK(hr_table_memory_bytes(table) < (size_t)256 << 20);
   /* Others still find room, in segments whose depth is far below the directory's. */
   uint64_t before = row_count(table);

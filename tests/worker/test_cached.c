@@ -221,9 +221,10 @@ static void rows_that_came_early_are_found(void)
   for (int i = 0; i < 50; i++)
     CHECK(rows[i] == (i == 3 ? 1.0f : 0.0f));
   hotrow_client_stats stats = test_stats(client);
-  CHECK_EQ(stats.prefetched, 49);
-  CHECK_EQ(stats.misses, 1);
-  CHECK_EQ(stats.hits, 49);
+  /* Unless it was here before the step began: then the step updated it. */
+  CHECK(stats.prefetched == 49 || stats.prefetched == 50);
+  CHECK_EQ(stats.misses, 50 - stats.prefetched);
+  CHECK_EQ(stats.hits, stats.prefetched);
   CHECK_OK(hotrow_lookahead(client, &r, 1)); /* all held: nothing is asked */
   CHECK_EQ(test_stats(client).requests, stats.requests);
   hotrow_client_close(client);

@@ -234,6 +234,52 @@ static void parts_of_one_push_survive_growth(void)
   test_stop(&servers);
 }
 
+/* Many rows are asked for in several messages, save in exact steps; each row goes to all places that want it. */
+static void many_rows_come_in_parts(void)
+{
+  enum { COUNT = 9000, WIDTH = 200, OUT_STRIDE = WIDTH + 1 };
+  float *out = calloc((size_t)COUNT * OUT_STRIDE, sizeof *out), *grads = calloc((size_t)COUNT * WIDTH, sizeof *grads);
+  uint64_t *keys = calloc(COUNT, sizeof *keys);
+  CHECK(out && grads && keys);
+  for (size_t i = 0; i < COUNT; i++) {
+    keys[i] = hr_mix64(i / 2 * 2 % 7000); /* twice and four times */
+    grads[i * WIDTH] = 1;
+  }
+  for (uint32_t run = 0; run < 4; run++) {
+    const uint32_t shards = run % 2 ? 3 : 1, bound = run / 2;
+    test_servers servers;
+    test_start(&servers, shards, NULL, NULL);
+    hotrow_client *client = test_open(servers.endpoints, 0, 1);
+    hotrow_table_options options = test_table_options("t", WIDTH);
+    options.pull_bound = options.push_bound = bound;
+    hotrow_table *table;
+    CHECK_OK(hotrow_table_create(client, &options, &table));
+    hotrow_lookup_request r = test_lookup_of(table, keys, COUNT, out);
+    r.out_stride = OUT_STRIDE;
+    for (uint32_t round = 0; round < 2; round++) { /* in the second behind a push */
+      uint64_t before = test_stats(client).requests;
+      if (round)
+        test_push(client, table, keys, COUNT, grads);
+      CHECK_OK(round ? hotrow_step_lookup(client, &r, 1) : hotrow_lookup(client, &r, 1));
+      uint64_t requests = test_stats(client).requests - before;
+      CHECK(bound == 0 ? requests == shards * (round + 1u) : requests >= 3);
+      for (size_t i = 0; i < COUNT; i++) {
+        float row[WIDTH];
+        hr_init_row(&options.initializer, options.seed, hr_table_seed("t", 1), keys[i], WIDTH, row);
+        size_t number = i / 2 * 2 % 7000;
+        row[0] -= round ? TEST_LR * (number < 2000 ? 4.0f : 2.0f) : 0;
+        CHECK_MSG(memcmp(row, out + i * OUT_STRIDE, sizeof row) == 0, "row %zu", i);
+        CHECK(out[i * OUT_STRIDE + WIDTH] == 0);
+      }
+    }
+    hotrow_client_close(client);
+    test_stop(&servers);
+  }
+  free(out);
+  free(grads);
+  free(keys);
+}
+
 /* No keys at all: nothing is sent and bags are zero. */
 static void lookups_of_nothing_send_nothing(void)
 {
@@ -365,6 +411,7 @@ int main(void)
 {
   RUN(rows_are_the_oracles);
   RUN(parts_of_one_push_survive_growth);
+  RUN(many_rows_come_in_parts);
   RUN(lookups_of_nothing_send_nothing);
   RUN(readers_see_what_is_there);
   RUN(shards_give_their_counters);

@@ -22,7 +22,7 @@ static void answer(hr_core *core, hr_message *reply)
   hr_core_receive(core, 0, frames, count, 1);
 }
 
-static hr_core *open_core(hotrow_table **table_p)
+static hr_core *open_core(uint64_t cache_row_count, hotrow_table **table_p)
 {
   static const char *const endpoint = "nowhere";
   static hr_message reply;
@@ -49,7 +49,7 @@ static hr_core *open_core(hotrow_table **table_p)
   hotrow_table_options table_options = HOTROW_TABLE_OPTIONS_INIT;
   uint32_t id = 3;
   table_options.pull_bound = 1;
-  table_options.cache_row_count = 64;
+  table_options.cache_row_count = cache_row_count;
   CHECK_OK(hr_core_add_table(core, &desc, &id, &table_options, table_p));
   return core;
 }
@@ -93,7 +93,7 @@ static void wrong_answers_break_the_link(void)
   };
   for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
     hotrow_table *table;
-    hr_core *core = open_core(&table);
+    hr_core *core = open_core(64, &table);
     const uint64_t keys[2] = {1, 2};
     float rows[4];
     hotrow_lookup_request r = HOTROW_LOOKUP_REQUEST_INIT;
@@ -121,7 +121,7 @@ static void a_late_answer_changes_nothing(void)
   static const float first_values[2] = {7, 7}, second_values[2] = {8, 8};
   static const uint32_t clocks[1] = {0};
   hotrow_table *table;
-  hr_core *core = open_core(&table);
+  hr_core *core = open_core(64, &table);
   const uint64_t keys[2] = {1, 2};
   float row[2] = {0, 0};
   hotrow_lookup_request r = HOTROW_LOOKUP_REQUEST_INIT;
@@ -152,8 +152,47 @@ static void a_late_answer_changes_nothing(void)
   hr_core_destroy(core);
 }
 
+/* Without a cache rows go straight to the caller's memory, which is the caller's again when the call is over. */
+static void a_lookup_that_is_over_is_written_to_no_more(void)
+{
+  static hr_message reply;
+  static const float values[2] = {7, 8};
+  static const uint32_t clocks[1] = {0};
+  for (int is_given_up = 0; is_given_up < 2; is_given_up++) {
+    hotrow_table *table;
+    hr_core *core = open_core(0, &table);
+    const uint64_t keys[3] = {1, 1, 1};
+    float rows[9] = {0};
+    hotrow_lookup_request r = HOTROW_LOOKUP_REQUEST_INIT;
+    r.table = table;
+    r.key_count = 3;
+    r.keys = keys;
+    r.out = rows;
+    r.out_stride = 3;
+    CHECK_OK(hr_core_lookup_begin(core, &r, 1, 0));
+    if (is_given_up)
+      hr_core_lookup_abandon(core);
+    hr_wire_reply(&sent.header, &reply);
+    reply.sections[reply.section_count++] = (hr_section){.kind = HR_SECTION_PULL_REPLY,
+                                                         .table = 3,
+                                                         .key_count = 1,
+                                                         .row_count = 1,
+                                                         .dim = 2,
+                                                         .index = clocks,
+                                                         .clocks = clocks,
+                                                         .values = values};
+    answer(core, &reply);
+    CHECK(!hr_core_is_waiting(core));
+    CHECK_OK(hr_core_status(core));
+    for (int i = 0; i < 3; i++)
+      CHECK(rows[3 * i] == (is_given_up ? 0 : 7) && rows[3 * i + 1] == (is_given_up ? 0 : 8) && rows[3 * i + 2] == 0);
+    hr_core_destroy(core);
+  }
+}
+
 int main(void)
 {
+  RUN(a_lookup_that_is_over_is_written_to_no_more);
   RUN(a_late_answer_changes_nothing);
   RUN(wrong_answers_break_the_link);
   return 0;

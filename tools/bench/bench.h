@@ -47,6 +47,17 @@ typedef struct bench_comm_options {
   bool json;
 } bench_comm_options;
 
+typedef struct bench_table_options {
+  const char *rows; /* "1e6,1e7": of the table */
+  uint32_t dim;
+  uint32_t batch_keys;  /* of a probe, pull or push */
+  uint32_t insert_keys; /* of an insert */
+  uint32_t repeats;
+  uint32_t batches;   /* measured per repeat */
+  uint32_t optimizer; /* 0 sgd, 1 rowwise_adagrad */
+  bool json;
+} bench_table_options;
+
 typedef struct bench_store_options {
   const char *dims; /* "16,128" */
   const char *dir;  /* a directory that is there; each dim makes one in it, and leaves it */
@@ -62,7 +73,10 @@ typedef struct bench_store_options {
 int hr_bench_shard(const bench_shard_options *options);
 int hr_bench_cache(const bench_cache_options *options);
 int hr_bench_comm(const bench_comm_options *options);
+int hr_bench_table(const bench_table_options *options);
 int hr_bench_store(const bench_store_options *options);
+
+extern const char *const bench_optimizer_names[]; /* by the option `optimizer`; NULL ends them */
 
 /* Distinct keys of a batch, 0 .. rows-1. */
 typedef struct bench_batch {
@@ -77,6 +91,7 @@ typedef struct bench_raw bench_raw;
 /* Forks the server and connects. NULL with a message on stderr if that fails. */
 bench_raw *bench_raw_open(uint64_t row_count, uint32_t dim, size_t key_count_max);
 void bench_raw_close(bench_raw *raw);
+pid_t bench_raw_process(const bench_raw *raw); /* of its server */
 /* Rows of keys into values[count][dim]. False if the connection broke. */
 bool bench_raw_pull(bench_raw *raw, const uint64_t *keys, size_t count, float *values);
 /* rows[push_keys] -= 0.01 * grads, then the rows of pull_keys, in one round trip. */
@@ -89,6 +104,7 @@ bool bench_for_each(const char *option, const char *list, double minimum, double
                     bool (*fn)(void *context, double number), void *context);
 
 double bench_seconds(void);
+double bench_cpu_seconds(pid_t process); /* that all its threads have taken so far; 0: this one */
 
 /* Order statistics of count values; sorts them. */
 double bench_quantile(double *values, size_t count, double quantile);

@@ -1,13 +1,25 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <hr/clock.h>
 
 #include "bench.h"
 
+const char *const bench_optimizer_names[] = {"sgd", "rowwise_adagrad", NULL};
+
 double bench_seconds(void)
 {
   return 1e-9 * (double)hr_now_ns();
+}
+
+double bench_cpu_seconds(pid_t process)
+{
+  clockid_t clock;
+  struct timespec ts = {0};
+  if (clock_getcpuclockid(process, &clock) == 0)
+    clock_gettime(clock, &ts);
+  return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
 }
 
 static int compare_doubles(const void *a, const void *b)

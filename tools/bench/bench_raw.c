@@ -153,6 +153,11 @@ bench_raw *bench_raw_open(uint64_t row_count, uint32_t dim, size_t key_count_max
   return raw;
 }
 
+pid_t bench_raw_process(const bench_raw *raw)
+{
+  return raw->server;
+}
+
 void bench_raw_close(bench_raw *raw)
 {
   if (!raw)

@@ -33,8 +33,6 @@ typedef struct bench_state {
   bench_raw *raw;
 } bench_state;
 
-static const char *const optimizer_names[] = {"sgd", "rowwise_adagrad"};
-
 static int compare_keys(const void *a, const void *b)
 {
   uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -182,11 +180,16 @@ static hotrow_status ask_hotrow(bench_state *b, bool is_push, const bench_batch 
   return status == HOTROW_OK ? hotrow_step_lookup(b->client, &lookup, 1) : status;
 }
 
-/* One repeat: rows per second and, if wanted, each request's milliseconds. */
-static bool measure(bench_state *b, bool is_raw, bool is_push, double *rows_per_s, double *latency_ms)
+static double cpu_seconds(const bench_state *b, bool is_raw)
+{
+  return bench_cpu_seconds(0) + bench_cpu_seconds(is_raw ? bench_raw_process(b->raw) : b->server);
+}
+
+/* One repeat: rows per second, CPU time of both sides per row and, if wanted, each request's milliseconds. */
+static bool measure(bench_state *b, bool is_raw, bool is_push, double *rows_per_s, double *cpu_ns, double *latency_ms)
 {
   size_t rows = 0;
-  double begin = bench_seconds();
+  double begin = bench_seconds(), cpu_begin = cpu_seconds(b, is_raw);
   for (uint32_t i = 0; i < b->options->batches; i++) {
     const bench_batch *push = &b->batches[i % BATCH_SETS], *pull = &b->batches[(i + 1) % BATCH_SETS];
     double before = bench_seconds();
@@ -202,47 +205,62 @@ static bool measure(bench_state *b, bool is_raw, bool is_push, double *rows_per_
     rows += pull->count;
   }
   *rows_per_s = (double)rows / (bench_seconds() - begin);
+  *cpu_ns = 1e9 * (cpu_seconds(b, is_raw) - cpu_begin) / (double)rows;
   return true;
 }
 
-static void print_result(const bench_state *b, bool is_push, double *ours, double *raw, double *ratios, double *latency,
-                         size_t latency_count)
+/* What the repeats gave. */
+typedef struct shard_result {
+  double ours[REPEATS_MAX], raw[REPEATS_MAX], ratios[REPEATS_MAX];
+  double cpu_ours[REPEATS_MAX], cpu_raw[REPEATS_MAX];
+  double *latency; /* owned */
+  size_t latency_count;
+} shard_result;
+
+static void print_result(const bench_state *b, bool is_push, shard_result *r)
 {
   const bench_shard_options *o = b->options;
   size_t n = o->repeats;
-  double p50 = bench_quantile(latency, latency_count, 0.5), p99 = bench_quantile(latency, latency_count, 0.99);
-  double ratio = bench_quantile(ratios, n, 0.5), ours_median = bench_quantile(ours, n, 0.5);
-  double raw_median = bench_quantile(raw, n, 0.5);
+  double p50 = bench_quantile(r->latency, r->latency_count, 0.5);
+  double p99 = bench_quantile(r->latency, r->latency_count, 0.99);
+  double ratio = bench_quantile(r->ratios, n, 0.5), ours = bench_quantile(r->ours, n, 0.5);
+  double raw = bench_quantile(r->raw, n, 0.5);
+  double cpu = bench_quantile(r->cpu_ours, n, 0.5), cpu_raw = bench_quantile(r->cpu_raw, n, 0.5);
   const char *op = is_push ? "push_pull" : "pull";
   if (o->json)
     printf("{\"op\":\"%s\",\"dim\":%u,\"optimizer\":\"%s\",\"rows_per_s\":%.0f,\"raw_rows_per_s\":%.0f,"
            "\"ratio\":%.4f,\"ratio_min\":%.4f,\"ratio_max\":%.4f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
-           "\"rows_per_s_min\":%.0f,\"rows_per_s_max\":%.0f,\"table_rows\":%llu,\"batch_rows\":%zu,\"zipf\":%.3f,"
-           "\"repeats\":%u,\"batches\":%u}\n",
-           op, b->dim, optimizer_names[o->optimizer], ours_median, raw_median, ratio, ratios[0], ratios[n - 1], p50,
-           p99, ours[0], ours[n - 1], (unsigned long long)o->rows, b->distinct_keys, (double)o->zipf, o->repeats,
-           o->batches);
+           "\"rows_per_s_min\":%.0f,\"rows_per_s_max\":%.0f,\"cpu_ns_per_row\":%.1f,\"raw_cpu_ns_per_row\":%.1f,"
+           "\"table_rows\":%llu,\"batch_rows\":%zu,\"zipf\":%.3f,\"repeats\":%u,\"batches\":%u}\n",
+           op, b->dim, bench_optimizer_names[o->optimizer], ours, raw, ratio, r->ratios[0], r->ratios[n - 1], p50, p99,
+           r->ours[0], r->ours[n - 1], cpu, cpu_raw, (unsigned long long)o->rows, b->distinct_keys, (double)o->zipf,
+           o->repeats, o->batches);
   else
-    printf("%-10s dim %4u %-16s %7.2f M rows/s, raw %7.2f, ratio %.3f (%.3f .. %.3f), p50 %.2f ms, p99 %.2f ms\n", op,
-           b->dim, optimizer_names[o->optimizer], ours_median / 1e6, raw_median / 1e6, ratio, ratios[0], ratios[n - 1],
-           p50, p99);
+    printf("%-10s dim %4u %-16s %7.2f M rows/s, raw %7.2f, ratio %.3f (%.3f .. %.3f), CPU %.0f ns a row, raw %.0f, "
+           "p50 %.2f ms, p99 %.2f ms\n",
+           op, b->dim, bench_optimizer_names[o->optimizer], ours / 1e6, raw / 1e6, ratio, r->ratios[0],
+           r->ratios[n - 1], cpu, cpu_raw, p50, p99);
   fflush(stdout);
 }
 
 static bool run_op(bench_state *b, bool is_push)
 {
+  static shard_result result;
   const bench_shard_options *o = b->options;
-  double ours[REPEATS_MAX] = {0}, raw[REPEATS_MAX] = {0}, ratios[REPEATS_MAX] = {0}, unused;
-  double *latency = calloc((size_t)o->repeats * o->batches, sizeof *latency);
-  bool ok = latency && measure(b, false, is_push, &unused, NULL) && measure(b, true, is_push, &unused, NULL);
-  for (uint32_t r = 0; ok && r < o->repeats; r++) {
-    ok = measure(b, false, is_push, &ours[r], latency + (size_t)r * o->batches) &&
-         measure(b, true, is_push, &raw[r], NULL);
-    ratios[r] = ok ? ours[r] / raw[r] : 0;
+  shard_result *r = &result;
+  double unused;
+  *r = (shard_result){.latency_count = (size_t)o->repeats * o->batches};
+  r->latency = calloc(r->latency_count, sizeof *r->latency);
+  bool ok = r->latency && measure(b, false, is_push, &unused, &unused, NULL) &&
+            measure(b, true, is_push, &unused, &unused, NULL);
+  for (uint32_t i = 0; ok && i < o->repeats; i++) {
+    ok = measure(b, false, is_push, &r->ours[i], &r->cpu_ours[i], r->latency + (size_t)i * o->batches) &&
+         measure(b, true, is_push, &r->raw[i], &r->cpu_raw[i], NULL);
+    r->ratios[i] = ok ? r->ours[i] / r->raw[i] : 0;
   }
   if (ok)
-    print_result(b, is_push, ours, raw, ratios, latency, (size_t)o->repeats * o->batches);
-  free(latency);
+    print_result(b, is_push, r);
+  free(r->latency);
   return ok;
 }
 

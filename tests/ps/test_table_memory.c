@@ -1,0 +1,99 @@
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hr_test.h"
+#include "table_memory.h"
+
+#define MIB ((size_t)1 << 20)
+
+static bool is_resident(uint8_t *page)
+{
+  unsigned char state = 0;
+  CHECK(mincore(page, (size_t)sysconf(_SC_PAGESIZE), &state) == 0);
+  return state & 1;
+}
+
+static bool becomes_resident(uint8_t *page)
+{
+  for (int i = 0; i < 2000 && !is_resident(page); i++)
+    nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+  return is_resident(page);
+}
+
+static void sizes_that_do_not_fit_are_refused(void)
+{
+  hr_table_memory memory;
+  void *bytes = NULL;
+  hr_table_memory_init(&memory);
+  CHECK_FAILS(hr_table_memory_map(&memory, HR_ARRAY_ROWS, SIZE_MAX, "rows", &bytes), HOTROW_ERR_NO_MEMORY, "rows");
+  CHECK_FAILS(hr_table_memory_map(&memory, HR_ARRAY_ROWS, SIZE_MAX / 2, "rows", &bytes), HOTROW_ERR_NO_MEMORY, "rows");
+  CHECK(!bytes);
+  hr_table_memory_fini(&memory);
+}
+
+static void little_use_needs_no_helper(void)
+{
+  hr_table_memory memory;
+  void *bytes;
+  hr_table_memory_init(&memory);
+  CHECK_OK(hr_table_memory_map(&memory, HR_ARRAY_ROWS, 1, "rows", &bytes));
+  CHECK_OK(hr_table_memory_map(&memory, HR_ARRAY_INDEX, (size_t)1 << 36, "index", &bytes));
+  hr_table_memory_use(&memory, HR_ARRAY_ROWS, 1);
+  hr_table_memory_use(&memory, HR_ARRAY_INDEX, MIB - 1);
+  CHECK(!memory.has_helper && !is_resident(bytes));
+  hr_table_memory_fini(&memory);
+}
+
+/* What comes next is touched without the caller, and what is there is left as it is. */
+static void a_helper_is_ahead(void)
+{
+  hr_table_memory memory;
+  void *mapped;
+  hr_table_memory_init(&memory);
+  CHECK_OK(hr_table_memory_map(&memory, HR_ARRAY_ROWS, 64 * MIB, "rows", &mapped));
+  uint8_t *bytes = mapped;
+  size_t used = 0;
+  bytes[37 * MIB] = bytes[38 * MIB] = 7; /* sooner than it was told */
+  for (; used < 32 * MIB; used += 4096) {
+    CHECK(bytes[used] == 0);
+    bytes[used] = 1;
+    hr_table_memory_use(&memory, HR_ARRAY_ROWS, used);
+  }
+  if (!memory.can_have_helper)
+    hr_test_skip("thread", "no thread for a helper");
+  CHECK(becomes_resident(bytes + 37 * MIB + MIB / 2));
+  CHECK(bytes[37 * MIB] == 7 && bytes[38 * MIB] == 7);
+  bytes[37 * MIB] = bytes[38 * MIB] = 0;
+  CHECK(!is_resident(bytes + 50 * MIB));
+  for (; used < 64 * MIB; used += 4096) { /* to the end of the array, and no further */
+    CHECK(bytes[used] == 0);
+    bytes[used] = 1;
+    hr_table_memory_use(&memory, HR_ARRAY_ROWS, used);
+  }
+  for (size_t i = 0; i < 64 * MIB; i += 4096)
+    CHECK(bytes[i] == 1);
+  hr_table_memory_fini(&memory);
+}
+
+/* It may have much to do when its table is destroyed. */
+static void the_end_does_not_wait_for_it(void)
+{
+  for (size_t i = 0; i < 20; i++) {
+    hr_table_memory memory;
+    void *bytes;
+    hr_table_memory_init(&memory);
+    CHECK_OK(hr_table_memory_map(&memory, HR_ARRAY_KEYS, 512 * MIB, "keys", &bytes));
+    hr_table_memory_use(&memory, HR_ARRAY_KEYS, 256 * MIB + i);
+    hr_table_memory_fini(&memory);
+  }
+}
+
+int main(void)
+{
+  RUN(sizes_that_do_not_fit_are_refused);
+  RUN(little_use_needs_no_helper);
+  RUN(a_helper_is_ahead);
+  RUN(the_end_does_not_wait_for_it);
+  return 0;
+}
