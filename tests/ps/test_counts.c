@@ -4,8 +4,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include <hotrow/server.h>
-
 #include "server_counts.h"
 
 static hotrow_shard_counts counts_of(const test_shard *t)
@@ -190,27 +188,6 @@ static void a_copy_is_whole(void)
   CHECK_EQ(counts.rows, WRITES);
 }
 
-static void a_server_tells(void)
-{
-  hotrow_server_options options = HOTROW_SERVER_OPTIONS_INIT;
-  hotrow_server *server;
-  options.bind = "tcp://127.0.0.1:*";
-  options.shards = 2;
-  CHECK_OK(hotrow_server_start(&options, &server));
-  hotrow_shard_counts counts = HOTROW_SHARD_COUNTS_INIT;
-  CHECK_OK(hotrow_server_get_counts(server, 1, &counts));
-  CHECK(counts.shard == 1 && counts.shard_count == 2 && counts.epoch != 0 && counts.sessions == 0);
-  CHECK_FAILS(hotrow_server_get_counts(server, 2, &counts), HOTROW_ERR_INVALID, "no shard 2");
-  CHECK_FAILS(hotrow_server_get_counts(NULL, 0, &counts), HOTROW_ERR_INVALID, "NULL");
-  hotrow_shard_counts other = {0};
-  CHECK_FAILS(hotrow_server_get_counts(server, 0, &other), HOTROW_ERR_INVALID, "struct_size 0");
-  other.struct_size = offsetof(hotrow_shard_counts, epoch); /* of an older program */
-  other.epoch = 5;
-  CHECK_OK(hotrow_server_get_counts(server, 1, &other));
-  CHECK(other.shard == 1 && other.epoch == 5 && other.struct_size == offsetof(hotrow_shard_counts, epoch));
-  hotrow_server_stop(server);
-}
-
 int main(void)
 {
   RUN(names);
@@ -219,6 +196,5 @@ int main(void)
   RUN(pushes_that_are_not_durable);
   RUN(text_says_the_same);
   RUN(a_copy_is_whole);
-  RUN(a_server_tells);
   return 0;
 }

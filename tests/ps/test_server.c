@@ -289,6 +289,28 @@ static void server_starts_from_a_save(void)
   hotrow_server_stop(server);
 }
 
+/* Without being asked over a socket. */
+static void a_server_tells_its_counts(void)
+{
+  hotrow_server_options options = HOTROW_SERVER_OPTIONS_INIT;
+  hotrow_server *server;
+  options.bind = "tcp://127.0.0.1:*";
+  options.shards = 2;
+  CHECK_OK(hotrow_server_start(&options, &server));
+  hotrow_shard_counts counts = HOTROW_SHARD_COUNTS_INIT;
+  CHECK_OK(hotrow_server_get_counts(server, 1, &counts));
+  CHECK(counts.shard == 1 && counts.shard_count == 2 && counts.epoch != 0 && counts.sessions == 0);
+  CHECK_FAILS(hotrow_server_get_counts(server, 2, &counts), HOTROW_ERR_INVALID, "no shard 2");
+  CHECK_FAILS(hotrow_server_get_counts(NULL, 0, &counts), HOTROW_ERR_INVALID, "NULL");
+  hotrow_shard_counts other = {0};
+  CHECK_FAILS(hotrow_server_get_counts(server, 0, &other), HOTROW_ERR_INVALID, "struct_size 0");
+  other.struct_size = offsetof(hotrow_shard_counts, epoch); /* of an older program */
+  other.epoch = 5;
+  CHECK_OK(hotrow_server_get_counts(server, 1, &other));
+  CHECK(other.shard == 1 && other.epoch == 5 && other.struct_size == offsetof(hotrow_shard_counts, epoch));
+  hotrow_server_stop(server);
+}
+
 int main(void)
 {
   socket_test_context = zmq_ctx_new();
@@ -299,6 +321,7 @@ int main(void)
   RUN(bad_messages_are_counted);
   RUN(slow_reader_is_left_behind);
   RUN(server_starts_from_a_save);
+  RUN(a_server_tells_its_counts);
   zmq_ctx_term(socket_test_context);
   return 0;
 }
