@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +20,14 @@
 #include <hr/route.h>
 
 #include "server_address.h"
+#include "server_counts.h"
 #include "server_durable.h"
+#include "server_send.h"
 #include "shard.h"
 
 HR_NO_TAIL_PADDING(hotrow_server_options, reserved);
 
-#define QUEUE_MESSAGES 128 /* of one peer, each way: its 64 open pushes and what else it may ask meanwhile */
+#define QUEUE_MESSAGES 128 /* of one client, not yet taken in */
 #define LINGER_MS 200
 #define SOCKET_BUFFER_BYTES (4 << 20) /* the kernel's, of one peer: several parts of a large reply */
 #define HANDSHAKE_MS 5000
@@ -35,22 +36,15 @@ HR_NO_TAIL_PADDING(hotrow_server_options, reserved);
 #define FRAME_ALIGNMENT 8u
 #define ALIGNED_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * FRAME_ALIGNMENT)
 
-#define LENT_COUNT 4u         /* replies of one shard that ZeroMQ may have in hand; any further one is copied */
-#define LENT_FRAME_MIN 65536u /* bytes; a smaller frame is copied */
-
-/* Memory that a reply is written to and sent from. */
-typedef struct lent_memory {
-  uint8_t *bytes;         /* owned: HR_REPLY_POOL_BYTES of address space, memory once touched */
-  atomic_uint open_count; /* its frames that ZeroMQ has not sent yet */
-} lent_memory;
-
-/* A shard, its socket and its thread. After start only the thread touches them. */
+/* A shard, its socket and its thread. After start only the thread touches them, but for counts. */
 typedef struct host {
   hr_shard *shard;  /* owned */
   void *socket;     /* owned */
   uint8_t *aligned; /* owned: copies of frames that ZeroMQ did not align */
-  lent_memory lent[LENT_COUNT];
+  hr_sender sender;
   hr_durable durable;
+  hr_counts_slot counts; /* for any thread */
+  uint64_t published_ns;
   hotrow_status end_status; /* of the last cut, once the thread has ended */
   pthread_t thread;
   bool is_running;
@@ -72,64 +66,31 @@ struct hotrow_server {
 
 /* ---- the shard's thread ---- */
 
-static void *lend_memory(void *context)
+static void count_replies(host *h)
+{
+  hr_shard_count_replies(h->shard, h->sender.dropped,
+                         atomic_load_explicit(&h->sender.unread_bytes, memory_order_relaxed));
+}
+
+/* Puts the counts where any thread can read them: before the thread waits, and now and then while it does not. */
+static void publish(void *context)
 {
   host *h = context;
-  for (uint32_t i = 0; i < LENT_COUNT; i++)
-    if (atomic_load_explicit(&h->lent[i].open_count, memory_order_acquire) == 0)
-      return h->lent[i].bytes;
-  return NULL;
-}
-
-/* Runs on a thread of ZeroMQ. */
-static void take_back(void *data, void *context)
-{
-  (void)data;
-  lent_memory *lent = context;
-  atomic_fetch_sub_explicit(&lent->open_count, 1, memory_order_release);
-}
-
-static lent_memory *lender_of(host *h, const hr_frame *frame)
-{
-  const uint8_t *data = frame->data;
-  for (uint32_t i = 0; i < LENT_COUNT && frame->size >= LENT_FRAME_MIN; i++)
-    if (data >= h->lent[i].bytes && data < h->lent[i].bytes + HR_REPLY_POOL_BYTES)
-      return &h->lent[i];
-  return NULL;
-}
-
-static bool send_frame(host *h, const hr_frame *frame, int flags)
-{
-  lent_memory *lent = lender_of(h, frame);
-  if (!lent)
-    return zmq_send(h->socket, frame->data, frame->size, flags) >= 0;
-  zmq_msg_t part;
-  if (zmq_msg_init_data(&part, (void *)(uintptr_t)frame->data, frame->size, take_back, lent) != 0)
-    return false;
-  atomic_fetch_add_explicit(&lent->open_count, 1, memory_order_relaxed);
-  bool is_sent = zmq_msg_send(&part, h->socket, flags) >= 0;
-  if (!is_sent)
-    zmq_msg_close(&part);
-  return is_sent;
-}
-
-/* A peer that is gone, or reads too slowly, loses its reply and asks again. */
-static void send_reply(void *context, const hr_route_id *to, const hr_frame *frames, size_t frame_count)
-{
-  host *h = context;
-  if (zmq_send(h->socket, to->bytes, to->size, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
-    return;
-  /* Once the peer is chosen ZeroMQ takes the whole message, or drops it whole if the peer goes. Large frames are sent
-   * from where they are: a copy of 2.5 MB into fresh memory took a fifth of a pull's time. */
-  for (size_t i = 0; i < frame_count; i++)
-    if (!send_frame(h, &frames[i], (i + 1 < frame_count ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT))
-      return;
+  hotrow_shard_counts counts;
+  count_replies(h);
+  hr_shard_get_counts(h->shard, &counts);
+  hr_counts_publish(&h->counts, &counts);
+  h->published_ns = hr_now_ns();
 }
 
 /* One part, with EINTR tried again. False when the server stops. */
 static bool receive_part(host *h, zmq_msg_t *part)
 {
   zmq_msg_init(part);
+  if (zmq_msg_recv(part, h->socket, ZMQ_DONTWAIT) >= 0)
+    return true;
+  if (errno == EAGAIN)
+    publish(h);
   while (zmq_msg_recv(part, h->socket, 0) < 0) {
     if (errno == EINTR)
       continue;
@@ -183,6 +144,18 @@ static void align_frames(host *h, size_t frame_count)
   HOTROW_ASSERT(used <= ALIGNED_BYTES);
 }
 
+static void serve_message(host *h, const hr_route_id *from, size_t part_count)
+{
+  uint64_t begin_ns = hr_now_ns();
+  align_frames(h, part_count);
+  count_replies(h); /* it may be asked for them */
+  hr_shard_receive(h->shard, from, h->frames, part_count, begin_ns);
+  uint64_t end_ns = hr_now_ns();
+  hr_shard_count_time(h->shard, end_ns - begin_ns);
+  if (end_ns - h->published_ns >= HR_COUNTS_EVERY_NS)
+    publish(h);
+}
+
 /* One message. False when the server stops. */
 static bool serve_one(host *h)
 {
@@ -204,8 +177,7 @@ static bool serve_one(host *h)
   if (is_refused || !has_route) {
     hr_shard_count_refused(h->shard);
   } else if (goes_on) {
-    align_frames(h, part_count);
-    hr_shard_receive(h->shard, &from, h->frames, part_count, hr_now_ns());
+    serve_message(h, &from, part_count);
   }
   for (size_t i = 0; i < part_count; i++)
     zmq_msg_close(&h->parts[i]);
@@ -246,6 +218,7 @@ static void *run_host(void *context)
   } while (serve_one(h));
   if (h->durable.storage)
     h->end_status = hr_durable_finish(&h->durable);
+  publish(h);
   zmq_close(h->socket);
   h->socket = NULL;
   return NULL;
@@ -258,11 +231,12 @@ static hotrow_status open_socket(hotrow_server *server, host *h, const char *add
   h->socket = zmq_socket(server->zmq, ZMQ_ROUTER);
   if (!h->socket)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no socket: %s", zmq_strerror(errno));
+  h->sender.socket = h->socket;
   const struct {
     int option, value;
   } options[] = {
       {ZMQ_ROUTER_MANDATORY, 1}, /* a reply that nobody can take fails at once, and is not copied */
-      {ZMQ_SNDHWM, QUEUE_MESSAGES},
+      {ZMQ_SNDHWM, HR_UNREAD_MESSAGES_MAX},
       {ZMQ_RCVHWM, QUEUE_MESSAGES},
       {ZMQ_LINGER, LINGER_MS},
       {ZMQ_SNDBUF, SOCKET_BUFFER_BYTES},
@@ -312,6 +286,8 @@ static hotrow_status load(host *h, const hotrow_server_options *o)
 {
   hr_durable *d = &h->durable;
   d->shard = h->shard;
+  d->before_wait = publish;
+  d->context = h;
   uint64_t begin_ns = hr_now_ns();
   if (d->storage) {
     HOTROW_TRY(hr_rocksdb_restore(d->storage, h->shard, begin_ns, o->progress, o->context));
@@ -336,7 +312,10 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
       .shard_count = o->shard_count,
       .row_count_max = o->row_count_max,
       .save_dir = server->save_dir,
-      .transport = {.send = send_reply, .context = h, .lend = lend_memory},
+      .transport = {.send = hr_sender_send,
+                    .context = &h->sender,
+                    .lend = hr_sender_lend,
+                    .has_room = hr_sender_has_room},
       .aside = {.begin = begin_aside, .context = h},
   };
   char address[HR_ENDPOINT_BYTES];
@@ -346,11 +325,7 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
   void *aligned;
   HOTROW_TRY(hr_map(ALIGNED_BYTES, "aligned frames", &aligned));
   h->aligned = aligned;
-  for (uint32_t k = 0; k < LENT_COUNT; k++) {
-    void *lent;
-    HOTROW_TRY(hr_map(HR_REPLY_POOL_BYTES, "replies", &lent));
-    h->lent[k].bytes = lent;
-  }
+  HOTROW_TRY(hr_sender_init(&h->sender));
   HOTROW_TRY(hr_shard_create(&options, &h->shard));
   HOTROW_TRY(load(h, o));
   return open_socket(server, h, address);
@@ -359,6 +334,7 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
 /* The program's signals are for its own threads. */
 static hotrow_status start_host(host *h)
 {
+  publish(h);
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -445,6 +421,20 @@ const char *hotrow_server_endpoint(const hotrow_server *server, uint32_t i)
   return i < server->host_count ? server->hosts[i].endpoint : NULL;
 }
 
+hotrow_status hotrow_server_get_counts(const hotrow_server *server, uint32_t i, hotrow_shard_counts *counts)
+{
+  if (!server || !counts || i >= server->host_count)
+    return hr_fail(HOTROW_ERR_INVALID, "server or counts is NULL, or there is no shard %u", i);
+  size_t size = counts->struct_size;
+  hotrow_shard_counts now;
+  if (size < sizeof(size_t))
+    return hr_fail(HOTROW_ERR_INVALID, "hotrow_shard_counts has struct_size %zu: start from its _INIT macro", size);
+  hr_counts_read(&server->hosts[i].counts, &now);
+  memcpy(counts, &now, size < sizeof now ? size : sizeof now);
+  counts->struct_size = size;
+  return HOTROW_OK;
+}
+
 hotrow_status hotrow_server_drain(hotrow_server *server)
 {
   hotrow_status status = HOTROW_OK;
@@ -478,8 +468,7 @@ void hotrow_server_stop(hotrow_server *server)
     hr_shard_destroy(server->hosts[i].shard);
     hr_rocksdb_close(server->hosts[i].durable.storage);
     hr_unmap(server->hosts[i].aligned, ALIGNED_BYTES);
-    for (uint32_t k = 0; k < LENT_COUNT; k++)
-      hr_unmap(server->hosts[i].lent[k].bytes, HR_REPLY_POOL_BYTES);
+    hr_sender_fini(&server->hosts[i].sender);
   }
   free(server->save_dir);
   free(server);

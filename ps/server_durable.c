@@ -32,6 +32,7 @@ static void take_result(hr_durable *d)
     hr_rocksdb_counts counts = hr_rocksdb_get_counts(d->storage);
     hr_log(HOTROW_LOG_DEBUG, "cut %llu durable, %llu rows and %llu ms of writing so far", (unsigned long long)number,
            (unsigned long long)counts.rows, (unsigned long long)(counts.write_ns / 1000000));
+    hr_shard_count_writes(d->shard, counts.rows, counts.bytes, counts.write_ns);
     hr_shard_cut_is_durable(d->shard, number);
     return;
   }
@@ -44,7 +45,9 @@ static void begin_cut(hr_durable *d, uint64_t now_ns)
 {
   uint64_t number;
   d->due_ns = now_ns + d->interval_ns;
-  note(d, hr_shard_cut(d->shard, &number));
+  hotrow_status status = hr_shard_cut(d->shard, &number);
+  hr_shard_count_cut(d->shard, hr_now_ns() - now_ns);
+  note(d, status);
 }
 
 /* A refused cut is not tried again before it is due: it was copied for nothing. */
@@ -75,6 +78,7 @@ void hr_durable_wait(hr_durable *d, void *socket)
     size_t size = sizeof events;
     if (zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) != 0 || (events & ZMQ_POLLIN))
       return;
+    d->before_wait(d->context);
     zmq_pollitem_t items[] = {{.socket = socket, .events = ZMQ_POLLIN},
                               {.fd = hr_rocksdb_fd(d->storage), .events = ZMQ_POLLIN}};
     if (zmq_poll(items, 2, wait_ms(d, now_ns)) < 0 && errno == ETERM)

@@ -13,9 +13,11 @@ typedef struct hr_durable {
   hr_shard *shard;     /* borrowed */
   uint64_t interval_ns;
   uint64_t dirty_bytes_max;
-  uint64_t due_ns;      /* when the next cut is, if there are not too many dirty bytes before */
-  hotrow_status status; /* of the last cut */
-  bool is_failed;       /* the storage, for good */
+  uint64_t due_ns;                    /* when the next cut is, if there are not too many dirty bytes before */
+  hotrow_status status;               /* of the last cut */
+  bool is_failed;                     /* the storage, for good */
+  void (*before_wait)(void *context); /* called when there is nothing to do */
+  void *context;
   char sentence[HR_ERROR_TEXT_BYTES];
 } hr_durable;
 

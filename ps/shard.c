@@ -12,6 +12,7 @@
 #include "shard_checkpoint.h"
 #include "shard_cut.h"
 #include "shard_data.h"
+#include "shard_stats.h"
 #include "shard_sync.h"
 
 #define SCRATCH_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint32_t))
@@ -152,6 +153,8 @@ void *hr_reply_take(hr_shard *shard, size_t size_bytes)
   HOTROW_ASSERT(rounded <= HR_REPLY_POOL_BYTES - shard->pool_used);
   void *memory = shard->reply_memory + shard->pool_used;
   shard->pool_used += rounded;
+  if (shard->pool_used > shard->reply_bytes_max)
+    shard->reply_bytes_max = shard->pool_used;
   return memory;
 }
 
@@ -295,8 +298,20 @@ static hotrow_status check_role(const hr_session *session, const hr_header *head
   return HOTROW_OK;
 }
 
+/* What may be answered with a large reply is not done for a client that does not take those it has. A push is: what
+ * came of it is kept, and told when it comes again. */
+static hotrow_status check_room(const hr_shard *shard, const hr_header *header)
+{
+  const hr_shard_transport *transport = &shard->options.transport;
+  bool is_small = header->op == HR_OP_PUSH || header->op == HR_OP_BYE || header->op == HR_OP_BARRIER;
+  if (is_small || !transport->has_room || transport->has_room(transport->context, shard->from))
+    return HOTROW_OK;
+  return hr_fail(HOTROW_ERR_BUSY, "too many bytes of replies are on their way to this client: take them first");
+}
+
 static hotrow_status dispatch(hr_shard *shard, hr_session *session, hr_message *message)
 {
+  shard->op_done = message->header.op;
   switch ((hr_op)message->header.op) {
   case HR_OP_TABLE_CREATE:
     return hr_admin_table_create(shard, session, message);
@@ -346,6 +361,7 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
   const hr_header *header = &message->header;
   shard->from = from;
   shard->now_ns = now_ns;
+  shard->op_done = 0;
   hotrow_status status = hr_wire_decode(frames, frame_count, message);
   if (status == HOTROW_OK && (header->flags & HR_FLAG_REPLY))
     status = hr_fail(HOTROW_ERR_PROTOCOL, "a shard takes requests and this is a reply");
@@ -362,6 +378,8 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
     HOTROW_ASSERT((status == HOTROW_OK) == (session != NULL));
     if (status == HOTROW_OK)
       status = check_role(session, header);
+    if (status == HOTROW_OK)
+      status = check_room(shard, header);
     if (status == HOTROW_OK)
       status = dispatch(shard, session, message);
   }

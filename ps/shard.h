@@ -16,6 +16,7 @@
 #ifndef HR_SHARD_H
 #define HR_SHARD_H
 
+#include <hotrow/counts.h>
 #include <hotrow/kernels.h>
 #include <hr/wire.h>
 
@@ -40,11 +41,14 @@ typedef struct hr_route_id {
 
 /* Transport seam. `send` is called from within hr_shard_receive and must copy or transmit the frames before it
  * returns, but for those in memory that it lent. A reply that cannot be sent is dropped: the client asks again.
- * `lend` (NULL: never) gives HR_REPLY_POOL_BYTES for the arrays of the next reply, or NULL: it has none free. */
+ * `lend` (NULL: never) gives HR_REPLY_POOL_BYTES for the arrays of the next reply, or NULL: it has none free.
+ * `has_room` (NULL: always) says whether a client has taken enough of its replies to be sent a large one; if not, what
+ * would be answered with one is HOTROW_ERR_BUSY. */
 typedef struct hr_shard_transport {
   void (*send)(void *context, const hr_route_id *to, const hr_frame *frames, size_t frame_count);
   void *context;
   void *(*lend)(void *context);
+  bool (*has_room)(void *context, const hr_route_id *to);
 } hr_shard_transport;
 
 /* Each array of a reply begins on a cache line, so a full reply needs a little more than its bytes. */
@@ -109,6 +113,14 @@ hotrow_status hr_shard_restore_session(hr_shard *shard, const hr_stored_session 
 
 /* Counts a message that the transport itself refused (too many frames, too large). */
 void hr_shard_count_refused(hr_shard *shard);
+
+/* What only the owner knows: how long the last message took; how long a cut took to be copied; the totals of what the
+ * storage has written; replies that nobody took, and bytes of those that are on their way. */
+void hr_shard_count_time(hr_shard *shard, uint64_t ns);
+void hr_shard_count_cut(hr_shard *shard, uint64_t copy_ns);
+void hr_shard_count_writes(hr_shard *shard, uint64_t rows, uint64_t bytes, uint64_t write_ns);
+void hr_shard_count_replies(hr_shard *shard, uint64_t dropped, uint64_t unread_bytes);
+void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts_p);
 
 /* For tests and stats. */
 size_t hr_shard_table_count(const hr_shard *shard);

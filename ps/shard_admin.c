@@ -1,6 +1,5 @@
 #include "shard_admin.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,6 +147,11 @@ static void drop_blob(hr_shard *shard, size_t index)
   memmove(&shard->blobs[index], &shard->blobs[index + 1], (shard->blob_count - index) * sizeof(hr_blob *));
 }
 
+size_t hr_blobs_bytes(const hr_shard *shard)
+{
+  return shard->blob_count * sizeof(hr_blob);
+}
+
 void hr_blobs_drop(hr_shard *shard, uint64_t job, const hr_session_id *owner)
 {
   for (size_t i = shard->blob_count; i-- > 0;) {
@@ -222,108 +226,5 @@ hotrow_status hr_admin_bye(hr_shard *shard, hr_session *session, const hr_messag
   hr_session_remove(shard, session);
   if (job)
     hr_job_bye(shard, job, rank);
-  return HOTROW_OK;
-}
-
-/* ---- stats ---- */
-
-typedef struct writer {
-  char *text;
-  size_t size; /* of text; what does not fit is counted */
-  size_t used;
-} writer;
-
-static void write_text(writer *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void write_text(writer *w, const char *format, ...)
-{
-  va_list args;
-  va_start(args, format);
-  bool has_room = w->used < w->size;
-  int size = vsnprintf(has_room ? w->text + w->used : NULL, has_room ? w->size - w->used : 0, format, args);
-  va_end(args);
-  HOTROW_ASSERT(size >= 0);
-  w->used += (size_t)size;
-}
-
-static void write_counter(writer *w, const char *name, uint64_t value)
-{
-  write_text(w, ",\"%s\":%llu", name, (unsigned long long)value);
-}
-
-static void write_tables(const hr_shard *shard, writer *w)
-{
-  write_text(w, ",\"tables\":[");
-  for (size_t i = 0; i < shard->table_count; i++) {
-    const hr_table_desc *desc = hr_table_get_desc(shard->tables[i]);
-    write_text(w, "%s{\"name\":\"%s\",\"dim\":%u,\"rows\":%llu,\"memory_bytes\":%zu}", i ? "," : "", desc->name,
-               desc->dim, (unsigned long long)desc->row_count, hr_table_memory_bytes(shard->tables[i]));
-  }
-  write_text(w, "]");
-}
-
-static void write_traffic(const hr_shard_counters *c, writer *w)
-{
-  static const char *const dtypes[] = {"f32", "f16", "i8"};
-  write_counter(w, "pulls", c->pulls);
-  write_counter(w, "pulls_held", c->pulls_held);
-  write_counter(w, "rows_pulled", c->rows_pulled);
-  write_counter(w, "rows_kept", c->rows_kept);
-  write_counter(w, "pushes", c->pushes);
-  write_counter(w, "push_repeats", c->push_repeats);
-  write_counter(w, "rows_pushed", c->rows_pushed);
-  for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
-    write_text(w, ",\"bytes_pulled_%s\":%llu,\"bytes_pushed_%s\":%llu", dtypes[i],
-               (unsigned long long)c->bytes_pulled[i], dtypes[i], (unsigned long long)c->bytes_pushed[i]);
-}
-
-static void write_messages(const hr_shard_counters *c, writer *w)
-{
-  static const char *const reasons[HR_REFUSED_COUNT] = {"protocol", "version", "limit", "epoch",
-                                                        "session",  "gap",     "busy",  "request"};
-  write_text(w, ",\"messages\":{");
-  for (int op = HR_OP_HELLO; op < HR_OP_COUNT; op++)
-    write_text(w, "%s\"%s\":%llu", op > HR_OP_HELLO ? "," : "", hr_op_name((uint8_t)op),
-               (unsigned long long)c->messages[op]);
-  write_text(w, "},\"refused\":{");
-  for (size_t i = 0; i < HR_REFUSED_COUNT; i++)
-    write_text(w, "%s\"%s\":%llu", i ? "," : "", reasons[i], (unsigned long long)c->refused[i]);
-  write_text(w, "}");
-}
-
-size_t hr_shard_stats_json(const hr_shard *shard, char *text, size_t text_size)
-{
-  const hr_shard_counters *c = &shard->counters;
-  writer w = {.text = text, .size = text_size};
-  /* As text: the epoch has 64 bits, and many readers of JSON keep 53 of a number. */
-  write_text(&w, "{\"shard\":%u,\"shard_count\":%u,\"epoch\":\"%016llx\"", shard->options.shard_index,
-             shard->options.shard_count, (unsigned long long)shard->options.epoch);
-  write_counter(&w, "sessions", shard->session_count);
-  write_counter(&w, "jobs", shard->job_count);
-  write_counter(&w, "blobs", shard->blob_count);
-  write_counter(&w, "held_bytes", shard->held_bytes);
-  write_traffic(c, &w);
-  write_counter(&w, "announcements", shard->log.next - 1);
-  write_counter(&w, "announcements_kept", shard->log.next - hr_announce_log_first(&shard->log));
-  write_counter(&w, "resets", c->resets);
-  write_counter(&w, "ticks", c->messages[HR_OP_TICK]);
-  write_counter(&w, "cuts", c->cuts);
-  write_counter(&w, "cuts_durable", c->cuts_durable);
-  write_counter(&w, "degraded", shard->is_degraded || shard->is_refused);
-  write_counter(&w, "dirty_bytes", hr_shard_dirty_bytes(shard));
-  write_messages(c, &w);
-  write_tables(shard, &w);
-  write_text(&w, "}");
-  return w.used;
-}
-
-hotrow_status hr_admin_stats(hr_shard *shard, hr_session *session, const hr_message *message)
-{
-  hr_reply_begin(shard, session, &message->header);
-  char *text = hr_reply_take(shard, HR_WIRE_STATS_BYTES_MAX);
-  size_t size_bytes = hr_shard_stats_json(shard, text, HR_WIRE_STATS_BYTES_MAX);
-  HOTROW_ASSERT(size_bytes < HR_WIRE_STATS_BYTES_MAX);
-  shard->reply.body = text;
-  shard->reply.body_size = size_bytes;
-  hr_reply_send(shard);
   return HOTROW_OK;
 }

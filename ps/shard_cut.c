@@ -110,6 +110,7 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
   shard->cut_in_progress = true;
   shard->is_cut_awaited = false;
   shard->counters.cuts++;
+  shard->counters.pushes_in_cut = shard->counters.pushes_applied;
   for (size_t i = 0; i < shard->table_count; i++) {
     hr_table_clear_dirty(shard->tables[i]);
     if (shard->table_cuts[i] == HR_TABLE_CHANGED)
@@ -166,6 +167,7 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   bool is_awaited = false;
   shard->cut_in_progress = false;
   shard->counters.cuts_durable++;
+  shard->counters.pushes_durable = shard->counters.pushes_in_cut;
   for (size_t i = 0; i < shard->table_count; i++)
     if (shard->table_cuts[i] == HR_TABLE_IN_CUT)
       shard->table_cuts[i] = HR_TABLE_DURABLE;

@@ -51,11 +51,11 @@ static void say_gap(hr_shard *shard, const hr_session *session, const hr_header 
   hr_reply_refuse(shard, session, header, HR_STATUS_GAP);
 }
 
-/* A request that cannot be kept until its step is as good as lost: the client sends it again. */
-static void drop_for_now(hr_shard *shard, hotrow_status status)
+/* A request that cannot be kept until its step is not taken: the client asks again. */
+static void say_busy(hr_shard *shard, const hr_session *session, const hr_header *header, hotrow_status status)
 {
   HOTROW_ASSERT(status == HOTROW_ERR_BUSY || status == HOTROW_ERR_NO_MEMORY);
-  hr_shard_count_refusal(shard, status);
+  hr_reply_refuse(shard, session, header, HOTROW_ERR_BUSY);
 }
 
 /* A push that is here again: true if it has its outcome. The answer goes to this repeat, now or when there is one. */
@@ -97,7 +97,7 @@ static bool take_new_push(hr_shard *shard, hr_session *session, hr_message *mess
   } else if (header->flags & HR_FLAG_SYNC) {
     status = hr_job_push(shard, session, header, message->sections, count);
     if (status != HOTROW_OK) {
-      drop_for_now(shard, status);
+      say_busy(shard, session, header, status);
       return false;
     }
   } else {
@@ -141,7 +141,7 @@ static void pull_or_hold(hr_shard *shard, hr_session *session, const hr_header *
   }
   hotrow_status status = hr_job_hold_pull(shard, session, header, sections, section_count);
   if (status != HOTROW_OK)
-    drop_for_now(shard, status);
+    say_busy(shard, session, header, status);
 }
 
 void hr_data_pull(hr_shard *shard, hr_session *session, hr_message *message)

@@ -138,8 +138,10 @@ void hr_session_finish_push(hr_shard *shard, hr_session *session, uint64_t push_
   if (status != HOTROW_OK)
     outcome->sentence = strdup(hotrow_last_error()); /* without memory the status alone must do */
   while (session->applied_seq < session->received_seq &&
-         !hr_session_outcome(session, session->applied_seq + 1)->waiting)
+         !hr_session_outcome(session, session->applied_seq + 1)->waiting) {
     session->applied_seq++;
+    shard->counters.pushes_applied++;
+  }
   if (outcome->op == HR_OP_PUSH)
     hr_session_answer_push(shard, session, push_seq);
 }

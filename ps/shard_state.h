@@ -21,7 +21,7 @@ typedef enum hr_refusal {
   HR_REFUSED_EPOCH,
   HR_REFUSED_SESSION,
   HR_REFUSED_GAP,
-  HR_REFUSED_BUSY,    /* no room to keep it until its step: dropped without an answer, the client sends it again */
+  HR_REFUSED_BUSY,    /* no room to keep it until its step, or for its reply: the client asks again */
   HR_REFUSED_REQUEST, /* understood, and not possible: no such table, a gradient that is not finite, ... */
   HR_REFUSED_COUNT
 } hr_refusal;
@@ -41,6 +41,14 @@ typedef struct hr_shard_counters {
   uint64_t resets;                      /* replies that had to say so */
   uint64_t cuts;                        /* handed to the storage */
   uint64_t cuts_durable;
+  uint64_t pushes_applied; /* that have their outcome */
+  uint64_t pushes_in_cut;  /* of them, those that the last cut covers */
+  uint64_t pushes_durable; /* of them, those that the last durable cut covers */
+  /* Told by the shard's owner. */
+  uint64_t cut_copy_ns, cut_write_ns, cut_rows, cut_bytes;
+  uint64_t replies_dropped, unread_bytes;
+  uint64_t busy_ns, request_ns;
+  uint64_t request_times[HOTROW_TIME_BUCKETS];
 } hr_shard_counters;
 
 typedef enum hr_table_cut {
@@ -76,12 +84,14 @@ struct hr_shard {
   const hr_route_id *from; /* borrowed during hr_shard_receive */
   uint64_t now_ns;
   hr_message request;
+  uint8_t op_done; /* of the last message that was admitted and dispatched; 0: it was refused before */
 
   /* The reply in the making. */
   hr_message reply;
   hr_route_id reply_to;
   uint8_t *reply_memory; /* pool, or lent by the transport */
   size_t pool_used;
+  size_t reply_bytes_max; /* largest pool_used so far */
   uint8_t *pool;    /* owned: HR_REPLY_POOL_BYTES, for replies when the transport lends nothing. Address space for the
                        largest; memory once touched */
   uint32_t *rows;   /* owned [HR_WIRE_KEYS_MAX]: of one pull section */

@@ -350,6 +350,7 @@ static void run_workers(launch *l)
   char *end = l->shard_list;
   for (uint32_t i = 0; i < l->values.shards; i++)
     end += sprintf(end, "%s%s", i ? "," : "", l->endpoints[i]);
+  fprintf(stderr, "hotrow launch: hotrow top --shards %s\n", l->shard_list);
   uint64_t number = 0;
   while (number == 0)
     if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number)

@@ -12,6 +12,7 @@
 
 #include "commands.h"
 #include "options.h"
+#include "serve_metrics.h"
 #include "signals.h"
 
 typedef struct serve_values {
@@ -20,6 +21,7 @@ typedef struct serve_values {
   const char *load;
   const char *data_dir;
   const char *ready_file;
+  const char *metrics;
   uint64_t row_count_max;
   uint64_t cut_bytes;
   uint32_t shards;
@@ -51,6 +53,8 @@ static const hr_option options[] = {
      "rows per table and shard; 0: what memory holds"},
     {"ready-file", HR_OPTION_TEXT, AT(ready_file), NULL, 0, 0, NULL,
      "file that appears, whole, once the shards serve: their addresses, one a line"},
+    {"metrics", HR_OPTION_TEXT, AT(metrics), NULL, 0, 0, NULL,
+     "ADDRESS:PORT on loopback for HTTP: /metrics (Prometheus), /healthz, /readyz; port *: a free one; off by default"},
 };
 
 static const hr_command command = {
@@ -110,6 +114,25 @@ static int fail(const serve_values *values, hotrow_status status)
   _exit(hr_exit_code(status));
 }
 
+/* Before the server loads, so that what watches over it sees a process that lives and is not ready. */
+static int open_metrics(const serve_values *values, hr_metrics **metrics_p)
+{
+  static const int codes[] = {[HR_METRICS_BAD_ADDRESS] = HR_EXIT_CONFIG,
+                              [HR_METRICS_UNREACHABLE] = HR_EXIT_UNAVAILABLE,
+                              [HR_METRICS_NO_MEMORY] = HR_EXIT_OS};
+  char why[HR_METRICS_WHY_BYTES];
+  if (!values->metrics)
+    return 0;
+  hr_metrics_result result = hr_metrics_open(values->metrics, metrics_p, why);
+  if (result != HR_METRICS_OK) {
+    fprintf(stderr, "hotrow serve: metrics: %s\n", why);
+    return codes[result];
+  }
+  printf("metrics: http://%s/metrics\n", hr_metrics_address(*metrics_p));
+  fflush(stdout);
+  return 0;
+}
+
 /* ---- loading ---- */
 
 #define SHOW_FIRST_MS 1000u /* what loads faster is not shown */
@@ -161,6 +184,53 @@ static int wait_for_signal(int fd)
   return byte;
 }
 
+static hotrow_server_options server_options_of(const serve_values *values, load_display *display)
+{
+  hotrow_server_options o = HOTROW_SERVER_OPTIONS_INIT;
+  o.bind = values->bind;
+  o.save_dir = values->save_dir;
+  o.load_path = values->load;
+  o.shards = values->shards;
+  o.shard_first = values->shard_first;
+  o.shard_count = values->shard_count;
+  o.io_threads = values->io_threads;
+  o.row_count_max = values->row_count_max;
+  o.data_dir = values->data_dir;
+  o.cut_bytes = values->cut_bytes;
+  o.cut_interval_ms = values->cut_interval_ms;
+  o.progress = show_loading;
+  o.context = display;
+  return o;
+}
+
+static int serve(const serve_values *values, hr_metrics *metrics)
+{
+  load_display display = {.is_terminal = isatty(STDERR_FILENO), .begin_ms = now_ms()};
+  hotrow_server_options server_options = server_options_of(values, &display);
+  hotrow_server *server;
+  hotrow_status status = hotrow_server_start(&server_options, &server);
+  if (status != HOTROW_OK)
+    return fail(values, status);
+  if (metrics)
+    hr_metrics_watch(metrics, server, values->shards);
+  /* Before this, while the server loads, the signals end the program as they end any: there is nothing to lose. */
+  static const int numbers[] = {SIGTERM, SIGINT};
+  int signal_fd;
+  int code = hr_signals_open(numbers, 2, &signal_fd) ? announce_ready(server, values) : report("open", "a pipe");
+  if (code == 0) {
+    fprintf(stderr, "hotrow serve: %s, stopping\n", strsignal(wait_for_signal(signal_fd)));
+    if (values->ready_file)
+      unlink(values->ready_file);
+  }
+  if (metrics)
+    hr_metrics_watch(metrics, NULL, 0);
+  status = hotrow_server_drain(server);
+  if (status != HOTROW_OK)
+    code = fail(values, status);
+  hotrow_server_stop(server);
+  return code;
+}
+
 int hr_cmd_serve(int argc, char **argv)
 {
   serve_values values;
@@ -169,40 +239,12 @@ int hr_cmd_serve(int argc, char **argv)
     return code;
   if (values.ready_file && unlink(values.ready_file) != 0 && errno != ENOENT) /* of a run before */
     return report("remove", values.ready_file);
-
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the storage */
-  hotrow_server_options server_options = HOTROW_SERVER_OPTIONS_INIT;
-  server_options.bind = values.bind;
-  server_options.save_dir = values.save_dir;
-  server_options.load_path = values.load;
-  server_options.shards = values.shards;
-  server_options.shard_first = values.shard_first;
-  server_options.shard_count = values.shard_count;
-  server_options.io_threads = values.io_threads;
-  server_options.row_count_max = values.row_count_max;
-  server_options.data_dir = values.data_dir;
-  server_options.cut_bytes = values.cut_bytes;
-  server_options.cut_interval_ms = values.cut_interval_ms;
-  load_display display = {.is_terminal = isatty(STDERR_FILENO), .begin_ms = now_ms()};
-  server_options.progress = show_loading;
-  server_options.context = &display;
-  hotrow_server *server;
-  hotrow_status status = hotrow_server_start(&server_options, &server);
-  if (status != HOTROW_OK)
-    return fail(&values, status);
-  /* Before this, while the server loads, the signals end the program as they end any: there is nothing to lose. */
-  static const int numbers[] = {SIGTERM, SIGINT};
-  int signal_fd;
-  code = hr_signals_open(numbers, 2, &signal_fd) ? announce_ready(server, &values) : report("open", "a pipe");
-  if (code == 0) {
-    fprintf(stderr, "hotrow serve: %s, stopping\n", strsignal(wait_for_signal(signal_fd)));
-    if (values.ready_file)
-      unlink(values.ready_file);
-  }
-  status = hotrow_server_drain(server);
-  if (status != HOTROW_OK)
-    code = fail(&values, status);
-  hotrow_server_stop(server);
+  hr_metrics *metrics = NULL;
+  code = open_metrics(&values, &metrics);
+  if (code == 0)
+    code = serve(&values, metrics);
+  hr_metrics_close(metrics);
   return code;
 }

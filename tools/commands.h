@@ -9,6 +9,7 @@ int hr_cmd_checkpoint(int argc, char **argv);
 int hr_cmd_restore(int argc, char **argv);
 int hr_cmd_inspect(int argc, char **argv);
 int hr_cmd_verify(int argc, char **argv);
+int hr_cmd_top(int argc, char **argv);
 int hr_cmd_bench(int argc, char **argv);
 int hr_cmd_plot(int argc, char **argv);
 int hr_cmd_version(int argc, char **argv);

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 build=(build-essential cmake ninja-build pkg-config xz-utils
-  libzmq3-dev libxxhash-dev librocksdb-dev libcyaml-dev libyaml-dev libopenblas-dev liblzma-dev zlib1g-dev)
+  libzmq3-dev libxxhash-dev librocksdb-dev libcyaml-dev libyaml-dev libmicrohttpd-dev libopenblas-dev liblzma-dev zlib1g-dev)
 check=(clang libclang-rt-14-dev clang-format clang-tidy procps python3 spin)
 
 packages=("${build[@]}")

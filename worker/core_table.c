@@ -169,6 +169,8 @@ hotrow_status hr_core_add_table(hr_core *core, const hr_table_desc *desc, const 
   memcpy(table->ids, ids, core->options.shard_count * sizeof *ids);
   core->tables[core->table_count++] = table;
   core->is_sync |= is_exact;
+  for (uint32_t i = 0; i < core->options.shard_count; i++)
+    core->links[i].is_exact = core->is_sync && core->options.world_size > 1;
   core->is_announced |= table->is_announced;
   for (uint32_t i = 0; i < core->options.shard_count; i++)
     core->links[i].wants_announcements = core->is_announced;

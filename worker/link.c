@@ -103,13 +103,14 @@ static bool is_data(uint8_t op)
 static void encode(hr_link *link, hr_request *request)
 {
   hr_header *header = &request->message.header;
+  request->is_refused = false; /* of an epoch before */
   header->session = link->options.session;
   header->rank = link->options.rank;
   header->epoch = header->op == HR_OP_HELLO ? 0 : link->epoch;
   header->announce_seq = link->wants_announcements && is_data(header->op) ? link->announce_seq : 0;
   hr_wire_encode(&request->message, request->header_bytes, request->section_bytes, request->frames,
                  &request->frame_count);
-  if (!request->is_push || !link->is_durable)
+  if (!request->is_push)
     return;
   link->kept_bytes -= request->kept_size;
   request->kept_size = 0;
@@ -159,6 +160,40 @@ static void resend_all(hr_link *link, uint64_t now_ns)
       transmit(link, request);
     link->resends++;
   }
+  link->sent_ns = now_ns;
+}
+
+/* The shard cannot now; what it was asked stays open, and is sent again in its own time. Barriers and
+ * checkpoints are asked for by their callers. False if it is no such answer. */
+static bool put_off(hr_link *link, const hr_header *header, uint64_t now_ns)
+{
+  if (header->status != HOTROW_ERR_BUSY || header->op == HR_OP_BARRIER || header->op == HR_OP_CHECKPOINT)
+    return false;
+  hr_request *request = link->open.oldest;
+  while (request != link->unsent && request->message.header.request_id != header->request_id)
+    request = request->next;
+  if (request == link->unsent)
+    return true;
+  request->is_refused = true;
+  if (!link->busy_due_ns) {
+    uint64_t hint_ns = header->retry_ms * (uint64_t)1000000, pause_ns = 2 * link->busy_pause_ns;
+    pause_ns = pause_ns > hint_ns ? pause_ns : hint_ns;
+    link->busy_pause_ns = pause_ns < HR_LINK_BUSY_MAX_NS ? pause_ns : HR_LINK_BUSY_MAX_NS;
+    link->busy_due_ns = now_ns + link->busy_pause_ns;
+  }
+  return true;
+}
+
+static void resend_refused(hr_link *link, uint64_t now_ns)
+{
+  for (hr_request *request = link->open.oldest; request != link->unsent; request = request->next) {
+    if (!request->is_refused)
+      continue;
+    request->is_refused = false;
+    transmit(link, request);
+    link->resends++;
+  }
+  link->busy_due_ns = 0;
   link->sent_ns = now_ns;
 }
 
@@ -310,6 +345,9 @@ void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, 
   }
   if (link->epoch)
     take_progress(link, &reply_p->header);
+  if (put_off(link, &reply_p->header, now_ns))
+    return;
+  link->busy_pause_ns = 0;
   hr_request *request = take_request(link, reply_p->header.request_id);
   if (!request)
     return;
@@ -365,19 +403,29 @@ static bool wants_a_cut(const hr_link *link)
   return link->awaits_cut || link->kept_bytes > link->options.kept_bytes_max;
 }
 
-/* Nothing is on its way that could tell what has become of pushes that are kept, and that is waited for. */
-static bool waits_for_a_cut(const hr_link *link)
+/* Nothing is on its way that could tell what has become of pushes that are kept. */
+static bool is_quiet(const hr_link *link)
 {
-  return !link->open.oldest && link->kept.oldest && (wants_a_cut(link) || link->is_tended);
+  return !link->open.oldest && link->kept.oldest && !link->is_lost;
+}
+
+/* When to ask then. In an exact job another rank may wait for a shard that lost one of them, while
+ * this one waits for another shard that lost a push of that rank: neither would hear of it. */
+static uint64_t poll_due_ns(const hr_link *link)
+{
+  if (wants_a_cut(link) || link->is_tended)
+    return link->sent_ns + HR_LINK_CUT_POLL_NS;
+  return link->is_exact ? link->sent_ns + HR_LINK_RETRY_MIN_NS : UINT64_MAX;
 }
 
 uint64_t hr_link_due_ns(const hr_link *link)
 {
   if (link->broken != HOTROW_OK)
     return UINT64_MAX;
-  if (waits_for_a_cut(link) && !link->is_lost)
-    return link->sent_ns + HR_LINK_CUT_POLL_NS;
-  return link->open.oldest || link->greeting ? link->sent_ns + link->retry_ns : UINT64_MAX;
+  if (is_quiet(link))
+    return poll_due_ns(link);
+  uint64_t due_ns = link->open.oldest || link->greeting ? link->sent_ns + link->retry_ns : UINT64_MAX;
+  return link->busy_due_ns && link->busy_due_ns < due_ns && !link->greeting ? link->busy_due_ns : due_ns;
 }
 
 void hr_link_tick(hr_link *link, uint64_t now_ns)
@@ -388,13 +436,16 @@ void hr_link_tick(hr_link *link, uint64_t now_ns)
     transmit(link, link->greeting);
     link->resends++;
     link->sent_ns = now_ns;
-  } else if (waits_for_a_cut(link)) {
+  } else if (is_quiet(link)) {
     hr_request *poll;
     if (hr_request_acquire(link->options.pool, &poll) != HOTROW_OK)
       return;
     poll->message.header.op = HR_OP_TICK;
     poll->message.header.flags = wants_a_cut(link) ? HR_FLAG_DURABLE : 0;
     hr_link_submit(link, poll, now_ns);
+    return;
+  } else if (link->busy_due_ns && now_ns >= link->busy_due_ns) {
+    resend_refused(link, now_ns);
     return;
   } else {
     resend_all(link, now_ns);

@@ -19,8 +19,9 @@
 #define HR_LINK_HELLO_RETRY_NS 20000000u           /* before a greeting is answered: connecting takes a moment */
 #define HR_LINK_RETRY_MIN_NS 1000000000u
 #define HR_LINK_RETRY_MAX_NS 8000000000u
-#define HR_LINK_GAP_PAUSE_NS 5000000u /* a GAP is answered by at most one resend in this time */
-#define HR_LINK_CUT_POLL_NS 20000000u /* how often to ask whether pushes are durable, when that is waited for */
+#define HR_LINK_GAP_PAUSE_NS 5000000u   /* a GAP is answered by at most one resend in this time */
+#define HR_LINK_BUSY_MAX_NS 1000000000u /* a shard's hint of when to ask again doubles up to this */
+#define HR_LINK_CUT_POLL_NS 20000000u   /* how often to ask whether pushes are durable, when that is waited for */
 
 /* Seam to the transport: must copy or transmit before it returns; what cannot be sent is dropped and sent again. */
 typedef void (*hr_link_send_fn)(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count);
@@ -53,19 +54,22 @@ typedef struct hr_link {
   bool wants_announcements;
   bool awaits_cut;                  /* the owner waits until nothing is kept any more */
   bool is_tended;                   /* the owner has nothing to say and wants to know if pushes are lost */
+  bool is_exact;                    /* other ranks wait for this one's pushes, and it for theirs */
   bool is_lost;                     /* the shard has another epoch: to be greeted again */
   bool has_resumed;                 /* since the owner last looked: every copy of this shard's rows is stale */
   uint32_t pushes_open, ticks_open; /* unanswered */
   uint32_t pushes_sent;             /* of pushes_open, those on their way */
   uint64_t sent_ns;                 /* of the last send or progress: the retry time counts from here */
   uint64_t retry_ns;
-  uint64_t gap_ns;      /* of the last resend after a GAP */
-  hr_queue open;        /* unanswered */
-  hr_request *unsent;   /* the first of them that has not been sent; NULL: all have */
-  hr_queue kept;        /* answered pushes that are not durable */
-  size_t kept_bytes;    /* of all pushes that are not durable */
-  hr_request *greeting; /* owned: the hello after the shard was lost */
-  hotrow_status broken; /* not OK: the stream has ended for this reason */
+  uint64_t gap_ns;        /* of the last resend after a GAP */
+  uint64_t busy_due_ns;   /* when what the shard was too busy for is sent again; 0: there is none */
+  uint64_t busy_pause_ns; /* the last such pause; 0: it was not busy since it last answered */
+  hr_queue open;          /* unanswered */
+  hr_request *unsent;     /* the first of them that has not been sent; NULL: all have */
+  hr_queue kept;          /* answered pushes that are not durable */
+  size_t kept_bytes;      /* of all pushes that are unanswered, or not durable */
+  hr_request *greeting;   /* owned: the hello after the shard was lost */
+  hotrow_status broken;   /* not OK: the stream has ended for this reason */
   char broken_text[HR_ERROR_TEXT_BYTES];
   uint64_t bytes_sent, bytes_received, requests_sent, resends;
   uint64_t bytes[HR_BYTES_COUNT]; /* of bytes_sent, by purpose */
@@ -87,7 +91,7 @@ bool hr_link_can_push(const hr_link *link);
 
 /* A message from the shard. If it answers an open request, that request leaves the queue: *request_p is it and
  * *reply_p its answer, whose pointers are into frames; the caller ends with hr_link_finish. Else *request_p is NULL: it
- * was a late repeat, a GAP or a greeting (seen to here), or the stream broke (link->broken), or it is_lost. */
+ * was a late repeat, a GAP, BUSY or a greeting (seen to here), or the stream broke (link->broken), or it is_lost. */
 void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, uint64_t now_ns, hr_message *reply_p,
                      hr_request **request_p);
 

@@ -40,6 +40,7 @@ typedef struct hr_request {
   bool is_push;                   /* has a push number */
   bool is_ahead;                  /* its pulls are of coming batches: whatever the call, their rows are taken */
   bool is_waited_for;             /* its call waits for the answer */
+  bool is_refused;                /* for now: the shard was busy, and it is to be sent again */
   bool is_answered;               /* and kept until it is durable */
   bool is_credited;               /* its pushes are part of what the cache has seen, or never will be */
   uint64_t call;                  /* number of the call that sent it */

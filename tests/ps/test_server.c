@@ -1,5 +1,5 @@
 /* A server over real sockets, asked by raw DEALERs and by strangers. */
-#include "shard_test.h"
+#include "socket_test.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,110 +10,6 @@
 #include <zmq.h>
 
 #include <hr/route.h>
-
-#define WAIT_MS 10000
-
-static void *zmq_context;
-
-static void *connect_to(const char *endpoint)
-{
-  void *socket = zmq_socket(zmq_context, ZMQ_DEALER);
-  int linger = 0, timeout = WAIT_MS;
-  zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
-  zmq_setsockopt(socket, ZMQ_RCVTIMEO, &timeout, sizeof timeout);
-  CHECK_EQ(zmq_connect(socket, endpoint), 0);
-  return socket;
-}
-
-static void send_frames(void *socket, const hr_frame *frames, size_t count)
-{
-  for (size_t i = 0; i < count; i++)
-    CHECK(zmq_send(socket, frames[i].data, frames[i].size, i + 1 < count ? ZMQ_SNDMORE : 0) >= 0);
-}
-
-/* The next message, in memory that the next call reuses. */
-static const hr_message *receive(void *socket)
-{
-  static hr_message message;
-  static _Alignas(8) uint8_t bytes[8][1 << 16];
-  hr_frame frames[8];
-  size_t count = 0;
-  int more = 1;
-  size_t more_size = sizeof more;
-  while (more) {
-    CHECK(count < 8);
-    int size = zmq_recv(socket, bytes[count], sizeof bytes[count], 0);
-    CHECK_MSG(size >= 0 && (size_t)size <= sizeof bytes[count], "no answer: %s", zmq_strerror(zmq_errno()));
-    frames[count] = (hr_frame){bytes[count], (size_t)size};
-    count++;
-    zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &more_size);
-  }
-  CHECK_OK(hr_wire_decode(frames, count, &message));
-  return &message;
-}
-
-static const hr_message *ask(void *socket, test_client *c)
-{
-  uint8_t header[HR_WIRE_HEADER_BYTES], sections[HR_WIRE_SECTIONS_MAX * HR_WIRE_SECTION_BYTES];
-  hr_frame frames[HR_WIRE_FRAMES_MAX];
-  size_t count;
-  hr_wire_encode(&c->message, header, sections, frames, &count);
-  send_frames(socket, frames, count);
-  const hr_message *reply = receive(socket);
-  CHECK_EQ(reply->header.request_id, c->message.header.request_id);
-  return reply;
-}
-
-/* Hello, a table, a push, a pull: a client that does everything right gets what it asks for. */
-static test_client work(void *socket, uint64_t session, uint32_t shard_index, uint32_t shard_count)
-{
-  test_client c = test_worker(session, session, 0, 1, 100);
-  c.shard_index = shard_index;
-  c.shard_count = shard_count;
-  test_hello(&c);
-  const hr_message *reply = ask(socket, &c);
-  CHECK_OK(test_status(reply));
-  c.epoch = reply->header.epoch;
-  hr_table_desc desc = test_desc("t");
-  test_body(&c, HR_OP_TABLE_CREATE, &desc, sizeof desc);
-  CHECK_OK(test_status(ask(socket, &c)));
-  uint64_t keys[3], key = session << 32;
-  for (int i = 0; i < 3; key++) /* keys of this shard: it creates no others */
-    if (hr_shard_of(hr_key_hash(key, hr_table_seed("t", 1)), shard_count) == shard_index)
-      keys[i++] = key;
-  test_push_row(&c, 0, keys[1], 1.5f);
-  CHECK_OK(test_status(ask(socket, &c)));
-  test_add_pull(test_begin(&c, HR_OP_PULL), 0, keys, 3);
-  reply = ask(socket, &c);
-  CHECK_OK(test_status(reply));
-  const float *values = reply->sections[0].values;
-  CHECK(values[0] == 0.0f && values[2] == -1.5f && values[3] == 1.5f && values[4] == 0.0f);
-  return c;
-}
-
-static long long counter(void *socket, test_client *c, const char *name)
-{
-  test_begin(c, HR_OP_STATS);
-  const hr_message *reply = ask(socket, c);
-  CHECK_OK(test_status(reply));
-  char text[8192];
-  CHECK(reply->body_size < sizeof text);
-  memcpy(text, reply->body, reply->body_size);
-  text[reply->body_size] = 0;
-  const char *at = strstr(text, name);
-  CHECK_MSG(at && at[strlen(name)] == ':', "no %s in %s", name, text);
-  return atoll(at + strlen(name) + 1);
-}
-
-static hotrow_server *start(const char *bind, uint32_t shards)
-{
-  hotrow_server_options options = HOTROW_SERVER_OPTIONS_INIT;
-  hotrow_server *server = NULL;
-  options.bind = bind;
-  options.shards = shards;
-  CHECK_OK(hotrow_server_start(&options, &server));
-  return server;
-}
 
 static hotrow_status try_start(const char *bind, uint32_t shards)
 {
@@ -304,7 +200,7 @@ static void bad_messages_are_counted(void)
   send_frames(bad, two, 2);
   CHECK_FAILS(test_status(receive(bad)), HOTROW_ERR_PROTOCOL, "frame_count 1 in a message of 2");
 
-  void *named = zmq_socket(zmq_context, ZMQ_DEALER);
+  void *named = zmq_socket(socket_test_context, ZMQ_DEALER);
   int linger = 1000;
   zmq_setsockopt(named, ZMQ_LINGER, &linger, sizeof linger);
   zmq_setsockopt(named, ZMQ_ROUTING_ID, "a name that is longer than any route the shard keeps", 52);
@@ -393,9 +289,31 @@ static void server_starts_from_a_save(void)
   hotrow_server_stop(server);
 }
 
+/* Without being asked over a socket. */
+static void a_server_tells_its_counts(void)
+{
+  hotrow_server_options options = HOTROW_SERVER_OPTIONS_INIT;
+  hotrow_server *server;
+  options.bind = "tcp://127.0.0.1:*";
+  options.shards = 2;
+  CHECK_OK(hotrow_server_start(&options, &server));
+  hotrow_shard_counts counts = HOTROW_SHARD_COUNTS_INIT;
+  CHECK_OK(hotrow_server_get_counts(server, 1, &counts));
+  CHECK(counts.shard == 1 && counts.shard_count == 2 && counts.epoch != 0 && counts.sessions == 0);
+  CHECK_FAILS(hotrow_server_get_counts(server, 2, &counts), HOTROW_ERR_INVALID, "no shard 2");
+  CHECK_FAILS(hotrow_server_get_counts(NULL, 0, &counts), HOTROW_ERR_INVALID, "NULL");
+  hotrow_shard_counts other = {0};
+  CHECK_FAILS(hotrow_server_get_counts(server, 0, &other), HOTROW_ERR_INVALID, "struct_size 0");
+  other.struct_size = offsetof(hotrow_shard_counts, epoch); /* of an older program */
+  other.epoch = 5;
+  CHECK_OK(hotrow_server_get_counts(server, 1, &other));
+  CHECK(other.shard == 1 && other.epoch == 5 && other.struct_size == offsetof(hotrow_shard_counts, epoch));
+  hotrow_server_stop(server);
+}
+
 int main(void)
 {
-  zmq_context = zmq_ctx_new();
+  socket_test_context = zmq_ctx_new();
   RUN(start_is_refused);
   RUN(clients_are_served);
   RUN(address_in_use);
@@ -403,6 +321,7 @@ int main(void)
   RUN(bad_messages_are_counted);
   RUN(slow_reader_is_left_behind);
   RUN(server_starts_from_a_save);
-  zmq_ctx_term(zmq_context);
+  RUN(a_server_tells_its_counts);
+  zmq_ctx_term(socket_test_context);
   return 0;
 }

@@ -56,8 +56,11 @@ static void print_config(const sim_config *c)
   for (uint32_t t = 0; t < c->tables; t++)
     fprintf(stderr, "  table %u: bounds %u/%u, mode %d, dtype %d%s\n", t, c->pull_bound[t], c->push_bound[t],
             (int)c->mode[t], (int)c->dtype[t], c->counts_occurrences[t] ? ", occurrences" : "");
-  fprintf(stderr, "  bursts of %u, %u of 1000 waits given up, announcement log %u, deaths: %u shards, %u workers\n",
-          c->burst_max, c->give_up_permille, c->announce_log_count, c->shard_deaths, c->worker_deaths);
+  fprintf(stderr,
+          "  bursts of %u, %u of 1000 waits given up, %u of 1000 requests find a shard busy, announcement log %u,\n"
+          "  deaths: %u shards, %u workers\n",
+          c->burst_max, c->give_up_permille, c->busy_permille, c->announce_log_count, c->shard_deaths,
+          c->worker_deaths);
 }
 
 void sim_fail(const cluster *sim, const char *format, ...)
@@ -115,6 +118,7 @@ static void choose_faults(cluster *sim)
   c->worker_deaths = is_faulty && !c->is_exact ? (uint32_t)sim_below(sim, deaths + 1) : 0;
   c->partings = is_faulty ? (uint32_t)sim_below(sim, 3) : 0;
   c->sessions = c->workers + c->worker_deaths;
+  c->busy_permille = sim_below(sim, 3) == 0 ? (uint32_t)sim_below(sim, 300) : 0;
 }
 
 static void choose_config(cluster *sim, uint64_t seed)

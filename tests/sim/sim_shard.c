@@ -115,6 +115,16 @@ static hotrow_status end_cut(void *context, uint64_t number)
 
 /* ---- lives ---- */
 
+static bool has_room(void *context, const hr_route_id *to)
+{
+  cluster *sim = context;
+  uint32_t route[2];
+  memcpy(route, to->bytes, sizeof route);
+  bool is_busy = route[0] != SIM_TOOL && sim_chance(sim, sim->config.busy_permille);
+  sim->totals.busy += is_busy;
+  return !is_busy;
+}
+
 static void begin_life(sim_shard *s)
 {
   cluster *sim = s->sim;
@@ -122,7 +132,7 @@ static void begin_life(sim_shard *s)
                               .shard_count = sim->config.shards,
                               .epoch = 1 + sim_below(sim, 1u << 30),
                               .announce_log_count = sim->config.announce_log_count,
-                              .transport = {.send = sim_send_to_worker, .context = sim}};
+                              .transport = {.send = sim_send_to_worker, .context = sim, .has_room = has_room}};
   s->storage = (hr_storage){s, begin_cut, put_table, put_row, put_job, put_session, end_cut};
   if (sim->config.is_durable)
     options.storage = &s->storage;

@@ -68,6 +68,7 @@ typedef struct answer {
   int32_t status;
   const char *text;
   hr_session_id session;
+  uint32_t retry_ms;
 } answer;
 
 /* Encodes an answer of the shard and feeds it to the link; returns the request that it answered. */
@@ -86,6 +87,7 @@ static hr_request *receive(answer a, uint64_t now_ns)
   message.header.epoch = a.epoch ? a.epoch : 77;
   message.header.applied_seq = a.applied_seq;
   message.header.status = a.status;
+  message.header.retry_ms = a.retry_ms;
   static uint64_t text[64]; /* frames are aligned to 8 bytes */
   if (a.text)
     memcpy(text, a.text, strlen(a.text));
@@ -281,6 +283,89 @@ static void what_is_given_up_is_not_sent_again(void)
   end();
 }
 
+static hr_request *say_busy(hr_op op, uint64_t request_id, uint64_t now_ns)
+{
+  return receive(
+      (answer){.op = op, .request_id = request_id, .status = HOTROW_ERR_BUSY, .text = "later", .retry_ms = 5}, now_ns);
+}
+
+/* What a busy shard would not do is asked for again, that alone, after pauses that grow until it answers. */
+static void a_busy_shard_is_asked_again(void)
+{
+  const uint64_t ms = 1000000;
+  begin();
+  submit(HR_OP_PULL, 0);
+  submit(HR_OP_PUSH, 0);
+  submit(HR_OP_PULL, 0);
+  CHECK(!say_busy(HR_OP_PULL, 1, ms));
+  CHECK_EQ(hr_link_due_ns(&link_in_test), 6 * ms);
+  hr_link_tick(&link_in_test, 6 * ms - 1);
+  CHECK_EQ(sent_count, 3);
+  uint64_t now = 6 * ms;
+  for (uint64_t pause = 10;; pause = pause * 2 < 1000 ? pause * 2 : 1000) {
+    size_t before = sent_count;
+    hr_link_tick(&link_in_test, now);
+    CHECK(sent_count == before + 1 && sent[before].request_id == 1);
+    CHECK(!say_busy(HR_OP_PULL, 1, now));
+    CHECK(!say_busy(HR_OP_PULL, 1, now)); /* said twice is waited for once */
+    uint64_t due = hr_link_due_ns(&link_in_test);
+    CHECK_EQ(due, now + pause * ms);
+    now = due;
+    if (pause == 1000)
+      break;
+  }
+  hr_request *answered = receive((answer){.op = HR_OP_PUSH, .request_id = 2, .applied_seq = 1}, now);
+  CHECK(answered);
+  hr_link_finish(&link_in_test, answered);
+  CHECK(!say_busy(HR_OP_PULL, 99, now)); /* nobody waits for that one */
+  hr_link_tick(&link_in_test, now);
+  CHECK_EQ(sent[sent_count - 1].request_id, 1);
+  CHECK(!say_busy(HR_OP_PULL, 3, now));
+  CHECK_EQ(hr_link_due_ns(&link_in_test), now + 5 * ms); /* it had answered: the pauses begin anew */
+  answered = receive((answer){.op = HR_OP_PULL, .request_id = 1, .status = HOTROW_ERR_LIMIT, .text = "no"}, now);
+  CHECK(answered);
+  hr_link_finish(&link_in_test, answered);
+  end();
+}
+
+static void a_barrier_that_is_not_open_is_its_callers_business(void)
+{
+  begin();
+  hr_request *request;
+  hr_barrier body = {.number = 1, .world_size = 8};
+  void *copy;
+  CHECK_OK(hr_request_acquire(&pool, &request));
+  CHECK_OK(hr_request_take(request, sizeof body, &copy));
+  memcpy(copy, &body, sizeof body);
+  request->message.header.op = HR_OP_BARRIER;
+  request->message.body = copy;
+  request->message.body_size = sizeof body;
+  hr_link_submit(&link_in_test, request, 0);
+  CHECK(say_busy(HR_OP_BARRIER, 1, 1) == request);
+  hr_link_finish(&link_in_test, request);
+  end();
+}
+
+/* Whether the shard keeps anything or not: what is unanswered has a bound in bytes. */
+static void the_window_closes_when_it_holds_too_many_bytes(void)
+{
+  begin();
+  link_in_test.options.kept_bytes_max = 3 * HR_WIRE_HEADER_BYTES;
+  for (uint64_t i = 1; i <= 3; i++)
+    submit(HR_OP_PUSH, i);
+  CHECK(hr_link_can_push(&link_in_test) && link_in_test.kept_bytes == 3 * HR_WIRE_HEADER_BYTES);
+  submit(HR_OP_PUSH, 4);
+  CHECK(!hr_link_can_push(&link_in_test));
+  for (uint64_t i = 1; i <= 4; i++) {
+    hr_request *request = receive((answer){.op = HR_OP_PUSH, .request_id = i, .applied_seq = i}, 5);
+    CHECK(request);
+    hr_link_finish(&link_in_test, request);
+    CHECK(hr_link_can_push(&link_in_test));
+  }
+  CHECK_EQ(link_in_test.kept_bytes, 0);
+  end();
+}
+
 int main(void)
 {
   RUN(pushes_are_numbered_and_pulls_name_the_last_push);
@@ -294,6 +379,9 @@ int main(void)
   RUN(an_answer_with_the_wrong_op_or_bad_bytes_breaks_the_stream);
   RUN(an_answer_for_another_session_is_ignored);
   RUN(what_is_given_up_is_not_sent_again);
+  RUN(a_busy_shard_is_asked_again);
+  RUN(a_barrier_that_is_not_open_is_its_callers_business);
+  RUN(the_window_closes_when_it_holds_too_many_bytes);
   hr_request_pool_fini(&pool);
   return 0;
 }

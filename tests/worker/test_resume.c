@@ -242,6 +242,23 @@ static void a_tended_link_asks_for_what_is_kept(void)
   end();
 }
 
+/* In an exact job two ranks may wait for two shards that have each lost the other's push: both ask the other shard. */
+static void a_rank_of_an_exact_job_asks_for_what_is_kept(void)
+{
+  begin(0);
+  link_in_test.is_exact = true;
+  submit(HR_OP_PUSH);
+  answer_push(1, 0);
+  sent_count = 0;
+  uint64_t due_ns = hr_link_due_ns(&link_in_test);
+  CHECK_EQ(due_ns, link_in_test.sent_ns + HR_LINK_RETRY_MIN_NS);
+  hr_link_tick(&link_in_test, due_ns - 1);
+  CHECK_EQ(sent_count, 0);
+  hr_link_tick(&link_in_test, due_ns);
+  CHECK(sent_count == 1 && sent[0].op == HR_OP_TICK && sent[0].push_seq == 1 && sent[0].flags == 0);
+  end();
+}
+
 static void what_the_shard_has_not_is_sent_again_in_order(void)
 {
   begin(0);
@@ -393,6 +410,7 @@ int main(void)
   RUN(pushes_are_kept_until_they_are_durable);
   RUN(too_many_kept_bytes_close_the_window_until_the_next_cut);
   RUN(a_tended_link_asks_for_what_is_kept);
+  RUN(a_rank_of_an_exact_job_asks_for_what_is_kept);
   RUN(what_the_shard_has_not_is_sent_again_in_order);
   RUN(a_push_that_the_shard_has_leaves_its_pull);
   RUN(a_long_replay_goes_by_windows);

@@ -3,6 +3,7 @@
 #define HOTROW_SERVER_H
 
 #include <hotrow/base.h>
+#include <hotrow/counts.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -51,6 +52,11 @@ HOTROW_API hotrow_status hotrow_server_start(const hotrow_server_options *option
 
 /* The address that shard i of this server (0 .. shards-1) listens on. Valid until stop. */
 HOTROW_API const char *hotrow_server_endpoint(const hotrow_server *server, uint32_t i);
+
+/* What shard i of this server counts and holds: as of its last wait for a message, or of at most 50 ms ago. Does not
+ * disturb the shard. struct_size is the caller's; as much as fits is filled in. Any thread, until stop.
+ *   HOTROW_ERR_INVALID  no such shard, or no struct_size */
+HOTROW_API hotrow_status hotrow_server_get_counts(const hotrow_server *server, uint32_t i, hotrow_shard_counts *counts);
 
 /* Stops the threads after the message in hand. Shards with a data directory make a last cut first and wait for it.
  *   HOTROW_ERR_STORAGE  one could not be written, now or earlier: what is not durable is lost if the clients do not

@@ -1,0 +1,9 @@
+/* What a shard counts and holds, as numbers and as text. */
+#ifndef HR_SHARD_STATS_H
+#define HR_SHARD_STATS_H
+
+#include "shard_session.h"
+
+hotrow_status hr_admin_stats(hr_shard *shard, hr_session *session, const hr_message *message);
+
+#endif

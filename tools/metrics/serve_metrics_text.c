@@ -1,0 +1,153 @@
+/* Prometheus' text format, version 0.0.4: families one after the other, each with HELP, TYPE and a sample per shard. */
+#include "serve_metrics.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+typedef enum kind { COUNTER, GAUGE, COUNTER_NS /* of nanoseconds: told in seconds */ } kind;
+
+typedef struct family {
+  const char *name;
+  kind kind;
+  size_t offset; /* in hotrow_shard_counts */
+  const char *help;
+} family;
+
+#define AT(field) offsetof(hotrow_shard_counts, field)
+static const family families[] = {
+    {"hotrow_degraded", GAUGE, AT(is_degraded),
+     "1 if the data directory takes no cuts: reads go on, nothing becomes durable."},
+    {"hotrow_sessions", GAUGE, AT(sessions), "Clients that have greeted the shard."},
+    {"hotrow_jobs", GAUGE, AT(jobs), "Training jobs with workers on the shard."},
+    {"hotrow_tables", GAUGE, AT(tables), "Tables."},
+    {"hotrow_rows", GAUGE, AT(rows), "Rows of all tables."},
+    {"hotrow_held_bytes", GAUGE, AT(held_bytes), "Requests that wait for their exact step."},
+    {"hotrow_dirty_bytes", GAUGE, AT(dirty_bytes), "Rows that changed since the last cut."},
+    {"hotrow_unread_bytes", GAUGE, AT(unread_bytes), "Large replies that clients have not taken yet."},
+    {"hotrow_pulls_total", COUNTER, AT(pulls), "Pulls answered."},
+    {"hotrow_pulls_held_total", COUNTER, AT(pulls_held), "Pulls that had to wait for their exact step."},
+    {"hotrow_pushes_total", COUNTER, AT(pushes), "Pushes taken."},
+    {"hotrow_push_repeats_total", COUNTER, AT(push_repeats), "Pushes that came again and were not applied again."},
+    {"hotrow_rows_pulled_total", COUNTER, AT(rows_pulled), "Rows sent."},
+    {"hotrow_rows_kept_total", COUNTER, AT(rows_kept),
+     "Rows asked about that the client held and that were fresh enough."},
+    {"hotrow_rows_pushed_total", COUNTER, AT(rows_pushed), "Rows whose gradients were applied."},
+    {"hotrow_pulled_bytes_total", COUNTER, AT(bytes_pulled), "Values sent."},
+    {"hotrow_pushed_bytes_total", COUNTER, AT(bytes_pushed), "Gradients applied."},
+    {"hotrow_announcements_total", COUNTER, AT(announcements), "Rows announced to have moved on."},
+    {"hotrow_announcement_resets_total", COUNTER, AT(resets), "Replies that had to say that announcements are lost."},
+    {"hotrow_replies_dropped_total", COUNTER, AT(replies_dropped), "Replies that nobody took."},
+    {"hotrow_cuts_total", COUNTER, AT(cuts), "Cuts handed to the storage."},
+    {"hotrow_cuts_durable_total", COUNTER, AT(cuts_durable), "Cuts that are on disk."},
+    {"hotrow_cut_copy_seconds_total", COUNTER_NS, AT(cut_copy_ns), "Time of the shard's thread that cuts took."},
+    {"hotrow_cut_write_seconds_total", COUNTER_NS, AT(cut_write_ns),
+     "Time of writing cuts, beside the shard's thread."},
+    {"hotrow_cut_rows_total", COUNTER, AT(cut_rows), "Rows written in cuts."},
+    {"hotrow_cut_written_bytes_total", COUNTER, AT(cut_bytes), "Keys and values written in cuts."},
+    {"hotrow_busy_seconds_total", COUNTER_NS, AT(busy_ns),
+     "Time that the shard's one thread spent on messages and cuts."},
+};
+#undef AT
+
+static uint64_t value_at(const hotrow_shard_counts *counts, size_t offset)
+{
+  uint64_t value;
+  memcpy(&value, (const char *)counts + offset, sizeof value);
+  return value;
+}
+
+static void print_head(FILE *out, const char *name, const char *type, const char *help)
+{
+  fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void print_family(FILE *out, const family *f, const hotrow_shard_counts *counts, uint32_t shards)
+{
+  print_head(out, f->name, f->kind == GAUGE ? "gauge" : "counter", f->help);
+  for (uint32_t i = 0; i < shards; i++) {
+    uint64_t value = value_at(&counts[i], f->offset);
+    fprintf(out, "%s{shard=\"%" PRIu64 "\"} ", f->name, counts[i].shard);
+    if (f->kind == COUNTER_NS)
+      fprintf(out, "%" PRIu64 ".%09" PRIu64 "\n", value / 1000000000u, value % 1000000000u);
+    else
+      fprintf(out, "%" PRIu64 "\n", value);
+  }
+}
+
+static void print_info(FILE *out, const hotrow_shard_counts *counts, uint32_t shards)
+{
+  print_head(out, "hotrow_shard_info", "gauge", "1; the epoch is another after every start.");
+  for (uint32_t i = 0; i < shards; i++)
+    fprintf(out, "hotrow_shard_info{shard=\"%" PRIu64 "\",shard_count=\"%" PRIu64 "\",epoch=\"%016" PRIx64 "\"} 1\n",
+            counts[i].shard, counts[i].shard_count, counts[i].epoch);
+}
+
+static void print_memory(FILE *out, const hotrow_shard_counts *counts, uint32_t shards)
+{
+  static const struct {
+    const char *name;
+    size_t offset;
+  } parts[] = {{"values", offsetof(hotrow_shard_counts, value_bytes)},
+               {"state", offsetof(hotrow_shard_counts, state_bytes)},
+               {"index", offsetof(hotrow_shard_counts, index_bytes)},
+               {"buffers", offsetof(hotrow_shard_counts, buffer_bytes)}};
+  print_head(out, "hotrow_memory_bytes", "gauge", "Memory by what it holds.");
+  for (uint32_t i = 0; i < shards; i++)
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
+      fprintf(out, "hotrow_memory_bytes{shard=\"%" PRIu64 "\",of=\"%s\"} %" PRIu64 "\n", counts[i].shard, parts[p].name,
+              value_at(&counts[i], parts[p].offset));
+}
+
+static void print_lag(FILE *out, const hotrow_shard_counts *counts, uint32_t shards)
+{
+  print_head(out, "hotrow_durable_lag_pushes", "gauge",
+             "Pushes that are applied and would have to be sent again if the shard died now.");
+  for (uint32_t i = 0; i < shards; i++)
+    fprintf(out, "hotrow_durable_lag_pushes{shard=\"%" PRIu64 "\"} %" PRIu64 "\n", counts[i].shard,
+            counts[i].is_durable ? counts[i].pushes_applied - counts[i].pushes_durable : 0);
+}
+
+static void print_by_name(FILE *out, const hotrow_shard_counts *counts, uint32_t shards)
+{
+  print_head(out, "hotrow_messages_total", "counter", "Requests understood, by operation.");
+  for (uint32_t i = 0; i < shards; i++)
+    for (uint32_t op = 1; op < HOTROW_OP_COUNT; op++)
+      fprintf(out, "hotrow_messages_total{shard=\"%" PRIu64 "\",op=\"%s\"} %" PRIu64 "\n", counts[i].shard,
+              hotrow_op_name(op), counts[i].messages[op]);
+  print_head(out, "hotrow_refused_messages_total", "counter", "Messages refused, by reason.");
+  for (uint32_t i = 0; i < shards; i++)
+    for (uint32_t reason = 0; reason < HOTROW_REFUSAL_COUNT; reason++)
+      fprintf(out, "hotrow_refused_messages_total{shard=\"%" PRIu64 "\",reason=\"%s\"} %" PRIu64 "\n", counts[i].shard,
+              hotrow_refusal_name(reason), counts[i].refused[reason]);
+}
+
+static void print_times(FILE *out, const hotrow_shard_counts *counts, uint32_t shards)
+{
+  print_head(out, "hotrow_request_seconds", "histogram", "Time of a pull or push on the shard's thread.");
+  for (uint32_t i = 0; i < shards; i++) {
+    const hotrow_shard_counts *c = &counts[i];
+    uint64_t below = 0;
+    for (uint32_t b = 0; b + 1 < HOTROW_TIME_BUCKETS; b++) {
+      below += c->request_times[b];
+      fprintf(out, "hotrow_request_seconds_bucket{shard=\"%" PRIu64 "\",le=\"%.9g\"} %" PRIu64 "\n", c->shard,
+              ldexp(1e-6, (int)b), below);
+    }
+    below += c->request_times[HOTROW_TIME_BUCKETS - 1];
+    fprintf(out, "hotrow_request_seconds_bucket{shard=\"%" PRIu64 "\",le=\"+Inf\"} %" PRIu64 "\n", c->shard, below);
+    fprintf(out, "hotrow_request_seconds_sum{shard=\"%" PRIu64 "\"} %" PRIu64 ".%09" PRIu64 "\n", c->shard,
+            c->request_ns / 1000000000u, c->request_ns % 1000000000u);
+    fprintf(out, "hotrow_request_seconds_count{shard=\"%" PRIu64 "\"} %" PRIu64 "\n", c->shard, below);
+  }
+}
+
+void hr_metrics_print(FILE *out, const hotrow_shard_counts *counts, uint32_t shards)
+{
+  print_info(out, counts, shards);
+  for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+    print_family(out, &families[i], counts, shards);
+  print_memory(out, counts, shards);
+  print_lag(out, counts, shards);
+  print_by_name(out, counts, shards);
+  print_times(out, counts, shards);
+}
