@@ -17,7 +17,8 @@
 #include "top_view.h"
 
 #define MS_NS ((uint64_t)1000000)
-#define WAIT_SLICE_MS 50u /* how late a key or a signal is noticed while a shard keeps silent */
+#define WAIT_SLICE_MS 50u  /* how late a key or a signal is noticed while a shard keeps silent */
+#define ONCE_WAIT_MS 3000u /* --once: a shard is silent only after so long, however short the interval */
 #define LINE_END_DRAWN "\033[K\n"
 
 typedef struct top_values {
@@ -59,6 +60,11 @@ typedef struct top {
   bool is_drawn; /* on a terminal */
   bool is_over;
 } top;
+
+static uint64_t later_of(uint64_t a, uint64_t b)
+{
+  return a > b ? a : b;
+}
 
 static uint64_t now_ns(void)
 {
@@ -197,7 +203,7 @@ static void watch(top *t)
     if (due_ns < now_ns()) /* the machine slept */
       due_ns = now_ns() + t->values.interval_ms * MS_NS;
     hotrow_monitor_ask(t->monitor);
-    wait_for_answers(t, due_ns);
+    wait_for_answers(t, t->values.once ? later_of(due_ns, now_ns() + ONCE_WAIT_MS * MS_NS) : due_ns);
     if (t->is_over)
       break;
     take_samples(t);
