@@ -57,10 +57,14 @@ typedef struct hr_save_origin {
 /* Loads from <path> = <save_dir>/<name>, a save or a checkpoint, what shard_index of shard_count owns. All parts are
  * read and verified (XXH3 of each file and of the manifests, same token, none missing, tables described alike in all).
  * Rows are put in while their file is still being verified: after a failure the tables may be half full and must be
- * destroyed. HOTROW_ERR_NOT_FOUND  no such save, a part or a file of it is missing HOTROW_ERR_CORRUPT    a file is not
- * what was written, or parts do not belong together HOTROW_ERR_VERSION    written in a format that this build does not
- * read HOTROW_ERR_STORAGE    cannot be read and what load_table and hr_table_restore_row return. The sentence names the
- * file. */
+ * destroyed.
+ *
+ *   HOTROW_ERR_NOT_FOUND  no such save, a part or a file of it is missing
+ *   HOTROW_ERR_CORRUPT    a file is not what was written, or parts do not belong together
+ *   HOTROW_ERR_VERSION    written in a format that this build does not read
+ *   HOTROW_ERR_STORAGE    cannot be read
+ *
+ * and what load_table and hr_table_restore_row return. The sentence names the file. */
 hotrow_status hr_save_load(const char *path, uint32_t shard_index, uint32_t shard_count, hr_load_table_fn load_table,
                            void *context, hr_load_progress progress, hr_save_origin *origin_p);
 

@@ -21,7 +21,9 @@
 typedef struct hr_rocksdb hr_rocksdb;
 
 /* Opens the shard's directory in data_dir, makes it if it is missing, and locks it. Then this start has an epoch,
- * larger than any before, which is on disk before this returns. HOTROW_ERR_BUSY     another process has it open
+ * larger than any before, which is on disk before this returns.
+ *
+ *   HOTROW_ERR_BUSY     another process has it open
  *   HOTROW_ERR_EXISTS   it is of another shard, or of another shard count
  *   HOTROW_ERR_VERSION  it is of another format
  *   HOTROW_ERR_CORRUPT  damaged, or no database of a shard

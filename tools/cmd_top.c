@@ -33,7 +33,7 @@ static const hr_option options[] = {
     {"shards", HR_OPTION_TEXT, AT(shards), NULL, 0, 0, NULL,
      "addresses of all shards, in order, with commas between them"},
     {"interval-ms", HR_OPTION_U32, AT(interval_ms), "1000", 100, 3600000, NULL,
-     "time between two looks; one that takes longer to answer is shown as silent"},
+     "time between two looks; a shard that takes longer to answer (3 s with --once) is shown as silent"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "print an object per shard and interval, one a line"},
     {"once", HR_OPTION_BOOL, AT(once), NULL, 0, 0, NULL, "end after the first interval"},
 };

@@ -42,11 +42,14 @@ typedef struct hr_batch {
 
 /* Recognises the format from the file's first line (criteo TSV; MovieLens ratings, their users.dat and movies.dat
  * beside them; each plain or compressed with gzip or xz). Splits are 8:1:1: in file order (criteo, and the built-in
- * stream) or at random, always the same way (MovieLens). HOTROW_ERR_INVALID      a split that is none; sample_count 0
- * for the built-in stream, or not 0 for a file HOTROW_ERR_NOT_FOUND    no such file, or none of the files that must be
- * beside it HOTROW_ERR_CORRUPT      file, line and what is wrong HOTROW_ERR_UNSUPPORTED  the first line is of no known
- * format HOTROW_ERR_LIMIT        a line, or the number of samples, is over its limit HOTROW_ERR_NO_MEMORY,
- * HOTROW_ERR_STORAGE */
+ * stream) or at random, always the same way (MovieLens).
+ *
+ *   HOTROW_ERR_INVALID      a split that is none; sample_count 0 for the built-in stream, or not 0 for a file
+ *   HOTROW_ERR_NOT_FOUND    no such file, or none of the files that must be beside it
+ *   HOTROW_ERR_CORRUPT      file, line and what is wrong
+ *   HOTROW_ERR_UNSUPPORTED  the first line is of no known format
+ *   HOTROW_ERR_LIMIT        a line, or the number of samples, is over its limit
+ *   HOTROW_ERR_NO_MEMORY, HOTROW_ERR_STORAGE */
 hotrow_status hr_dataset_open(const hr_dataset_options *options, hr_dataset **dataset_p);
 void hr_dataset_close(hr_dataset *dataset);
 const hr_dataset_info *hr_dataset_get_info(const hr_dataset *dataset);

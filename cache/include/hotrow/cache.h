@@ -158,10 +158,13 @@ HOTROW_API const float *hotrow_cache_rows(const hotrow_cache *cache, size_t *row
 /* One own step: grads[i] for keys[i] (distinct), counted ticks[i] times (NULL: once). Rows held apply the table's
  * optimizer and gain so many pending steps; rows whose pending would exceed push_bound, and rows not held, join the
  * push list. slots[i] is what lookup or insert has said of keys[i] in this batch (HOTROW_SLOT_NONE: nothing), so that
- * it need not be looked for again; NULL: all are. It may have been invalidated since. HOTROW_ERR_INVALID  ticks without
- * counts_occurrences, or a tick of 0 HOTROW_ERR_LIMIT    a tick over HOTROW_PUSH_BOUND_MAX; or entries of the push list
- * and rows with pending steps would together exceed row_count + 2 * staging_row_count: take the pushes first Nothing
- * was updated then. */
+ * it need not be looked for again; NULL: all are. It may have been invalidated since.
+ *
+ *   HOTROW_ERR_INVALID  ticks without counts_occurrences, or a tick of 0
+ *   HOTROW_ERR_LIMIT    a tick over HOTROW_PUSH_BOUND_MAX; or the push list has no room: entries and rows with pending
+ *                       steps together are at most row_count + 2 * staging_row_count. Take the pushes first
+ *
+ * After a failure nothing was updated. */
 HOTROW_API hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
                                              const uint32_t *slots, const float *grads, const uint32_t *ticks,
                                              size_t key_count);

@@ -91,9 +91,13 @@ typedef struct hotrow_kernels {
                       const uint8_t *is_first, const float *grads, size_t row_count, void *stream);
 
   /* Rows of finite values as they travel: row i is values + slots[i]*value_stride (slots NULL: values +
-   * i*value_stride), packed[i][dim] lies without gaps. F32  a copy F16  IEEE half, rounded to nearest even; beyond
-   * +-65504 that limit I8   scales[i] = max |x| of the row, q = x / scale * 127 rounded to nearest even; a row of
-   * zeroes has scale 0 scales is written for I8 only. */
+   * i*value_stride), packed[i][dim] lies without gaps.
+   *
+   *   F32  a copy
+   *   F16  IEEE half, rounded to nearest even; beyond +-65504 that limit
+   *   I8   scales[i] = max |x| of the row, q = x / scale * 127 rounded to nearest even; a row of zeroes has scale 0
+   *
+   * scales is written for I8 only. */
   void (*pack)(hotrow_dtype dtype, const float *values, size_t value_stride, uint32_t dim, const uint32_t *slots,
                size_t row_count, void *stream, void *packed, float *scales);
 

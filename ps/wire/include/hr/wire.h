@@ -346,9 +346,11 @@ void hr_wire_reply_error(const hr_header *request, int32_t status, const char *t
  * needs distinct keys sees to it), NaN in what is f32 and in replies (a model may have diverged), and what only the
  * shard can know (tables, dims, epoch, session). On failure *message_p has no body and no sections, and holds the
  * header if that can be answered: 128 bytes, our magic, its own hash right and a known op (header.magic is then
- * HR_WIRE_MAGIC); else a zero header. A reply is never to be answered. HOTROW_ERR_PROTOCOL  not ours, damaged, or
- * inconsistent: the sentence names the field and the value HOTROW_ERR_VERSION   ours, of another version: the sentence
- * names both HOTROW_ERR_LIMIT     over a limit above: the sentence names it */
+ * HR_WIRE_MAGIC); else a zero header. A reply is never to be answered.
+ *
+ *   HOTROW_ERR_PROTOCOL  not ours, damaged, or inconsistent: the sentence names the field and the value
+ *   HOTROW_ERR_VERSION   ours, of another version: the sentence names both
+ *   HOTROW_ERR_LIMIT     over a limit above: the sentence names it */
 hotrow_status hr_wire_decode(const hr_frame *frames, size_t frame_count, hr_message *message_p);
 
 #endif
