@@ -121,6 +121,15 @@ static hotrow_status check_options(const hotrow_client_options *o)
   return o->reserved ? hr_fail(HOTROW_ERR_INVALID, "reserved is %u, must be 0", o->reserved) : HOTROW_OK;
 }
 
+/* A transport that is not ours copies. */
+static void send_copied(void *context, uint32_t shard, const hotrow_frame *frames, size_t frame_count,
+                        atomic_uint *users)
+{
+  (void)users;
+  const hotrow_client *client = context;
+  client->transport.send(client->transport.context, shard, frames, frame_count);
+}
+
 static hotrow_status create_core(hotrow_client *client, const hotrow_client_options *o)
 {
   hr_core_options options = {.job = o->job,
@@ -129,8 +138,8 @@ static hotrow_status create_core(hotrow_client *client, const hotrow_client_opti
                              .role = o->read_only ? HR_ROLE_READER : HR_ROLE_WORKER,
                              .shard_count = client->shard_count,
                              .endpoints = client->endpoints,
-                             .send = client->transport.send,
-                             .send_context = client->transport.context,
+                             .send = client->has_sockets ? hr_transport_zmq_send : send_copied,
+                             .send_context = client->has_sockets ? client->transport.context : client,
                              .observe = o->observe,
                              .observe_context = o->observe_context};
   if (getrandom(&options.session, sizeof options.session, 0) != (ssize_t)sizeof options.session)

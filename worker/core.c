@@ -23,6 +23,8 @@ hotrow_status hr_core_create(const hr_core_options *options, hr_core **core_p)
   if (!core)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a client of %u shards", options->shard_count);
   core->options = *options;
+  if (!core->options.part_bytes)
+    core->options.part_bytes = HR_CORE_PART_BYTES;
   hotrow_status status = take_arrays(core);
   if (status != HOTROW_OK) {
     core->options.shard_count = 0; /* no link has begun */
@@ -50,6 +52,8 @@ void hr_core_destroy(hr_core *core)
     hr_request_release(&core->pool, core->drafts[i]);
     hr_link_fini(&core->links[i]);
   }
+  for (uint32_t i = 0; i < core->table_count; i++)
+    hr_core_drop_direct(core, core->tables[i]);
   hr_request_pool_fini(&core->pool);
   for (uint32_t i = 0; i < core->table_count; i++)
     hr_core_destroy_table(core->tables[i]);
@@ -277,6 +281,14 @@ hotrow_status hr_core_timed_out(hr_core *core, const char *what, uint32_t timeou
                      core->links[i].options.endpoint, timeout_ms, what,
                      core->is_sync && core->options.world_size > 1 ? " (exact steps wait for every worker)" : "");
   return hr_fail(HOTROW_ERR_TIMED_OUT, "%s did not end within %u ms", what, timeout_ms);
+}
+
+uint32_t hr_core_part_rows(const hr_core *core, size_t row_bytes, uint32_t row_count, uint32_t parts_max)
+{
+  if (core->is_sync || core->has_cache)
+    return UINT32_MAX;
+  size_t rows = core->options.part_bytes / row_bytes + 1, rows_min = row_count / parts_max + 1;
+  return (uint32_t)(rows > rows_min ? rows : rows_min);
 }
 
 void hr_core_begin_call(hr_core *core)

@@ -69,6 +69,8 @@ struct hotrow_table {
   float *step_grads, *merged_grads;    /* [step_capacity][dim] */
   size_t step_count, step_capacity;
   uint32_t step_parts;
+  /* Or the step's rows are here, in messages of one push section each, shard by shard: then step_parts is 1. */
+  hr_queue direct; /* owned */
   /* Of a pooled push: the bag of each key and its factor. */
   uint32_t *bags; /* [bag_capacity] */
   float *factors; /* [bag_capacity] */
@@ -80,6 +82,8 @@ typedef struct hr_failure {
   hotrow_status status;
   char text[HR_ERROR_TEXT_BYTES];
 } hr_failure;
+
+#define HR_CORE_PART_BYTES ((size_t)1 << 20)
 
 typedef struct hr_core_options {
   hr_session_id session;
@@ -93,6 +97,7 @@ typedef struct hr_core_options {
   const hotrow_kernels *kernels;
   uint64_t staging_rows_max; /* distinct keys of one lookup; 0: HOTROW_LOOKUP_KEYS_MAX */
   size_t kept_bytes_max;     /* of pushes that a shard has not made durable; 0: HR_LINK_KEPT_BYTES_MAX */
+  size_t part_bytes;         /* of rows in one message, where many go in several; 0: HR_CORE_PART_BYTES */
   hr_link_send_fn send;
   void *send_context;
   hotrow_observe_fn observe; /* NULL: nobody */
@@ -121,6 +126,7 @@ struct hr_core {
   uint32_t table_count;
   bool is_sync;      /* some table has both bounds 0: every step is exact */
   bool is_announced; /* some table lives by announcements */
+  bool has_cache;    /* some table keeps rows here */
   bool is_fused;     /* the step's messages wait for the lookup that follows */
   uint64_t now_ns;   /* the latest time that was given */
   uint32_t step;
@@ -213,6 +219,11 @@ void hr_core_get_stats(const hr_core *core, hotrow_client_stats *stats_p);
 /* From here on answers to the call before change nothing: it is over, or was given up. */
 void hr_core_begin_call(hr_core *core);
 void hr_core_fail(hr_core *core, hotrow_status status, const char *text, size_t text_size);
+/* How many rows are asked for, or pushed, by one message. Many go in parts, so that one is on its way while the shard
+ * is at the one before and the next is seen to here, each while it is in the caches. Not so in exact steps, which have
+ * one push and one pull each, nor where rows are kept here: those that one answer says are fresh enough might not be at
+ * the moment of the next one; and announcements, which every answer would repeat. */
+uint32_t hr_core_part_rows(const hr_core *core, size_t row_bytes, uint32_t row_count, uint32_t parts_max);
 
 /* core_table.c */
 void hr_core_destroy_table(hotrow_table *table);
@@ -233,13 +244,36 @@ hotrow_status hr_core_submit_draft(hr_core *core, uint32_t shard, uint32_t pull_
 void hr_core_drop_pulls(hr_core *core);
 /* Drafts pushes of these rows; the rows of a coming batch among them that are on their way will not be taken. */
 hotrow_status hr_core_draft_list(hr_core *core, hotrow_table *table, const hotrow_cache_push_list *list);
-/* The same for what a table's cache has handed out. */
+/* Hands over what hr_core_stage_direct has made; the last message of a shard is its draft. */
+hotrow_status hr_core_draft_direct(hr_core *core, hotrow_table *table);
+/* hr_core_draft_list for what a table's cache has handed out. */
 hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table);
 /* Sends evicted rows on their way before a pull may ask for them again; fused into the drafts unless steps are exact.
  */
 hotrow_status hr_core_draft_evicted(hr_core *core);
 
+/* core_push.c, core_direct.c */
+/* The gradients of one push: `request` of `table`, whose distinct keys are in `dedup`. */
+typedef struct hr_grads {
+  hotrow_table *table;
+  const hotrow_push_request *request;
+  const hotrow_dedup *dedup;
+} hr_grads;
+
+/* sums[] of distinct keys first .. first + count - 1. HOTROW_ERR_INVALID: one is not finite, and its key is named */
+hotrow_status hr_core_sum_grads(const hotrow_kernels *kernels, const hr_grads *grads, uint32_t first, uint32_t count,
+                                float *sums);
+/* Is this the step's first push of a table whose rows are updated by nobody here? Then it is summed up in the messages
+ * that it will go out in. */
+bool hr_core_may_push_directly(const hotrow_table *table);
+hotrow_status hr_core_stage_direct(hr_core *core, const hr_grads *grads);
+/* Takes the rows out again, into keys and grads, as there are more of this step. */
+void hr_core_unstage_direct(hr_core *core, hotrow_table *table, uint64_t *keys, float *grads);
+void hr_core_drop_direct(hr_core *core, hotrow_table *table);
+
 /* core_pull.c */
+/* The end of the slice of ascending hashes that begins at `from` and belongs to `shard`. */
+uint32_t hr_core_slice_end(const hr_core *core, const uint64_t *hashes, uint32_t count, uint32_t from, uint32_t shard);
 /* Position of a hash among ascending ones, or count. */
 uint32_t hr_core_find_hash(const uint64_t *hashes, uint32_t count, uint64_t hash);
 /* Drafts the pulls of those distinct keys whose ask is not HOTROW_ROW_FRESH, of every shard. batch NULL: for the call

@@ -224,6 +224,33 @@ hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table)
   return hr_core_draft_list(core, table, &list);
 }
 
+hotrow_status hr_core_draft_direct(hr_core *core, hotrow_table *table)
+{
+  while (table->direct.oldest) {
+    hr_request *part = table->direct.oldest;
+    hr_section *section = &part->message.sections[0];
+    uint32_t shard = part->shard;
+    HOTROW_TRY(make_room(core, shard));
+    table->direct.oldest = part->next;
+    bool has_more = part->next && part->next->shard == shard;
+    part->next = NULL;
+    section->lr_scale = table->lr_scale;
+    table->stats.bytes_push += part->bytes[HR_BYTES_PUSH];
+    table->stats.rows_pushed += section->key_count;
+    hr_core_observe(core, table, HOTROW_EVENT_PUSH, section->keys, NULL, section->key_count);
+    if (core->drafts[shard])
+      hr_request_absorb(core->drafts[shard], part);
+    else
+      core->drafts[shard] = part;
+    if (!has_more)
+      continue; /* other tables' pushes, and pulls, join the last one */
+    HOTROW_TRY(hr_wire_check_size(&core->drafts[shard]->message));
+    submit(core, shard, 0, 0, false);
+  }
+  table->direct.newest = NULL;
+  return HOTROW_OK;
+}
+
 hotrow_status hr_core_draft_evicted(hr_core *core)
 {
   for (uint32_t i = 0; i < core->table_count; i++)

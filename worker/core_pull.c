@@ -7,15 +7,13 @@
 
 #include "core.h"
 
-#define PART_BYTES ((size_t)1 << 20) /* of rows that are asked for by one message */
-#define PARTS_MAX 16u                /* a shard keeps 128 replies for who does not read them */
+#define PARTS_MAX 16u /* a shard keeps 128 replies for who does not read them */
 
 #define PLACE_AHEAD 8u /* rows whose places are under way from memory while one is written */
 #define PLACE_PREFETCH_FLOATS 256u
 #define LINE_FLOATS 16u
 
-/* First hash at or after `from` that belongs to a shard after `shard`. */
-static uint32_t slice_end(const hr_core *core, const uint64_t *hashes, uint32_t count, uint32_t from, uint32_t shard)
+uint32_t hr_core_slice_end(const hr_core *core, const uint64_t *hashes, uint32_t count, uint32_t from, uint32_t shard)
 {
   uint32_t shard_count = core->options.shard_count;
   if (shard + 1 == shard_count)
@@ -136,18 +134,6 @@ static hotrow_status draft_slice(hr_core *core, hotrow_table *table, uint32_t sh
   return HOTROW_OK;
 }
 
-/* How many rows are asked for by one message. Many are asked for in parts, so that one is on its way while the shard
- * gathers the next and the one before is taken in here, each while it is in the caches. Not so in exact steps, which
- * have one pull each, and where announcements are wanted, which every answer would repeat. */
-static uint32_t part_rows(const hr_core *core, const hotrow_table *table, uint32_t count)
-{
-  if (core->is_sync || core->is_announced)
-    return UINT32_MAX;
-  size_t row_bytes = table->layout.dim * hr_dtype_bytes(table->wire_dtype) + sizeof(uint32_t);
-  size_t rows = PART_BYTES / row_bytes + 1, rows_min = count / PARTS_MAX + 1;
-  return (uint32_t)(rows > rows_min ? rows : rows_min);
-}
-
 /* End of the next part of a slice, at most `last`; counts[] are of the part. */
 static void choose_part(asked_slice *slice, uint32_t last, uint32_t rows_max)
 {
@@ -164,10 +150,11 @@ hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint
                                   uint32_t count, const uint8_t *asks, const uint32_t *seen, const uint64_t *batch)
 {
   asked_slice slice = {.keys = keys, .hashes = hashes, .asks = asks, .seen = seen};
-  uint32_t rows_max = batch ? UINT32_MAX : part_rows(core, table, count);
+  size_t row_bytes = table->layout.dim * hr_dtype_bytes(table->wire_dtype) + sizeof(uint32_t);
+  uint32_t rows_max = batch ? UINT32_MAX : hr_core_part_rows(core, row_bytes, count, PARTS_MAX);
   uint32_t flags = core->options.role == HR_ROLE_READER ? HR_FLAG_READ_ONLY : 0;
   for (uint32_t shard = 0, end; shard < core->options.shard_count; shard++) {
-    end = slice_end(core, hashes, count, slice.first, shard);
+    end = hr_core_slice_end(core, hashes, count, slice.first, shard);
     while (slice.first < end) {
       choose_part(&slice, end, rows_max);
       if (slice.last - slice.first > slice.counts[HOTROW_ROW_FRESH])

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <hr/hash.h>
 #include <hr/memory.h>
 #include <hr/options.h>
 
@@ -92,42 +93,86 @@ static hotrow_status grow_bags(hotrow_table *table, size_t key_count)
   return HOTROW_OK;
 }
 
-/* Sums the gradients of one request per distinct key, behind what the step has so far. Counts are not moved yet. */
-static hotrow_status stage_push(hr_core *core, const hotrow_push_request *r, size_t step_count, uint32_t *added_p)
+hotrow_status hr_core_sum_grads(const hotrow_kernels *kernels, const hr_grads *grads, uint32_t first, uint32_t count,
+                                float *sums)
+{
+  const hotrow_push_request *r = grads->request;
+  const hotrow_dedup *dedup = grads->dedup;
+  const hotrow_table *table = grads->table;
+  uint32_t dim = table->layout.dim;
+  bool is_pooled = r->pooling != HOTROW_POOL_NONE;
+  kernels->segment_sum(r->grads, r->grad_stride ? r->grad_stride : dim, dim, is_pooled ? table->bags : NULL,
+                       is_pooled ? table->factors : NULL, dedup->positions, dedup->offsets + first, count, NULL, sums);
+  size_t bad = kernels->find_nonfinite(sums, count, dim, NULL);
+  if (bad < count)
+    return hr_fail(HOTROW_ERR_INVALID, "push to %s: the gradient of key %llu is not finite", table->desc.name,
+                   (unsigned long long)dedup->keys[first + bad]);
+  return HOTROW_OK;
+}
+
+/* Moves the step's only push so far to where others can join it. */
+static hotrow_status unstage(hr_core *core, hotrow_table *table, size_t count)
+{
+  HOTROW_TRY(grow_step(table, 0, count));
+  hr_core_unstage_direct(core, table, table->step_keys, table->step_grads);
+  for (size_t i = 0; i < table->step_count; i++) {
+    table->step_hashes[i] = hr_key_hash(table->step_keys[i], table->seed);
+    table->step_ticks[i] = 1; /* nobody counts more */
+  }
+  return HOTROW_OK;
+}
+
+/* Behind what the step has so far. */
+static hotrow_status stage_rows(hr_core *core, const hr_grads *grads, size_t step_count)
+{
+  hotrow_table *table = grads->table;
+  const hotrow_dedup *dedup = grads->dedup;
+  uint32_t count = dedup->unique_count;
+  if (table->direct.oldest)
+    HOTROW_TRY(unstage(core, table, step_count + count));
+  HOTROW_TRY(grow_step(table, step_count, step_count + count));
+  HOTROW_TRY(
+      hr_core_sum_grads(core->options.kernels, grads, 0, count, table->step_grads + step_count * table->layout.dim));
+  memcpy(table->step_keys + step_count, dedup->keys, count * sizeof *dedup->keys);
+  memcpy(table->step_hashes + step_count, dedup->hashes, count * sizeof *dedup->hashes);
+  for (uint32_t u = 0; u < count; u++)
+    table->step_ticks[step_count + u] = dedup->offsets[u + 1] - dedup->offsets[u];
+  return HOTROW_OK;
+}
+
+/* Sums the gradients of one request per distinct key. Counts are not moved yet. */
+static hotrow_status stage_push(hr_core *core, const hotrow_push_request *r, size_t step_count, bool is_alone,
+                                uint32_t *added_p)
 {
   hotrow_table *table = r->table;
-  const hotrow_kernels *kernels = core->options.kernels;
-  const hotrow_dedup *dedup = &table->lookup.dedup;
+  hr_grads grads = {table, r, &table->lookup.dedup};
   if (r->key_count == 0)
     return HOTROW_OK; /* *added_p stays 0 */
   if (!are_keys_of_lookup(table, r->keys, r->key_count)) {
     HOTROW_TRY(hr_core_dedup(core, table, &table->push, r->keys, r->key_count));
-    dedup = &table->push.dedup;
+    grads.dedup = &table->push.dedup;
   }
-  if (step_count + dedup->unique_count > HOTROW_LOOKUP_KEYS_MAX)
+  uint32_t count = grads.dedup->unique_count;
+  if (step_count + count > HOTROW_LOOKUP_KEYS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "push to %s: more than %u rows in one step", table->desc.name,
                    HOTROW_LOOKUP_KEYS_MAX);
-  HOTROW_TRY(grow_step(table, step_count, step_count + dedup->unique_count));
-  size_t dim = table->layout.dim, stride = r->grad_stride ? r->grad_stride : dim;
-  float *sums = table->step_grads + step_count * dim;
-  bool is_pooled = r->pooling != HOTROW_POOL_NONE;
-  if (is_pooled) {
+  if (r->pooling != HOTROW_POOL_NONE) {
     HOTROW_TRY(grow_bags(table, r->key_count));
-    kernels->pool_backward(r->offsets, r->weights, r->bag_count, r->pooling, NULL, table->bags, table->factors);
+    core->options.kernels->pool_backward(r->offsets, r->weights, r->bag_count, r->pooling, NULL, table->bags,
+                                         table->factors);
   }
-  kernels->segment_sum(r->grads, stride, (uint32_t)dim, is_pooled ? table->bags : NULL,
-                       is_pooled ? table->factors : NULL, dedup->positions, dedup->offsets, dedup->unique_count, NULL,
-                       sums);
-  size_t bad = kernels->find_nonfinite(sums, dedup->unique_count, (uint32_t)dim, NULL);
-  if (bad < dedup->unique_count)
-    return hr_fail(HOTROW_ERR_INVALID, "push to %s: the gradient of key %llu is not finite", table->desc.name,
-                   (unsigned long long)dedup->keys[bad]);
-  memcpy(table->step_keys + step_count, dedup->keys, dedup->unique_count * sizeof(uint64_t));
-  memcpy(table->step_hashes + step_count, dedup->hashes, dedup->unique_count * sizeof(uint64_t));
-  for (uint32_t u = 0; u < dedup->unique_count; u++)
-    table->step_ticks[step_count + u] = dedup->offsets[u + 1] - dedup->offsets[u];
-  *added_p = dedup->unique_count;
+  HOTROW_TRY(is_alone && hr_core_may_push_directly(table) ? hr_core_stage_direct(core, &grads)
+                                                          : stage_rows(core, &grads, step_count));
+  *added_p = count;
   return HOTROW_OK;
+}
+
+/* What a refused call has put into messages so far: of tables that had nothing before it. */
+static void drop_staged(hr_core *core, const hotrow_push_request *requests, size_t count)
+{
+  for (size_t i = 0; i < count; i++)
+    if (requests[i].table->step_count == 0)
+      hr_core_drop_direct(core, requests[i].table);
 }
 
 hotrow_status hr_core_push(hr_core *core, const hotrow_push_request *requests, size_t request_count)
@@ -143,9 +188,16 @@ hotrow_status hr_core_push(hr_core *core, const hotrow_push_request *requests, s
   }
   for (size_t i = 0; i < request_count; i++) {
     size_t step_count = copies[i].table->step_count;
-    for (size_t j = 0; j < i; j++) /* a table may stand in several requests: its parts lie one behind the other */
-      step_count += copies[j].table == copies[i].table ? added[j] : 0;
-    HOTROW_TRY(stage_push(core, &copies[i], step_count, &added[i]));
+    bool is_alone = true;
+    for (size_t j = 0; j < request_count; j++) { /* a table may stand in several: its parts lie one behind the other */
+      step_count += j < i && copies[j].table == copies[i].table ? added[j] : 0;
+      is_alone &= j == i || copies[j].table != copies[i].table;
+    }
+    hotrow_status status = stage_push(core, &copies[i], step_count, is_alone, &added[i]);
+    if (status != HOTROW_OK) {
+      drop_staged(core, copies, i);
+      return status;
+    }
   }
   for (size_t i = 0; i < request_count; i++) {
     copies[i].table->step_count += added[i];

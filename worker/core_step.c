@@ -44,6 +44,12 @@ static const uint32_t *known_slots(const hotrow_table *table, const step_rows *r
 static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
 {
   step_rows rows;
+  if (table->direct.oldest) {
+    HOTROW_TRY(hr_core_draft_direct(core, table));
+    table->step_count = 0;
+    table->step_parts = 0;
+    return HOTROW_OK;
+  }
   HOTROW_TRY(merge_parts(core, table, &rows));
   if (!(table->flags & HOTROW_TABLE_COUNT_OCCURRENCES))
     rows.ticks = NULL;

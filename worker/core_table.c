@@ -172,6 +172,7 @@ hotrow_status hr_core_add_table(hr_core *core, const hr_table_desc *desc, const 
   for (uint32_t i = 0; i < core->options.shard_count; i++)
     core->links[i].is_exact = core->is_sync && core->options.world_size > 1;
   core->is_announced |= table->is_announced;
+  core->has_cache |= table->has_cache;
   for (uint32_t i = 0; i < core->options.shard_count; i++)
     core->links[i].wants_announcements = core->is_announced;
   *table_p = table;

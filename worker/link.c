@@ -83,10 +83,23 @@ static uint64_t first_retry_ns(const hr_link *link)
   return link->epoch && !link->greeting ? HR_LINK_RETRY_MIN_NS : HR_LINK_HELLO_RETRY_NS;
 }
 
-static void transmit(hr_link *link, const hr_request *request)
+/* Wide clocks are written over when the shard is restarted (hr_request_forget_held), and so must not be lent; header
+ * and section table, which are written anew too, never are. */
+static bool is_lendable(const hr_request *request)
+{
+  _Static_assert(sizeof request->header_bytes < HR_LINK_LENT_BYTES_MIN, "the header is copied");
+  _Static_assert(sizeof request->section_bytes < HR_LINK_LENT_BYTES_MIN, "the section table is copied");
+  for (uint32_t i = 0; i < request->pull_count; i++)
+    if (request->message.sections[request->pulls[i].section_index].flags & HR_SECTION_WIDE)
+      return false;
+  return true;
+}
+
+static void transmit(hr_link *link, hr_request *request)
 {
   const hr_link_options *o = &link->options;
-  o->send(o->send_context, o->shard, request->frames, request->frame_count);
+  o->send(o->send_context, o->shard, request->frames, request->frame_count,
+          is_lendable(request) ? &request->users : NULL);
   link->requests_sent++;
   for (size_t i = 0; i < request->frame_count; i++)
     link->bytes_sent += request->frames[i].size;
@@ -119,11 +132,20 @@ static void encode(hr_link *link, hr_request *request)
   link->kept_bytes += request->kept_size;
 }
 
+/* Is it less than HR_LINK_WINDOW behind the oldest push that is unanswered? A shard forgets what came of older ones. */
+static bool is_in_window(const hr_link *link, const hr_request *push)
+{
+  const hr_request *oldest = link->open.oldest;
+  while (!oldest->is_push)
+    oldest = oldest->next;
+  return push->message.header.push_seq - oldest->message.header.push_seq < HR_LINK_WINDOW;
+}
+
 void hr_link_pump(hr_link *link, uint64_t now_ns)
 {
   while (link->unsent && !link->is_lost) {
     hr_request *request = link->unsent;
-    if (request->is_push && link->pushes_sent == HR_LINK_WINDOW)
+    if (request->is_push && !is_in_window(link, request))
       return;
     if (request == link->open.oldest) {
       link->sent_ns = now_ns;
@@ -369,7 +391,7 @@ void hr_link_greet(hr_link *link, hr_request *hello, uint64_t now_ns)
 {
   HOTROW_ASSERT(link->is_lost && !link->greeting && hello->message.header.op == HR_OP_HELLO);
   hello->message.header.request_id = ++link->request_last;
-  hello->message.header.push_seq = link->push_last;
+  hello->message.header.push_seq = link->push_last - (link->pushes_open - link->pushes_sent); /* the last one sent */
   link->greeting = hello;
   link->sent_ns = now_ns;
   link->retry_ns = HR_LINK_HELLO_RETRY_NS;

@@ -23,8 +23,12 @@
 #define HR_LINK_BUSY_MAX_NS 1000000000u /* a shard's hint of when to ask again doubles up to this */
 #define HR_LINK_CUT_POLL_NS 20000000u   /* how often to ask whether pushes are durable, when that is waited for */
 
-/* Seam to the transport: must copy or transmit before it returns; what cannot be sent is dropped and sent again. */
-typedef void (*hr_link_send_fn)(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count);
+/* Seam to the transport: must copy or transmit before it returns; what cannot be sent is dropped and sent again. Frames
+ * of HR_LINK_LENT_BYTES_MIN and more it may send from where they are, if `users` is not NULL: it adds 1 for each, and
+ * takes that back, from whatever thread, when it is done with it. */
+#define HR_LINK_LENT_BYTES_MIN ((size_t)16 << 10)
+typedef void (*hr_link_send_fn)(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count,
+                                atomic_uint *users);
 
 typedef struct hr_link_options {
   uint32_t shard;

@@ -116,7 +116,7 @@ static void send_request(hotrow_monitor *monitor, uint32_t shard, hr_op op, cons
   m->section_count = 0;
   hr_wire_encode(m, header, NULL, frames, &frame_count);
   HOTROW_ASSERT(frame_count <= 2);
-  monitor->transport.send(monitor->transport.context, shard, frames, frame_count);
+  hr_transport_zmq_send(monitor->transport.context, shard, frames, frame_count, NULL);
 }
 
 static void ask(hotrow_monitor *monitor, uint32_t shard, uint64_t now_ns)

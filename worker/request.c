@@ -4,19 +4,59 @@
 #include <string.h>
 
 #include <hr/assert.h>
-#include <hr/memory.h>
 
+#define ALIGNMENT_BYTES 64u
 #define BLOCK_BYTES_MIN ((size_t)64 << 10)
+#define BLOCK_BYTES_MAX (BLOCK_BYTES_MIN << (HR_BLOCK_SIZES - 1))
+
+_Static_assert(BLOCK_BYTES_MAX >= HR_WIRE_MESSAGE_BYTES_MAX, "a block holds the largest array");
 
 typedef struct hr_arena_block {
   struct hr_arena_block *next;
   size_t capacity;
   size_t used;
-  uint8_t *bytes; /* owned, aligned to 64 bytes */
+  uint8_t *bytes; /* owned, aligned to ALIGNMENT_BYTES */
 } hr_arena_block;
+
+static uint32_t size_index(size_t size)
+{
+  uint32_t index = 0;
+  while (BLOCK_BYTES_MIN << index < size)
+    index++;
+  HOTROW_ASSERT(index < HR_BLOCK_SIZES);
+  return index;
+}
+
+static void recycle(hr_request_pool *pool, hr_request *request)
+{
+  while (request->blocks) {
+    hr_arena_block *block = request->blocks;
+    hr_arena_block **list = &pool->free_blocks[size_index(block->capacity)];
+    request->blocks = block->next;
+    block->next = *list;
+    *list = block;
+  }
+  request->next = pool->free_list;
+  pool->free_list = request;
+}
+
+/* Takes back what the transport has let go of meanwhile. */
+static void sweep(hr_request_pool *pool)
+{
+  for (hr_request **at = &pool->leaving; *at;) {
+    hr_request *request = *at;
+    if (atomic_load_explicit(&request->users, memory_order_acquire) > 0) {
+      at = &request->next;
+      continue;
+    }
+    *at = request->next;
+    recycle(pool, request);
+  }
+}
 
 hotrow_status hr_request_acquire(hr_request_pool *pool, hr_request **request_p)
 {
+  sweep(pool);
   hr_request *request = pool->free_list;
   if (request) {
     pool->free_list = request->next;
@@ -25,6 +65,8 @@ hotrow_status hr_request_acquire(hr_request_pool *pool, hr_request **request_p)
     if (!request)
       return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a request");
     request->blocks = NULL;
+    request->pool = pool;
+    atomic_init(&request->users, 0);
   }
   request->next = NULL;
   request->is_admin = request->is_push = request->is_ahead = request->is_waited_for = false;
@@ -38,8 +80,6 @@ hotrow_status hr_request_acquire(hr_request_pool *pool, hr_request **request_p)
   request->message.body = NULL;
   request->message.body_size = 0;
   request->message.section_count = 0;
-  for (hr_arena_block *block = request->blocks; block; block = block->next)
-    block->used = 0;
   *request_p = request;
   return HOTROW_OK;
 }
@@ -48,36 +88,52 @@ void hr_request_release(hr_request_pool *pool, hr_request *request)
 {
   if (!request)
     return;
-  request->next = pool->free_list;
-  pool->free_list = request;
+  if (atomic_load_explicit(&request->users, memory_order_acquire) == 0) {
+    recycle(pool, request);
+    return;
+  }
+  request->next = pool->leaving;
+  pool->leaving = request;
 }
 
 void hr_request_pool_fini(hr_request_pool *pool)
 {
+  sweep(pool);
+  HOTROW_ASSERT(!pool->leaving);
   while (pool->free_list) {
     hr_request *request = pool->free_list;
     pool->free_list = request->next;
-    while (request->blocks) {
-      hr_arena_block *block = request->blocks;
-      request->blocks = block->next;
+    free(request);
+  }
+  for (uint32_t i = 0; i < HR_BLOCK_SIZES; i++)
+    while (pool->free_blocks[i]) {
+      hr_arena_block *block = pool->free_blocks[i];
+      pool->free_blocks[i] = block->next;
       free(block->bytes);
       free(block);
     }
-    free(request);
-  }
 }
 
-/* NULL: no memory. */
+/* A block for `size` bytes, the request's first from now on. NULL: no memory. */
 static hr_arena_block *add_block(hr_request *request, size_t size)
 {
-  hr_arena_block *block = malloc(sizeof *block);
-  void *bytes = NULL;
-  size_t capacity = size > BLOCK_BYTES_MIN ? size + size / 4 : BLOCK_BYTES_MIN;
-  if (!block || hr_alloc(capacity, 1, "request", &bytes) != HOTROW_OK) {
-    free(block);
-    return NULL;
+  uint32_t index = size_index(size);
+  hr_arena_block *block = request->pool->free_blocks[index];
+  if (block) {
+    request->pool->free_blocks[index] = block->next;
+  } else {
+    size_t capacity = BLOCK_BYTES_MIN << index;
+    void *bytes = aligned_alloc(ALIGNMENT_BYTES, capacity); /* what is not written to takes no memory */
+    block = malloc(sizeof *block);
+    if (!block || !bytes) {
+      free(block);
+      free(bytes);
+      return NULL;
+    }
+    *block = (hr_arena_block){.capacity = capacity, .bytes = bytes};
   }
-  *block = (hr_arena_block){request->blocks, capacity, 0, bytes};
+  block->used = 0;
+  block->next = request->blocks;
   request->blocks = block;
   return block;
 }
@@ -87,7 +143,7 @@ hotrow_status hr_request_take(hr_request *request, size_t size, void **memory_p)
   if (size > HR_WIRE_MESSAGE_BYTES_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "a message of more than %zu bytes: make the batch smaller",
                    HR_WIRE_MESSAGE_BYTES_MAX);
-  size_t rounded = (size + 63) / 64 * 64;
+  size_t rounded = (size + ALIGNMENT_BYTES - 1) / ALIGNMENT_BYTES * ALIGNMENT_BYTES;
   hr_arena_block *block = request->blocks;
   while (block && block->capacity - block->used < rounded)
     block = block->next;
@@ -110,6 +166,26 @@ hotrow_status hr_request_add_section(hr_request *request, hr_section_kind kind, 
   section->kind = (uint8_t)kind;
   *section_p = section;
   return HOTROW_OK;
+}
+
+void hr_request_absorb(hr_request *request, hr_request *other)
+{
+  hr_message *to = &request->message;
+  const hr_message *from = &other->message;
+  HOTROW_ASSERT(request->pull_count == 0 && other->pull_count == 0);
+  HOTROW_ASSERT(to->section_count + from->section_count <= HR_WIRE_DATA_SECTIONS_MAX);
+  memcpy(to->sections + to->section_count, from->sections, from->section_count * sizeof *to->sections);
+  memcpy(request->pushes + request->push_count, other->pushes, other->push_count * sizeof *request->pushes);
+  to->section_count = (uint16_t)(to->section_count + from->section_count);
+  request->push_count += other->push_count;
+  for (size_t i = 0; i < HR_BYTES_COUNT; i++)
+    request->bytes[i] += other->bytes[i];
+  hr_arena_block **last = &request->blocks;
+  while (*last)
+    last = &(*last)->next;
+  *last = other->blocks;
+  other->blocks = NULL;
+  hr_request_release(other->pool, other);
 }
 
 void hr_request_strip_pulls(hr_request *request)

@@ -3,6 +3,8 @@
 #ifndef HR_REQUEST_H
 #define HR_REQUEST_H
 
+#include <stdatomic.h>
+
 #include <hr/wire.h>
 
 /* What bytes travel for. What is none of these is overhead. */
@@ -31,8 +33,10 @@ typedef struct hr_pull_note {
 /* What it takes to credit the pushes of a section once they are applied; push section i has pushes[i]. */
 typedef struct hr_push_note {
   uint32_t table_index;
-  const uint64_t *hashes; /* [key_count], in the arena */
+  const uint64_t *hashes; /* [key_count], in the arena; NULL: the table has no copies that it would be credited to */
 } hr_push_note;
+
+typedef struct hr_request_pool hr_request_pool;
 
 typedef struct hr_request {
   struct hr_request *next;        /* in a queue of the link, oldest first, or in the free list */
@@ -50,7 +54,12 @@ typedef struct hr_request {
   uint32_t push_count, pull_count;
   hr_push_note pushes[HR_WIRE_DATA_SECTIONS_MAX];
   hr_pull_note pulls[HR_WIRE_DATA_SECTIONS_MAX];
-  /* Arena: 64-byte aligned pieces, freed all at once. Blocks stay with the request when it is recycled. */
+  uint32_t shard; /* of a push that waits for the end of its step */
+  /* How many frames the transport still sends from where they are; a thread of its own counts them down. Until it is 0
+   * the arena stays as it is. */
+  atomic_uint users;
+  hr_request_pool *pool; /* borrowed */
+  /* Arena: 64-byte aligned pieces, given back all at once. */
   struct hr_arena_block *blocks; /* owned */
   uint8_t header_bytes[HR_WIRE_HEADER_BYTES];
   uint8_t section_bytes[HR_WIRE_SECTIONS_MAX * HR_WIRE_SECTION_BYTES];
@@ -58,13 +67,18 @@ typedef struct hr_request {
   size_t frame_count;
 } hr_request;
 
-typedef struct hr_request_pool {
-  hr_request *free_list; /* owned */
-} hr_request_pool;
+#define HR_BLOCK_SIZES 16u /* from 64 KiB to the largest message, each twice the one before */
+
+struct hr_request_pool {
+  hr_request *free_list;                              /* owned */
+  hr_request *leaving;                                /* owned: released, and the transport still sends from them */
+  struct hr_arena_block *free_blocks[HR_BLOCK_SIZES]; /* owned, by size */
+};
 
 /* An empty request from the pool. HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_request_acquire(hr_request_pool *pool, hr_request **request_p);
 void hr_request_release(hr_request_pool *pool, hr_request *request); /* accepts NULL */
+/* The transport has sent everything. */
 void hr_request_pool_fini(hr_request_pool *pool);
 
 /* size bytes that live as long as the request. HOTROW_ERR_NO_MEMORY */
@@ -72,6 +86,10 @@ hotrow_status hr_request_take(hr_request *request, size_t size, void **memory_p)
 
 /* Appends an empty section. HOTROW_ERR_LIMIT */
 hotrow_status hr_request_add_section(hr_request *request, hr_section_kind kind, hr_section **section_p);
+
+/* Appends the push sections of another request, with its arena, and releases it: it has not been sent. The caller has
+ * seen to it that there is room for them. */
+void hr_request_absorb(hr_request *request, hr_request *other);
 
 /* Takes the pulls out again; what is left is a push. */
 void hr_request_strip_pulls(hr_request *request);

@@ -10,6 +10,8 @@
 #include <hr/memory.h>
 #include <hr/wire.h>
 
+#include "link.h"
+
 #define SEND_HWM 1024 /* messages; the window of 64 pushes and a few pulls never fill it */
 #define RECEIVE_HWM 1024
 #define SOCKET_BUFFER_BYTES (4 << 20) /* the kernel's: several parts of a large reply */
@@ -93,14 +95,35 @@ void hr_transport_zmq_close(hotrow_transport *transport, int linger_ms)
   transport->context = NULL;
 }
 
-static void send_message(void *context, uint32_t shard, const hotrow_frame *frames, size_t frame_count)
+/* On a thread of ZeroMQ. */
+static void take_back(void *data, void *users)
+{
+  (void)data;
+  atomic_fetch_sub_explicit((atomic_uint *)users, 1, memory_order_release);
+}
+
+static bool send_frame(void *socket, const hotrow_frame *frame, atomic_uint *users, int flags)
+{
+  if (!users || frame->size < HR_LINK_LENT_BYTES_MIN)
+    return zmq_send(socket, frame->size ? frame->data : "", frame->size, flags) >= 0;
+  zmq_msg_t part;
+  if (zmq_msg_init_data(&part, (void *)(uintptr_t)frame->data, frame->size, take_back, users) != 0)
+    return false;
+  atomic_fetch_add_explicit(users, 1, memory_order_relaxed);
+  if (zmq_msg_send(&part, socket, flags) >= 0)
+    return true;
+  zmq_msg_close(&part); /* takes it back */
+  return false;
+}
+
+void hr_transport_zmq_send(void *context, uint32_t shard, const hotrow_frame *frames, size_t frame_count,
+                           atomic_uint *users)
 {
   zmq_transport *transport = context;
   for (size_t i = 0; i < frame_count; i++) {
     int flags = ZMQ_DONTWAIT | (i + 1 < frame_count ? ZMQ_SNDMORE : 0);
-    int rc = zmq_send(transport->sockets[shard], frames[i].size ? frames[i].data : "", frames[i].size, flags);
-    if (rc < 0) /* only the first part can be refused: ZeroMQ takes a message whole or not at all */
-      return;
+    if (!send_frame(transport->sockets[shard], &frames[i], users, flags))
+      return; /* the first part was refused: ZeroMQ takes a message whole or not at all */
   }
 }
 
@@ -220,6 +243,6 @@ hotrow_status hr_transport_zmq_open(const char *const *endpoints, uint32_t shard
     close_transport(transport, 0);
     return status;
   }
-  *transport_p = (hotrow_transport){.context = transport, .send = send_message, .receive = receive_message};
+  *transport_p = (hotrow_transport){.context = transport, .receive = receive_message};
   return HOTROW_OK;
 }

@@ -119,6 +119,8 @@ static void choose_faults(cluster *sim)
   c->partings = is_faulty ? (uint32_t)sim_below(sim, 3) : 0;
   c->sessions = c->workers + c->worker_deaths;
   c->busy_permille = sim_below(sim, 3) == 0 ? (uint32_t)sim_below(sim, 300) : 0;
+  c->part_bytes = sim_below(sim, 2) ? 1 + sim_below(sim, 400) : 0;
+  c->use_whole_pushes = sim_below(sim, 2);
 }
 
 static void choose_config(cluster *sim, uint64_t seed)
@@ -169,8 +171,10 @@ static void plan_faults(cluster *sim)
 
 /* ---- tables ---- */
 
-static void send_from_tool(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+static void send_from_tool(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count,
+                           atomic_uint *users)
 {
+  (void)users;
   cluster *sim = context;
   hr_route_id from = {.size = 8};
   uint32_t route[2] = {SIM_TOOL, 0};
@@ -332,13 +336,13 @@ static void add_totals(cluster *sim, sim_totals *totals)
 
 static void destroy(cluster *sim)
 {
+  for (size_t i = 0; i < sim->queue_count; i++)
+    sim_free_message(sim->queue[i]);
   for (uint32_t w = 0; w < sim->config.workers; w++)
     hr_core_destroy(sim->workers[w].core);
   hr_core_destroy(sim->tool);
   sim_shards_destroy(sim);
   sim_ledger_free(sim);
-  for (size_t i = 0; i < sim->queue_count; i++)
-    sim_free_message(sim->queue[i]);
   free(sim->queue);
   free(sim);
 }

@@ -46,6 +46,8 @@ typedef struct sim_config {
   uint32_t slow_worker;                           /* its messages take 50 times as long; none: workers */
   uint32_t announce_log_count;                    /* small: it wraps */
   uint32_t busy_permille;                         /* of the requests that a shard may refuse so */
+  size_t part_bytes;                              /* of rows in one message; small: a few rows. 0: all */
+  bool use_whole_pushes;                          /* a step's gradients mostly come in one push, else in two */
   bool is_durable;                                /* shards have storage, and may die */
   uint32_t shard_deaths, worker_deaths, partings; /* that will come */
 } sim_config;
@@ -64,7 +66,10 @@ typedef struct sim_message {
   bool outlives_sender; /* its worker is dead, and it arrives all the same */
   size_t frame_count;
   hr_frame frames[HR_WIRE_FRAMES_MAX]; /* data owned */
-  sim_counts *truth;                   /* owned; of a reply: what the shard's rows counted when it was sent */
+  /* To a shard: arrays that the worker has lent until the message has left, which must not change until then. */
+  const void *lent[HR_WIRE_FRAMES_MAX];
+  atomic_uint *users; /* NULL: none, or given back */
+  sim_counts *truth;  /* owned; of a reply: what the shard's rows counted when it was sent */
 } sim_message;
 
 /* One push as its session sent it to one shard. */
@@ -166,7 +171,7 @@ uint64_t sim_below(cluster *sim, uint64_t limit);
 void sim_plan(cluster *sim, sim_event event);
 
 /* sim_network.c */
-void sim_send_to_shard(void *worker, uint32_t shard, const hr_frame *frames, size_t frame_count);
+void sim_send_to_shard(void *worker, uint32_t shard, const hr_frame *frames, size_t frame_count, atomic_uint *users);
 void sim_send_to_worker(void *sim, const hr_route_id *to, const hr_frame *frames, size_t frame_count);
 sim_message *sim_take_message(cluster *sim, uint64_t until_ns); /* NULL: none is due by then */
 uint64_t sim_next_due_ns(const cluster *sim);

@@ -43,8 +43,29 @@ static sim_message *queue_take(cluster *sim)
   return first;
 }
 
+/* Header and section table, the first two frames, are never lent. */
+static void lend_frames(sim_message *message, const hr_frame *frames, atomic_uint *users)
+{
+  message->users = users;
+  for (size_t i = 2; users && i < message->frame_count; i++) {
+    message->lent[i] = frames[i].data;
+    atomic_fetch_add(users, 1);
+  }
+}
+
+static void give_back(sim_message *message)
+{
+  for (size_t i = 2; message->users && i < message->frame_count; i++) {
+    CHECK(message->frames[i].size == 0 ||
+          memcmp(message->lent[i], message->frames[i].data, message->frames[i].size) == 0);
+    atomic_fetch_sub(message->users, 1);
+  }
+  message->users = NULL;
+}
+
 void sim_free_message(sim_message *message)
 {
+  give_back(message);
   for (size_t i = 0; i < message->frame_count; i++)
     free((void *)(uintptr_t)message->frames[i].data);
   free(message->truth);
@@ -60,7 +81,7 @@ static uint64_t choose_delay(cluster *sim, uint32_t worker)
 
 /* Puts one copy on its way, behind everything sent before on the same connection. */
 static void send_copy(cluster *sim, uint32_t worker, uint32_t shard, bool to_shard, const hr_frame *frames,
-                      size_t frame_count)
+                      size_t frame_count, atomic_uint *users)
 {
   sim_message *message = calloc(1, sizeof *message);
   CHECK(message && frame_count <= HR_WIRE_FRAMES_MAX);
@@ -74,6 +95,7 @@ static void send_copy(cluster *sim, uint32_t worker, uint32_t shard, bool to_sha
     message->frames[i] = (hr_frame){data, frames[i].size};
   }
   message->frame_count = frame_count;
+  lend_frames(message, frames, users);
   message->worker = worker;
   message->shard = shard;
   message->to_shard = to_shard;
@@ -93,7 +115,7 @@ static void send_copy(cluster *sim, uint32_t worker, uint32_t shard, bool to_sha
 }
 
 static void send_message(cluster *sim, uint32_t worker, uint32_t shard, bool to_shard, const hr_frame *frames,
-                         size_t frame_count)
+                         size_t frame_count, atomic_uint *users)
 {
   sim->totals.messages++;
   if (!sim->faults_end && sim_chance(sim, sim->config.cut_permille)) {
@@ -104,18 +126,18 @@ static void send_message(cluster *sim, uint32_t worker, uint32_t shard, bool to_
     sim->totals.dropped++;
     return;
   }
-  send_copy(sim, worker, shard, to_shard, frames, frame_count);
+  send_copy(sim, worker, shard, to_shard, frames, frame_count, users);
   if (!sim->faults_end && sim_chance(sim, sim->config.repeat_permille)) {
     sim->totals.repeated++;
-    send_copy(sim, worker, shard, to_shard, frames, frame_count);
+    send_copy(sim, worker, shard, to_shard, frames, frame_count, users);
   }
 }
 
-void sim_send_to_shard(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+void sim_send_to_shard(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count, atomic_uint *users)
 {
   sim_worker *worker = context;
   sim_ledger_sent(worker->sim, worker->session, shard, frames, frame_count);
-  send_message(worker->sim, worker->index, shard, true, frames, frame_count);
+  send_message(worker->sim, worker->index, shard, true, frames, frame_count, users);
 }
 
 /* A route is worker and connection: a reply to a connection that has been cut goes nowhere, as with ZeroMQ. */
@@ -128,7 +150,7 @@ void sim_send_to_worker(void *context, const hr_route_id *to, const hr_frame *fr
   if (route[0] == SIM_TOOL)
     hr_core_receive(sim->tool, sim->shard_in_hand, frames, frame_count, sim->now_ns);
   else if (route[1] == sim->connection[route[0]][sim->shard_in_hand])
-    send_message(sim, route[0], sim->shard_in_hand, false, frames, frame_count);
+    send_message(sim, route[0], sim->shard_in_hand, false, frames, frame_count, NULL);
 }
 
 /* Everything under way on the connection is lost, both ways; the next message opens a new one. */
@@ -143,6 +165,8 @@ void sim_forget_worker(cluster *sim, uint32_t worker)
   bool is_lost = sim_chance(sim, 500);
   for (size_t i = 0; i < sim->queue_count; i++) {
     sim_message *message = sim->queue[i];
+    if (message->worker == worker && message->to_shard)
+      give_back(message);
     if (message->worker == worker && message->to_shard && !is_lost &&
         message->connection == sim->connection[worker][message->shard])
       message->outlives_sender = true;

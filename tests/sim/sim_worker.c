@@ -37,6 +37,7 @@ void sim_worker_begin(cluster *sim, uint32_t index)
                              .endpoints = endpoints,
                              .staging_rows_max = 4 * SIM_BATCH_MAX,
                              .kept_bytes_max = KEPT_BYTES_MAX,
+                             .part_bytes = sim->config.part_bytes,
                              .send = sim_send_to_shard,
                              .send_context = worker,
                              .observe = sim_reads_observe,
@@ -115,33 +116,48 @@ static void next_batch(sim_worker *worker)
   worker->ahead_count = 0; /* the core has dropped the window too, or is about to */
 }
 
-static void push_gradients(sim_worker *worker)
+/* -1 in the session's column: of each occurrence that counts, or else of the first one. */
+static void fill_gradients(const sim_worker *worker, uint32_t t, float grads[SIM_BATCH_MAX][SIM_SESSIONS_MAX])
 {
   const sim_config *c = &worker->sim->config;
-  hotrow_push_request requests[2 * SIM_TABLES_MAX];
+  memset(grads, 0, SIM_BATCH_MAX * sizeof *grads);
+  for (uint32_t i = 0; i < c->batch; i++) {
+    bool counts = true;
+    for (uint32_t before = 0; before < i && !c->counts_occurrences[t]; before++)
+      counts &= worker->batch.keys[t][before] != worker->batch.keys[t][i];
+    grads[i][worker->session] = counts ? -1.0f : 0.0f;
+  }
+}
+
+static hotrow_push_request push_of(const sim_worker *worker, uint32_t t, float grads[SIM_BATCH_MAX][SIM_SESSIONS_MAX],
+                                   uint32_t from, uint32_t to)
+{
+  hotrow_push_request request = HOTROW_PUSH_REQUEST_INIT;
+  request.table = worker->tables[t];
+  request.keys = worker->batch.keys[t] + from;
+  request.key_count = to - from;
+  request.grads = grads[from];
+  request.grad_stride = SIM_SESSIONS_MAX;
+  return request;
+}
+
+/* A table's gradients in one push, in two of one call, or in two calls. */
+static void push_gradients(sim_worker *worker)
+{
+  cluster *sim = worker->sim;
+  const sim_config *c = &sim->config;
   float grads[SIM_BATCH_MAX][SIM_SESSIONS_MAX];
-  memset(grads, 0, sizeof grads);
-  uint32_t count = 0;
   for (uint32_t t = 0; t < c->tables; t++) {
-    /* The occurrences of a key share the step's -1: the first carries it. Two pushes may make up one step. */
-    uint32_t split = (uint32_t)sim_below(worker->sim, c->batch + 1u);
-    float *first = &grads[0][0];
-    for (uint32_t part = 0; part < 2; part++) {
-      uint32_t from = part ? split : 0, to = part ? c->batch : split;
-      requests[count] = (hotrow_push_request)HOTROW_PUSH_REQUEST_INIT;
-      requests[count].table = worker->tables[t];
-      requests[count].keys = worker->batch.keys[t] + from;
-      requests[count].key_count = to - from;
-      requests[count].grads = first + (size_t)from * SIM_SESSIONS_MAX;
-      requests[count++].grad_stride = SIM_SESSIONS_MAX;
+    fill_gradients(worker, t, grads);
+    bool is_whole = c->use_whole_pushes && sim_chance(sim, 800);
+    uint32_t split = is_whole ? c->batch : (uint32_t)sim_below(sim, c->batch + 1u);
+    hotrow_push_request requests[2] = {push_of(worker, t, grads, 0, split), push_of(worker, t, grads, split, c->batch)};
+    if (is_whole || sim_chance(sim, 500)) {
+      CHECK_OK(hr_core_push(worker->core, &requests[0], 1));
+      CHECK_OK(hr_core_push(worker->core, &requests[1], is_whole ? 0 : 1));
+    } else {
+      CHECK_OK(hr_core_push(worker->core, requests, 2));
     }
-    for (uint32_t i = 0; i < c->batch; i++) {
-      bool counts = true;
-      for (uint32_t before = 0; before < i && !c->counts_occurrences[t]; before++)
-        counts &= worker->batch.keys[t][before] != worker->batch.keys[t][i];
-      grads[i][worker->session] = counts ? -1.0f : 0.0f;
-    }
-    CHECK_OK(hr_core_push(worker->core, requests + count - 2, 2));
   }
 }
 

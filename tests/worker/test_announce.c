@@ -20,8 +20,9 @@ static uint64_t epoch = 5, cache_row_count = 64;
 static hr_core *core;
 static hotrow_table *table;
 
-static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count, atomic_uint *users)
 {
+  (void)users;
   (void)context;
   CHECK_EQ(shard, 0);
   static hr_message message;

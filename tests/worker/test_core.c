@@ -5,8 +5,9 @@
 
 static hr_message sent; /* the last request; its pointers are into the core's own frames */
 
-static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count, atomic_uint *users)
 {
+  (void)users;
   (void)context;
   (void)shard;
   CHECK_OK(hr_wire_decode(frames, frame_count, &sent));

@@ -14,8 +14,9 @@ typedef struct sent_message {
 static sent_message sent[SENT_MAX];
 static size_t sent_count;
 
-static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count, atomic_uint *users)
 {
+  (void)users;
   (void)context;
   hr_message message;
   CHECK_OK(hr_wire_decode(frames, frame_count, &message)); /* what a link sends is sound */

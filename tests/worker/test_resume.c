@@ -18,8 +18,9 @@ static hr_link link_in_test;
 static hr_request_pool pool;
 static const hr_session_id session = {11, 22};
 
-static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count)
+static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count, atomic_uint *users)
 {
+  (void)users;
   (void)context;
   (void)shard;
   static hr_message message;

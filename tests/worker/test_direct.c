@@ -1,0 +1,129 @@
+/* Large pushes of tables that keep no rows here: summed up in the messages that they leave in, several to a shard. */
+#include <math.h>
+
+#include "worker_test.h"
+
+#define DIM 16u
+#define KEYS 60000u
+#define SHARDS 2u
+
+static test_servers servers;
+static hotrow_client *client;
+static hotrow_table *table, *other;
+static uint64_t keys[KEYS];
+static float grads[KEYS][DIM], rows[KEYS][DIM], expected[KEYS][DIM]; /* expected: of key i, as far as there is one */
+
+static void fill_grads(float first)
+{
+  for (uint32_t i = 0; i < KEYS; i++)
+    for (uint32_t c = 0; c < DIM; c++)
+      grads[i][c] = first + (float)(i % 7) + (float)c;
+}
+
+/* The rows have had these gradients, too. Small whole numbers are exact whatever the order. */
+static void expect_push(uint32_t count)
+{
+  for (uint32_t i = 0; i < count; i++)
+    for (uint32_t c = 0; c < DIM; c++)
+      expected[keys[i]][c] -= grads[i][c];
+}
+
+static void check_rows(void)
+{
+  for (uint32_t i = 0; i < KEYS; i++)
+    keys[i] = i;
+  test_read(client, table, keys, KEYS, &rows[0][0]);
+  for (uint32_t i = 0; i < KEYS; i++)
+    for (uint32_t c = 0; c < DIM; c++)
+      CHECK_MSG(rows[i][c] == expected[i][c], "key %u, column %u: %g, expected %g", i, c, (double)rows[i][c],
+                (double)expected[i][c]);
+}
+
+static void a_large_push_goes_in_parts(void)
+{
+  check_rows();
+  uint64_t before = test_stats(client).requests;
+  fill_grads(1);
+  expect_push(KEYS);
+  test_push(client, table, keys, KEYS, &grads[0][0]);
+  memset(grads, 0xff, sizeof grads); /* the caller's again */
+  CHECK_OK(hotrow_step(client, 0));
+  CHECK(test_stats(client).requests >= before + 2 * SHARDS);
+  CHECK_EQ(test_stats(client).steps, 1);
+  check_rows();
+}
+
+static void keys_may_stand_twice(void)
+{
+  for (uint32_t i = 0; i < KEYS; i++)
+    keys[i] = i * (uint64_t)2654435761u % (KEYS / 2);
+  fill_grads(2);
+  expect_push(KEYS);
+  test_push(client, table, keys, KEYS, &grads[0][0]);
+  CHECK_OK(hotrow_step(client, 0));
+  check_rows();
+}
+
+/* One tick and one sum for each key of a step, in however many calls it comes. */
+static void a_step_may_have_several_pushes(void)
+{
+  fill_grads(3);
+  expect_push(KEYS);
+  test_push(client, table, keys, KEYS, &grads[0][0]);
+  fill_grads(4);
+  expect_push(KEYS / 3);
+  test_push(client, table, keys, KEYS / 3, &grads[0][0]);
+  test_push(client, other, keys, 10, &grads[0][0]);
+  uint64_t pushed = test_stats(client).rows_pushed;
+  hotrow_lookup_request lookup = test_lookup_of(table, keys, KEYS, &rows[0][0]);
+  CHECK_OK(hotrow_step_lookup(client, &lookup, 1));
+  CHECK_EQ(test_stats(client).rows_pushed - pushed, KEYS + 10);
+  check_rows();
+}
+
+static void a_refused_push_leaves_nothing(void)
+{
+  hotrow_push_request pushes[2] = {test_push_of(table, keys, KEYS, &grads[0][0]),
+                                   test_push_of(other, keys, KEYS, &rows[0][0])};
+  fill_grads(5);
+  rows[KEYS - 1][3] = NAN;
+  CHECK_FAILS(hotrow_push(client, pushes, 2), HOTROW_ERR_INVALID, "key 59999 is not finite");
+  CHECK_OK(hotrow_step(client, 0));
+  check_rows();
+  grads[KEYS / 2][0] = INFINITY;
+  CHECK_FAILS(hotrow_push(client, pushes, 1), HOTROW_ERR_INVALID, "key 30000 is not finite");
+  CHECK_OK(hotrow_step(client, 0));
+  check_rows();
+  fill_grads(6);
+  test_push(client, table, keys, KEYS, &grads[0][0]); /* stays, as what is refused after it has changed nothing */
+  expect_push(KEYS);
+  rows[KEYS - 1][3] = NAN;
+  CHECK_FAILS(hotrow_push(client, pushes + 1, 1), HOTROW_ERR_INVALID, "not finite");
+  pushes[0].grads = &rows[0][0];
+  CHECK_FAILS(hotrow_push(client, pushes, 1), HOTROW_ERR_INVALID, "not finite");
+  CHECK_OK(hotrow_step(client, 0));
+  check_rows();
+}
+
+/* What waits for the end of its step goes with the client. */
+static void a_client_may_close_in_the_middle_of_a_step(void)
+{
+  test_push(client, table, keys, KEYS, &grads[0][0]);
+  CHECK_FAILS(hotrow_flush(client, 0), HOTROW_ERR_INVALID, "middle of a step");
+  hotrow_client_close(client);
+}
+
+int main(void)
+{
+  test_start(&servers, SHARDS, NULL, NULL);
+  client = test_open(servers.endpoints, 0, 1);
+  table = test_counting_table(client, "direct", DIM, 0, 1, 1);
+  other = test_counting_table(client, "other", DIM, 0, 1, 1);
+  RUN(a_large_push_goes_in_parts);
+  RUN(keys_may_stand_twice);
+  RUN(a_step_may_have_several_pushes);
+  RUN(a_refused_push_leaves_nothing);
+  RUN(a_client_may_close_in_the_middle_of_a_step);
+  test_stop(&servers);
+  return 0;
+}
