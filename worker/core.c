@@ -296,7 +296,7 @@ void hr_core_begin_call(hr_core *core)
   for (uint32_t i = 0; i < core->options.shard_count; i++)
     core->links[i].awaits_cut = false;
   for (uint32_t i = 0; core->waited_count > 0 && i < core->options.shard_count; i++)
-    hr_link_abandon(&core->links[i]); /* the call before was given up */
+    hr_link_abandon(&core->links[i], core->now_ns); /* the call before was given up */
   core->call++;
   core->waited_count = 0;
   core->round = 0;

@@ -18,6 +18,7 @@ typedef struct hr_core hr_core;
 /* Growing scratch for dedup of one list of keys. */
 typedef struct hr_workspace {
   hotrow_dedup dedup;
+  bool is_plain; /* all keys are distinct, and stand in dedup as they were given */
   void *scratch;
   size_t capacity;
 } hr_workspace;
@@ -83,7 +84,7 @@ typedef struct hr_failure {
   char text[HR_ERROR_TEXT_BYTES];
 } hr_failure;
 
-#define HR_CORE_PART_BYTES ((size_t)1 << 20)
+#define HR_CORE_PART_BYTES ((size_t)256 << 10)
 
 typedef struct hr_core_options {
   hr_session_id session;
@@ -229,6 +230,9 @@ uint32_t hr_core_part_rows(const hr_core *core, size_t row_bytes, uint32_t row_c
 void hr_core_destroy_table(hotrow_table *table);
 hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
                             size_t key_count);
+/* The same, but in any order, without hashes, if nobody needs either: no cache, one shard. */
+hotrow_status hr_core_dedup_in_order(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
+                                     size_t key_count);
 /* Replaces *memory_p by zeroed room for count elements. */
 hotrow_status hr_core_renew(void **memory_p, size_t count, size_t element_size);
 
@@ -253,11 +257,11 @@ hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table);
 hotrow_status hr_core_draft_evicted(hr_core *core);
 
 /* core_push.c, core_direct.c */
-/* The gradients of one push: `request` of `table`, whose distinct keys are in `dedup`. */
+/* The gradients of one push: `request` of `table`. */
 typedef struct hr_grads {
   hotrow_table *table;
   const hotrow_push_request *request;
-  const hotrow_dedup *dedup;
+  const hr_workspace *workspace; /* its distinct keys */
 } hr_grads;
 
 /* sums[] of distinct keys first .. first + count - 1. HOTROW_ERR_INVALID: one is not finite, and its key is named */

@@ -6,7 +6,7 @@
 
 #include "core.h"
 
-#define PUSH_PARTS_MAX 16u /* a link has at most HR_LINK_WINDOW pushes on their way */
+#define PUSH_PARTS_MAX 48u /* a link has at most HR_LINK_WINDOW pushes on their way */
 
 bool hr_core_may_push_directly(const hotrow_table *table)
 {
@@ -59,13 +59,13 @@ static hotrow_status sum_part(hr_core *core, const hr_grads *grads, uint32_t sha
   uint64_t *keys;
   float *sums;
   HOTROW_TRY(add_part(core, table, shard, count, &keys, &sums));
-  memcpy(keys, grads->dedup->keys + first, count * sizeof *keys);
+  memcpy(keys, grads->workspace->dedup.keys + first, count * sizeof *keys);
   return hr_core_sum_grads(core->options.kernels, grads, first, count, sums);
 }
 
 hotrow_status hr_core_stage_direct(hr_core *core, const hr_grads *grads)
 {
-  const hotrow_dedup *dedup = grads->dedup;
+  const hotrow_dedup *dedup = &grads->workspace->dedup;
   hotrow_table *table = grads->table;
   HOTROW_ASSERT(!table->direct.oldest);
   size_t row_bytes = sizeof(uint64_t) + table->layout.dim * sizeof(float);

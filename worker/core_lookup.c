@@ -103,12 +103,18 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
   hotrow_table *table = r->table;
   size_t capacity = table->lookup.capacity;
   table->has_slots = false;
-  HOTROW_TRY(hr_core_dedup(core, table, &table->lookup, r->keys, r->key_count));
+  HOTROW_TRY(hr_core_dedup_in_order(core, table, &table->lookup, r->keys, r->key_count));
   if (table->lookup.capacity != capacity || !table->states)
     HOTROW_TRY(grow_lookup(table));
   const hotrow_dedup *dedup = &table->lookup.dedup;
-  const hr_lookahead_batch *batch = take_batch(core, table);
+  table->told_before = table->told;
   hotrow_cache_begin_batch(table->cache);
+  if (!table->has_cache) {
+    memset(table->states, HOTROW_ROW_MISSING, dedup->unique_count);
+    memset(table->asks, HOTROW_ROW_MISSING, dedup->unique_count);
+    return HOTROW_OK;
+  }
+  const hr_lookahead_batch *batch = take_batch(core, table);
   for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
     table->next_use[u] =
         batch->later[u] ? hr_core_cache_batch(table, table->window.first + batch->later[u]) : HOTROW_BATCH_NONE;
@@ -118,7 +124,6 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
   for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
     core->stats.lookahead_hits += batch->is_fetched[u] && table->states[u] != HOTROW_ROW_MISSING;
   memcpy(table->asks, table->states, dedup->unique_count);
-  table->told_before = table->told;
   return HOTROW_OK;
 }
 
@@ -236,6 +241,10 @@ static void count_lookup(const hr_core *core, const hotrow_lookup_request *r)
   const hotrow_dedup *dedup = &table->lookup.dedup;
   stats->keys += r->key_count;
   stats->unique_keys += dedup->unique_count;
+  if (!table->has_cache) {
+    stats->misses += dedup->unique_count;
+    return;
+  }
   for (uint32_t u = 0; u < dedup->unique_count; u++) {
     bool is_hit = table->states[u] == HOTROW_ROW_FRESH || table->states[u] == HOTROW_ROW_DOUBTFUL;
     stats->hits += is_hit;

@@ -7,7 +7,7 @@
 
 #include "core.h"
 
-#define PARTS_MAX 16u /* a shard keeps 128 replies for who does not read them */
+#define PARTS_MAX 256u
 
 #define PLACE_AHEAD 8u /* rows whose places are under way from memory while one is written */
 #define PLACE_PREFETCH_FLOATS 256u
@@ -66,6 +66,24 @@ static uint32_t write_keys(const asked_slice *slice, hotrow_row_state ask, uint6
   return at;
 }
 
+static hotrow_status list_keys(const asked_slice *slice, uint32_t key_count, hr_request *request, hr_pull_note *note,
+                               uint64_t *keys)
+{
+  HOTROW_TRY(hr_request_take(request, key_count * sizeof *note->hashes, (void **)&note->hashes));
+  HOTROW_TRY(hr_request_take(request, key_count * sizeof *note->unique_index, (void **)&note->unique_index));
+  uint32_t at = write_keys(slice, HOTROW_ROW_DOUBTFUL, keys, note, 0);
+  at = write_keys(slice, HOTROW_ROW_STALE, keys, note, at);
+  at = write_keys(slice, HOTROW_ROW_MISSING, keys, note, at);
+  HOTROW_ASSERT(at == key_count);
+  return HOTROW_OK;
+}
+
+/* Index of the distinct key at a position of the section. */
+static uint32_t unique_at(const hr_pull_note *note, uint32_t i)
+{
+  return note->unique_index ? note->unique_index[i] : note->unique_first + i;
+}
+
 /* What the shard is told of the clocks of held rows. */
 static hotrow_status write_seen(const asked_slice *slice, const hr_pull_note *note, bool is_wide, uint32_t key_count,
                                 hr_request *request, const uint32_t **seen_p)
@@ -82,7 +100,7 @@ static hotrow_status write_seen(const asked_slice *slice, const hr_pull_note *no
   }
   HOTROW_TRY(hr_request_take(request, key_count * sizeof *wide, (void **)&wide));
   for (uint32_t i = 0; i < key_count; i++)
-    wide[i] = i < held ? slice->seen[note->unique_index[i]] : UINT64_MAX;
+    wide[i] = i < held ? slice->seen[unique_at(note, i)] : UINT64_MAX;
   *seen_p = (const uint32_t *)(const void *)wide;
   return HOTROW_OK;
 }
@@ -99,16 +117,16 @@ static hotrow_status draft_slice(hr_core *core, hotrow_table *table, uint32_t sh
   HOTROW_TRY(hr_core_draft(core, shard, &request));
   hr_pull_note note = {.table_index = table->index, .stale_count = stale, .batch = batch ? *batch : 0};
   HOTROW_TRY(hr_request_take(request, key_count * sizeof *keys, (void **)&keys));
-  HOTROW_TRY(hr_request_take(request, key_count * sizeof *note.hashes, (void **)&note.hashes));
-  HOTROW_TRY(hr_request_take(request, key_count * sizeof *note.unique_index, (void **)&note.unique_index));
+  if (table->has_cache) {
+    HOTROW_TRY(list_keys(slice, key_count, request, &note, keys));
+  } else { /* all are missing */
+    note.unique_first = slice->first;
+    memcpy(keys, slice->keys + slice->first, key_count * sizeof *keys);
+  }
   if (batch) {
     HOTROW_TRY(hr_request_take(request, key_count, (void **)&note.spoiled));
     memset(note.spoiled, 0, key_count);
   }
-  uint32_t at = write_keys(slice, HOTROW_ROW_DOUBTFUL, keys, &note, 0);
-  at = write_keys(slice, HOTROW_ROW_STALE, keys, &note, at);
-  at = write_keys(slice, HOTROW_ROW_MISSING, keys, &note, at);
-  HOTROW_ASSERT(at == key_count);
   const uint32_t *seen;
   HOTROW_TRY(write_seen(slice, &note, is_wide, key_count, request, &seen));
   HOTROW_TRY(hr_request_add_section(request, HR_SECTION_PULL, &section));
@@ -135,10 +153,15 @@ static hotrow_status draft_slice(hr_core *core, hotrow_table *table, uint32_t sh
 }
 
 /* End of the next part of a slice, at most `last`; counts[] are of the part. */
-static void choose_part(asked_slice *slice, uint32_t last, uint32_t rows_max)
+static void choose_part(const hotrow_table *table, asked_slice *slice, uint32_t last, uint32_t rows_max)
 {
   uint32_t rows = 0, u = slice->first;
   memset(slice->counts, 0, sizeof slice->counts);
+  if (!table->has_cache) {
+    slice->last = last - u < rows_max ? last : u + rows_max;
+    slice->counts[HOTROW_ROW_MISSING] = slice->last - u;
+    return;
+  }
   for (; u < last && rows < rows_max; u++) {
     slice->counts[slice->asks[u]]++;
     rows += slice->asks[u] != HOTROW_ROW_FRESH;
@@ -156,7 +179,7 @@ hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint
   for (uint32_t shard = 0, end; shard < core->options.shard_count; shard++) {
     end = hr_core_slice_end(core, hashes, count, slice.first, shard);
     while (slice.first < end) {
-      choose_part(&slice, end, rows_max);
+      choose_part(table, &slice, end, rows_max);
       if (slice.last - slice.first > slice.counts[HOTROW_ROW_FRESH])
         HOTROW_TRY(draft_slice(core, table, shard, &slice, batch));
       if (slice.last < end)
@@ -295,17 +318,20 @@ static void prefetch_place(const hotrow_lookup_request *r, size_t stride, uint32
 static void place_rows(hotrow_table *table, const hotrow_lookup_request *r, const arrived_rows *rows)
 {
   const hotrow_dedup *dedup = &table->lookup.dedup;
-  const uint32_t *uniques = rows->note->unique_index;
-  const uint32_t dim = table->layout.dim, count = rows->asked->key_count;
+  const uint32_t dim = table->layout.dim, count = rows->asked->key_count, first = rows->note->unique_first;
   const size_t stride = r->out_stride ? r->out_stride : dim;
-  HOTROW_ASSERT(rows->asked->held_count == 0);
+  HOTROW_ASSERT(rows->asked->held_count == 0 && !rows->note->unique_index);
+  for (uint32_t i = 0; rows->got->found && i < count; i++)
+    table->found[first + i] = (uint32_t)rows->got->found[i / 8] >> (i % 8) & 1u;
+  if (table->lookup.is_plain && stride == dim) {
+    memcpy(r->out + first * stride, rows->values, (size_t)count * dim * sizeof *rows->values);
+    return;
+  }
   for (uint32_t i = 0; i < count; i++) {
-    uint32_t unique = uniques[i];
     if (i + PLACE_AHEAD < count)
-      prefetch_place(r, stride, dim, uniques[i + PLACE_AHEAD]);
-    for (uint32_t k = dedup->offsets[unique]; k < dedup->offsets[unique + 1]; k++)
+      prefetch_place(r, stride, dim, first + i + PLACE_AHEAD);
+    for (uint32_t k = dedup->offsets[first + i]; k < dedup->offsets[first + i + 1]; k++)
       memcpy(r->out + dedup->positions[k] * stride, rows->values + (size_t)i * dim, dim * sizeof(float));
-    table->found[unique] = !rows->got->found || (uint32_t)rows->got->found[i / 8] >> (i % 8) & 1u;
   }
 }
 
@@ -317,19 +343,19 @@ static hotrow_status take_awaited(hotrow_table *table, const arrived_rows *rows)
   uint32_t held = asked->held_count, returned = got->held_count, count = asked->key_count - held;
   uint32_t *slots = table->arrival.slots, *next_use = table->arrival.next_use;
   for (uint32_t i = 0; i < returned; i++) {
-    uint32_t unique = note->unique_index[hr_section_u32(got->index, got, i)];
+    uint32_t unique = unique_at(note, hr_section_u32(got->index, got, i));
     slots[i] = table->slots[unique];
     table->states[unique] = HOTROW_ROW_STALE;
   }
   hotrow_cache_refresh(table->cache, slots, rows->clocks, rows->values, rows->states, returned);
   for (uint32_t i = 0; i < count; i++)
-    next_use[i] = table->next_use[note->unique_index[held + i]];
+    next_use[i] = table->next_use[unique_at(note, held + i)];
   HOTROW_TRY(hotrow_cache_insert(table->cache, asked->keys + held, note->hashes + held, rows->clocks + returned,
                                  rows->values + (size_t)returned * table->layout.dim,
                                  rows->states ? rows->states + (size_t)returned * got->extra_dim : NULL,
                                  table->window.count ? next_use : NULL, count, slots));
   for (uint32_t i = 0; i < count; i++) {
-    uint32_t unique = note->unique_index[held + i];
+    uint32_t unique = unique_at(note, held + i);
     table->slots[unique] = slots[i];
     table->seen[unique] = rows->clocks[returned + i];
     table->found[unique] = !got->found || (uint32_t)got->found[i / 8] >> (i % 8) & 1u;

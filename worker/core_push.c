@@ -71,6 +71,8 @@ static bool are_keys_of_lookup(const hotrow_table *table, const uint64_t *keys, 
   if (!table->lookup.scratch || key_count == 0 || key_count > table->lookup.capacity ||
       dedup->offsets[dedup->unique_count] != key_count)
     return false;
+  if (table->lookup.is_plain)
+    return memcmp(dedup->keys, keys, key_count * sizeof *keys) == 0;
   for (size_t i = 0; i < key_count; i++)
     if (dedup->keys[dedup->inverse[i]] != keys[i])
       return false;
@@ -97,12 +99,16 @@ hotrow_status hr_core_sum_grads(const hotrow_kernels *kernels, const hr_grads *g
                                 float *sums)
 {
   const hotrow_push_request *r = grads->request;
-  const hotrow_dedup *dedup = grads->dedup;
+  const hotrow_dedup *dedup = &grads->workspace->dedup;
   const hotrow_table *table = grads->table;
   uint32_t dim = table->layout.dim;
+  size_t stride = r->grad_stride ? r->grad_stride : dim;
   bool is_pooled = r->pooling != HOTROW_POOL_NONE;
-  kernels->segment_sum(r->grads, r->grad_stride ? r->grad_stride : dim, dim, is_pooled ? table->bags : NULL,
-                       is_pooled ? table->factors : NULL, dedup->positions, dedup->offsets + first, count, NULL, sums);
+  if (grads->workspace->is_plain && !is_pooled && stride == dim)
+    memcpy(sums, r->grads + (size_t)first * dim, (size_t)count * dim * sizeof *sums);
+  else
+    kernels->segment_sum(r->grads, stride, dim, is_pooled ? table->bags : NULL, is_pooled ? table->factors : NULL,
+                         dedup->positions, dedup->offsets + first, count, NULL, sums);
   size_t bad = kernels->find_nonfinite(sums, count, dim, NULL);
   if (bad < count)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: the gradient of key %llu is not finite", table->desc.name,
@@ -126,7 +132,7 @@ static hotrow_status unstage(hr_core *core, hotrow_table *table, size_t count)
 static hotrow_status stage_rows(hr_core *core, const hr_grads *grads, size_t step_count)
 {
   hotrow_table *table = grads->table;
-  const hotrow_dedup *dedup = grads->dedup;
+  const hotrow_dedup *dedup = &grads->workspace->dedup;
   uint32_t count = dedup->unique_count;
   if (table->direct.oldest)
     HOTROW_TRY(unstage(core, table, step_count + count));
@@ -145,14 +151,14 @@ static hotrow_status stage_push(hr_core *core, const hotrow_push_request *r, siz
                                 uint32_t *added_p)
 {
   hotrow_table *table = r->table;
-  hr_grads grads = {table, r, &table->lookup.dedup};
+  hr_grads grads = {table, r, &table->lookup};
   if (r->key_count == 0)
     return HOTROW_OK; /* *added_p stays 0 */
   if (!are_keys_of_lookup(table, r->keys, r->key_count)) {
-    HOTROW_TRY(hr_core_dedup(core, table, &table->push, r->keys, r->key_count));
-    grads.dedup = &table->push.dedup;
+    HOTROW_TRY(hr_core_dedup_in_order(core, table, &table->push, r->keys, r->key_count));
+    grads.workspace = &table->push;
   }
-  uint32_t count = grads.dedup->unique_count;
+  uint32_t count = grads.workspace->dedup.unique_count;
   if (step_count + count > HOTROW_LOOKUP_KEYS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "push to %s: more than %u rows in one step", table->desc.name,
                    HOTROW_LOOKUP_KEYS_MAX);

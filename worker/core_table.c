@@ -7,6 +7,7 @@
 #include <hr/optimizer.h>
 
 #include "core.h"
+#include "distinct.h"
 
 /* Staging is address space until it is touched; this bounds it for wide rows. */
 #define STAGING_BYTES_MAX ((size_t)8 << 30)
@@ -71,7 +72,8 @@ static hotrow_status grow_workspace(const hotrow_kernels *kernels, hr_workspace 
   HOTROW_TRY(hr_alloc(capacity, sizeof(uint32_t), "inverse", (void **)&dedup->inverse));
   HOTROW_TRY(hr_alloc(capacity + 1, sizeof(uint32_t), "offsets", (void **)&dedup->offsets));
   HOTROW_TRY(hr_alloc(capacity, sizeof(uint32_t), "positions", (void **)&dedup->positions));
-  HOTROW_TRY(hr_alloc(kernels->dedup_scratch_size(capacity), 1, "dedup scratch", &workspace->scratch));
+  size_t sort_size = kernels->dedup_scratch_size(capacity), size = hr_distinct_scratch_size(capacity);
+  HOTROW_TRY(hr_alloc(size > sort_size ? size : sort_size, 1, "dedup scratch", &workspace->scratch));
   workspace->capacity = capacity;
   return HOTROW_OK;
 }
@@ -82,7 +84,22 @@ hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *wo
   const hotrow_kernels *kernels = core->options.kernels;
   if (key_count > workspace->capacity || !workspace->scratch)
     HOTROW_TRY(grow_workspace(kernels, workspace, key_count));
+  workspace->is_plain = false;
   return kernels->dedup(keys, key_count, table->seed, workspace->scratch, NULL, &workspace->dedup);
+}
+
+hotrow_status hr_core_dedup_in_order(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
+                                     size_t key_count)
+{
+  if (key_count > workspace->capacity || !workspace->scratch)
+    HOTROW_TRY(grow_workspace(core->options.kernels, workspace, key_count));
+  bool needs_hashes = table->has_cache || table->flags & HOTROW_TABLE_COUNT_OCCURRENCES;
+  if (!needs_hashes && core->options.shard_count == 1 &&
+      hr_distinct(keys, key_count, workspace->scratch, &workspace->dedup)) {
+    workspace->is_plain = workspace->dedup.unique_count == key_count;
+    return HOTROW_OK;
+  }
+  return hr_core_dedup(core, table, workspace, keys, key_count);
 }
 
 static hotrow_status create_cache(const hr_core *core, hotrow_table *table, const hotrow_table_options *options)

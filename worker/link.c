@@ -145,13 +145,17 @@ void hr_link_pump(hr_link *link, uint64_t now_ns)
 {
   while (link->unsent && !link->is_lost) {
     hr_request *request = link->unsent;
-    if (request->is_push && !is_in_window(link, request))
+    uint8_t op = request->message.header.op;
+    bool is_pull = (op == HR_OP_PULL || op == HR_OP_PUSH_PULL) && !request->is_ahead;
+    if ((request->is_push && !is_in_window(link, request)) || (is_pull && link->pulls_sent == HR_LINK_PULLS_MAX))
       return;
     if (request == link->open.oldest) {
       link->sent_ns = now_ns;
       link->retry_ns = first_retry_ns(link);
     }
     link->pushes_sent += request->is_push;
+    link->pulls_sent += is_pull;
+    request->is_pull_sent = is_pull;
     link->unsent = request->next;
     encode(link, request);
     transmit(link, request);
@@ -238,6 +242,8 @@ static hr_request *take_request(hr_link *link, uint64_t request_id)
   request->next = NULL;
   link->pushes_open -= request->is_push;
   link->pushes_sent -= request->is_push;
+  link->pulls_sent -= request->is_pull_sent;
+  request->is_pull_sent = false;
   link->ticks_open -= request->message.header.op == HR_OP_TICK;
   return request;
 }
@@ -399,7 +405,7 @@ void hr_link_greet(hr_link *link, hr_request *hello, uint64_t now_ns)
   transmit(link, hello);
 }
 
-void hr_link_abandon(hr_link *link)
+void hr_link_abandon(hr_link *link, uint64_t now_ns)
 {
   hr_request *request = link->open.oldest, *unsent = NULL;
   bool is_unsent = false;
@@ -409,6 +415,7 @@ void hr_link_abandon(hr_link *link)
     is_unsent |= request == link->unsent;
     request->next = NULL;
     if (!request->is_push && !request->is_ahead && request->message.header.op != HR_OP_TICK) {
+      link->pulls_sent -= request->is_pull_sent;
       hr_link_release(link, request);
     } else {
       hr_queue_append(&link->open, request);
@@ -418,6 +425,7 @@ void hr_link_abandon(hr_link *link)
     request = next;
   }
   link->unsent = unsent;
+  hr_link_pump(link, now_ns); /* what waited behind it */
 }
 
 static bool wants_a_cut(const hr_link *link)

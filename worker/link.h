@@ -14,6 +14,7 @@
 
 #define HR_LINK_WINDOW 64u                         /* pushes on their way; the shard remembers as many outcomes */
 #define HR_LINK_WINDOW_RESERVE 4u                  /* of it: for what a call sends beside the step's push */
+#define HR_LINK_PULLS_MAX 8u                       /* parts of a lookup on their way */
 #define HR_LINK_TICKS_MAX 4u                       /* steps that a shard may owe an answer for when rows are read */
 #define HR_LINK_KEPT_BYTES_MAX ((size_t)256 << 20) /* pushes that are not durable */
 #define HR_LINK_HELLO_RETRY_NS 20000000u           /* before a greeting is answered: connecting takes a moment */
@@ -63,6 +64,7 @@ typedef struct hr_link {
   bool has_resumed;                 /* since the owner last looked: every copy of this shard's rows is stale */
   uint32_t pushes_open, ticks_open; /* unanswered */
   uint32_t pushes_sent;             /* of pushes_open, those on their way */
+  uint32_t pulls_sent;              /* unanswered requests with pulls, but for coming batches */
   uint64_t sent_ns;                 /* of the last send or progress: the retry time counts from here */
   uint64_t retry_ns;
   uint64_t gap_ns;        /* of the last resend after a GAP */
@@ -86,8 +88,10 @@ void hr_link_fini(hr_link *link);
 /* What the first greeting's answer says. */
 void hr_link_greeted(hr_link *link, const hr_hello_reply *body, uint64_t announce_seq);
 
-/* Numbers a request whose message is filled in (op, flags, step, sections or body), and sends it as soon as fewer than
- * HR_LINK_WINDOW pushes are on their way. The link owns it from now on. */
+/* Numbers a request whose message is filled in (op, flags, step, sections or body), and sends it as soon as no push is
+ * unanswered that is HR_LINK_WINDOW before it, and fewer than HR_LINK_PULLS_MAX pulls are. The link owns it from now
+ * on.
+ */
 void hr_link_submit(hr_link *link, hr_request *request, uint64_t now_ns);
 
 /* Is there room for another call's pushes, in number and in bytes? */
@@ -106,8 +110,8 @@ void hr_link_finish(hr_link *link, hr_request *request);
 void hr_link_greet(hr_link *link, hr_request *hello, uint64_t now_ns);
 
 /* Forgets what nobody waits for any more: every open request that is neither a push, nor a tick, nor for a coming
- * batch. It will not be sent again, and its answer, should it come, is ignored. */
-void hr_link_abandon(hr_link *link);
+ * batch. It will not be sent (again), and its answer, should it come, is ignored. */
+void hr_link_abandon(hr_link *link, uint64_t now_ns);
 
 /* Sends again what is due. */
 void hr_link_tick(hr_link *link, uint64_t now_ns);

@@ -43,11 +43,12 @@ static void requeue(hr_link *link, uint64_t received)
 {
   hr_queue kept = link->kept, open = link->open;
   link->kept = link->open = (hr_queue){0};
-  link->pushes_open = link->pushes_sent = 0;
+  link->pushes_open = link->pushes_sent = link->pulls_sent = 0;
   while (kept.oldest || open.oldest) {
     hr_request *request = reduce(link, pop_first(&kept, &open), received);
     if (!request)
       continue;
+    request->is_pull_sent = false;
     hr_request_forget_held(request); /* its clocks are of an epoch that is gone */
     link->pushes_open += request->is_push;
     hr_queue_append(&link->open, request);

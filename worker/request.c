@@ -70,6 +70,7 @@ hotrow_status hr_request_acquire(hr_request_pool *pool, hr_request **request_p)
   }
   request->next = NULL;
   request->is_admin = request->is_push = request->is_ahead = request->is_waited_for = false;
+  request->is_pull_sent = false;
   request->is_refused = request->is_answered = request->is_credited = false;
   request->call = 0;
   request->kept_size = 0;

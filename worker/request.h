@@ -23,8 +23,9 @@ typedef struct hr_pull_note {
   uint32_t table_index;   /* of the client */
   uint32_t section_index; /* in this request's message */
   uint32_t stale_count;
-  uint32_t *unique_index; /* [key_count], in the arena: section position -> index of the distinct key */
-  uint64_t *hashes;       /* [key_count], in the arena */
+  uint32_t *unique_index; /* [key_count], in the arena: section position -> index of the distinct key; NULL: they are */
+  uint32_t unique_first;  /* this one and those after it */
+  uint64_t *hashes;       /* [key_count], in the arena; NULL: nobody asks */
   /* Of rows of a coming batch: */
   uint64_t batch;   /* its number in the table's window */
   uint8_t *spoiled; /* [key_count], in the arena; 1: pushed since, so the row is not taken */
@@ -44,6 +45,7 @@ typedef struct hr_request {
   bool is_push;                   /* has a push number */
   bool is_ahead;                  /* its pulls are of coming batches: whatever the call, their rows are taken */
   bool is_waited_for;             /* its call waits for the answer */
+  bool is_pull_sent;              /* it is one of the link's pulls_sent */
   bool is_refused;                /* for now: the shard was busy, and it is to be sent again */
   bool is_answered;               /* and kept until it is durable */
   bool is_credited;               /* its pushes are part of what the cache has seen, or never will be */

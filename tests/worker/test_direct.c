@@ -1,13 +1,14 @@
-/* Large pushes of tables that keep no rows here: summed up in the messages that they leave in, several to a shard. */
+/* Large pushes of tables that keep no rows here: summed up in the messages that they leave in, several to a shard. With
+ * one shard keys stay in their order, with two they are sorted by hash. */
 #include <math.h>
 
 #include "worker_test.h"
 
 #define DIM 16u
 #define KEYS 60000u
-#define SHARDS 2u
 
 static test_servers servers;
+static uint32_t shards;
 static hotrow_client *client;
 static hotrow_table *table, *other;
 static uint64_t keys[KEYS];
@@ -48,7 +49,7 @@ static void a_large_push_goes_in_parts(void)
   test_push(client, table, keys, KEYS, &grads[0][0]);
   memset(grads, 0xff, sizeof grads); /* the caller's again */
   CHECK_OK(hotrow_step(client, 0));
-  CHECK(test_stats(client).requests >= before + 2 * SHARDS);
+  CHECK(test_stats(client).requests >= before + 2 * shards);
   CHECK_EQ(test_stats(client).steps, 1);
   check_rows();
 }
@@ -113,9 +114,31 @@ static void a_client_may_close_in_the_middle_of_a_step(void)
   hotrow_client_close(client);
 }
 
-int main(void)
+/* Keys of one slot (worker/distinct.c) are sorted after all. */
+static void keys_may_be_chosen(void)
 {
-  test_start(&servers, SHARDS, NULL, NULL);
+  static float slow[3000][DIM];
+  for (uint64_t i = 0; i < 3000; i++)
+    keys[i] = i;
+  test_read(client, other, keys, 3000, &slow[0][0]); /* the one before is not chosen */
+  for (uint64_t i = 0; i < 3000; i++)
+    keys[i] = i % 2000 * 0xf1de83e19937733du;
+  test_read(client, other, keys, 3000, &slow[0][0]);
+  fill_grads(1);
+  test_push(client, other, keys, 3000, &grads[0][0]);
+  CHECK_OK(hotrow_step(client, 0));
+  test_read(client, other, keys, 3000, &rows[0][0]);
+  for (uint32_t i = 0; i < 3000; i++)
+    CHECK_EQ(slow[i][0] - rows[i][0], grads[i][0] + (i < 1000   ? grads[i + 2000][0]
+                                                     : i < 2000 ? 0
+                                                                : grads[i - 2000][0]));
+}
+
+static void run(uint32_t shard_count)
+{
+  shards = shard_count;
+  memset(expected, 0, sizeof expected);
+  test_start(&servers, shards, NULL, NULL);
   client = test_open(servers.endpoints, 0, 1);
   table = test_counting_table(client, "direct", DIM, 0, 1, 1);
   other = test_counting_table(client, "other", DIM, 0, 1, 1);
@@ -123,7 +146,14 @@ int main(void)
   RUN(keys_may_stand_twice);
   RUN(a_step_may_have_several_pushes);
   RUN(a_refused_push_leaves_nothing);
+  RUN(keys_may_be_chosen);
   RUN(a_client_may_close_in_the_middle_of_a_step);
   test_stop(&servers);
+}
+
+int main(void)
+{
+  run(1);
+  run(2);
   return 0;
 }

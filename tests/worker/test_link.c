@@ -197,6 +197,39 @@ static void the_window_closes_at_64_open_pushes(void)
   end();
 }
 
+/* It is one of numbers: a shard has forgotten what came of a push 64 before the last, and would not answer it again. */
+static void the_window_does_not_leave_an_unanswered_push_behind(void)
+{
+  begin();
+  for (uint32_t i = 0; i <= HR_LINK_WINDOW; i++)
+    submit(HR_OP_PUSH, 0);
+  for (uint64_t id = 2; id <= HR_LINK_WINDOW; id++)
+    hr_link_finish(&link_in_test, receive((answer){.op = HR_OP_PUSH, .request_id = id, .applied_seq = id}, 1));
+  CHECK_EQ(sent_count, HR_LINK_WINDOW);
+  hr_link_finish(&link_in_test, receive((answer){.op = HR_OP_PUSH, .request_id = 1, .applied_seq = 64}, 1));
+  CHECK_EQ(sent_count, HR_LINK_WINDOW + 1);
+  end();
+}
+
+static void so_many_pulls_are_on_their_way(void)
+{
+  begin();
+  for (uint32_t i = 0; i < HR_LINK_PULLS_MAX + 2; i++)
+    submit(HR_OP_PULL, 0);
+  CHECK_EQ(sent_count, HR_LINK_PULLS_MAX);
+  hr_link_finish(&link_in_test, receive((answer){.op = HR_OP_PULL, .request_id = 1}, 1));
+  CHECK_EQ(sent_count, HR_LINK_PULLS_MAX + 1);
+  submit(HR_OP_PUSH, 0); /* in its turn */
+  CHECK_EQ(sent_count, HR_LINK_PULLS_MAX + 1);
+  hr_link_abandon(&link_in_test, 0);
+  CHECK_EQ(sent_count, HR_LINK_PULLS_MAX + 2);
+  CHECK_EQ(sent[sent_count - 1].op, HR_OP_PUSH);
+  for (uint32_t i = 0; i < HR_LINK_PULLS_MAX; i++)
+    submit(HR_OP_PULL, 0);
+  CHECK_EQ(sent_count, 2 * HR_LINK_PULLS_MAX + 2);
+  end();
+}
+
 static void a_refusal_that_concerns_one_request_leaves_the_stream(void)
 {
   begin();
@@ -273,7 +306,7 @@ static void what_is_given_up_is_not_sent_again(void)
   submit(HR_OP_PULL, 0)->is_ahead = true;
   submit(HR_OP_PULL, 0);
   submit(HR_OP_TICK, 0);
-  hr_link_abandon(&link_in_test);
+  hr_link_abandon(&link_in_test, 0);
   hr_link_tick(&link_in_test, HR_LINK_RETRY_MIN_NS);
   CHECK_EQ(sent_count, 8);
   CHECK(sent[5].request_id == 2 && sent[6].request_id == 3 && sent[7].request_id == 5);
@@ -374,6 +407,8 @@ int main(void)
   RUN(what_is_unanswered_is_sent_again_in_order);
   RUN(a_gap_makes_it_send_again_but_not_in_a_storm);
   RUN(the_window_closes_at_64_open_pushes);
+  RUN(the_window_does_not_leave_an_unanswered_push_behind);
+  RUN(so_many_pulls_are_on_their_way);
   RUN(a_refusal_that_concerns_one_request_leaves_the_stream);
   RUN(each_ending_of_the_stream_is_kept_with_its_sentence);
   RUN(an_answer_of_another_epoch_is_a_reset);
