@@ -14,7 +14,7 @@ static const hr_option shard_options[] = {
     {"zipf", HR_OPTION_FLOAT, AT(zipf), "1.05", 0.05, 4, NULL, "exponent of the keys' distribution"},
     {"repeats", HR_OPTION_U32, AT(repeats), "7", 1, 101, NULL, "repeats; the figures are their medians"},
     {"batches", HR_OPTION_U32, AT(batches), "32", 1, 100000, NULL, "requests of a repeat"},
-    {"optimizer", HR_OPTION_CHOICE, AT(optimizer), "sgd", 0, 0, bench_optimizer_names, "of the pushes"},
+    {"optimizer", HR_OPTION_CHOICE, AT(optimizer), "both", 0, 0, bench_shard_optimizer_names, "of the pushes"},
     {"io-threads", HR_OPTION_U32, AT(io_threads), "1", 1, 64, NULL, "network threads of the server"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
 };

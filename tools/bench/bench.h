@@ -14,7 +14,7 @@ typedef struct bench_shard_options {
   float zipf;
   uint32_t repeats;
   uint32_t batches;   /* measured per repeat */
-  uint32_t optimizer; /* 0 sgd, 1 rowwise_adagrad */
+  uint32_t optimizer; /* 0 sgd, 1 rowwise_adagrad, 2 both */
   uint32_t io_threads;
   bool json;
 } bench_shard_options;
@@ -77,6 +77,7 @@ int hr_bench_table(const bench_table_options *options);
 int hr_bench_store(const bench_store_options *options);
 
 extern const char *const bench_optimizer_names[]; /* by the option `optimizer`; NULL ends them */
+extern const char *const bench_shard_optimizer_names[];
 
 /* Distinct keys of a batch, 0 .. rows-1. */
 typedef struct bench_batch {
@@ -89,12 +90,13 @@ typedef struct bench_batch {
 typedef struct bench_raw bench_raw;
 
 /* Forks the server and connects. NULL with a message on stderr if that fails. */
-bench_raw *bench_raw_open(uint64_t row_count, uint32_t dim, size_t key_count_max);
+bench_raw *bench_raw_open(uint64_t row_count, uint32_t dim, uint32_t optimizer, size_t key_count_max);
 void bench_raw_close(bench_raw *raw);
 pid_t bench_raw_process(const bench_raw *raw); /* of its server */
 /* Rows of keys into values[count][dim]. False if the connection broke. */
 bool bench_raw_pull(bench_raw *raw, const uint64_t *keys, size_t count, float *values);
-/* rows[push_keys] -= 0.01 * grads, then the rows of pull_keys, in one round trip. */
+/* rows[push_keys] -= 0.01 * grads, or what row-wise Adagrad makes of it with its sums in a flat array of their own,
+ * then the rows of pull_keys, in one round trip. */
 bool bench_raw_push_pull(bench_raw *raw, const bench_batch *push, const float *grads, const bench_batch *pull,
                          float *values);
 

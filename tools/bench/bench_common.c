@@ -7,6 +7,7 @@
 #include "bench.h"
 
 const char *const bench_optimizer_names[] = {"sgd", "rowwise_adagrad", NULL};
+const char *const bench_shard_optimizer_names[] = {"sgd", "rowwise_adagrad", "both", NULL};
 
 double bench_seconds(void)
 {

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <math.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,11 +14,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <hr/vector.h>
+
 #define SOCKET_BUFFER_BYTES (4 << 20)
 #define PREFETCH_ROWS 32u
 /* Gathered, then written: the kernel sends a slice while the next one is gathered. */
 #define SLICE_BYTES ((size_t)256 << 10)
 #define RAW_LR 0.01f
+#define RAW_EPS 1e-8f
 
 typedef struct raw_header {
   uint64_t push_count, pull_count;
@@ -85,29 +89,51 @@ static bool send_rows(int socket, const float *rows, uint32_t dim, const uint64_
   return true;
 }
 
-static void apply(float *rows, uint32_t dim, const uint64_t *keys, size_t count, const float *grads)
+/* sums: of row-wise Adagrad; NULL: SGD. */
+HR_VECTORISED static void apply(float *rows, float *sums, uint32_t dim, const uint64_t *keys, size_t count,
+                                const float *grads)
 {
   for (size_t i = 0; i < count; i++) {
-    if (i + PREFETCH_ROWS < count)
+    if (i + PREFETCH_ROWS < count) {
       prefetch_row(rows, keys[i + PREFETCH_ROWS], dim);
-    float *row = rows + keys[i] * dim;
+      if (sums)
+        __builtin_prefetch(sums + keys[i + PREFETCH_ROWS]);
+    }
+    float *row = rows + keys[i] * dim, rate = RAW_LR;
+    const float *g = grads + i * dim;
+    if (sums) {
+      float square = 0;
+      for (uint32_t c = 0; c < dim; c++)
+        square += g[c] * g[c];
+      sums[keys[i]] += square / (float)dim;
+      rate = RAW_LR / (sqrtf(sums[keys[i]]) + RAW_EPS);
+    }
     for (uint32_t c = 0; c < dim; c++)
-      row[c] -= RAW_LR * grads[i * dim + c];
+      row[c] -= rate * g[c];
   }
 }
 
-static void serve(int socket, uint64_t row_count, uint32_t dim, size_t key_count_max)
+/* In huge pages. */
+static float *map_floats(size_t count)
 {
-  size_t bytes = (size_t)row_count * dim * sizeof(float);
-  float *rows = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  size_t bytes = count * sizeof(float);
+  float *floats = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (floats == MAP_FAILED)
+    return NULL;
+  madvise(floats, bytes, MADV_HUGEPAGE);
+  for (size_t i = 0; i < count; i++)
+    floats[i] = (float)(i % 7);
+  return floats;
+}
+
+static void serve(int socket, uint64_t row_count, uint32_t dim, uint32_t optimizer, size_t key_count_max)
+{
+  float *rows = map_floats((size_t)row_count * dim), *sums = optimizer == 1 ? map_floats((size_t)row_count) : NULL;
   uint64_t *push_keys = malloc(key_count_max * sizeof *push_keys),
            *pull_keys = malloc(key_count_max * sizeof *pull_keys);
   float *grads = malloc(key_count_max * dim * sizeof *grads), *slice = malloc(SLICE_BYTES);
-  if (rows == MAP_FAILED || !push_keys || !pull_keys || !grads || !slice)
+  if (!rows || (optimizer == 1 && !sums) || !push_keys || !pull_keys || !grads || !slice)
     return;
-  madvise(rows, bytes, MADV_HUGEPAGE);
-  for (size_t i = 0; i < bytes / sizeof(float); i++)
-    rows[i] = (float)(i % 7);
   raw_header header;
   while (read_all(socket, &header, sizeof header)) {
     if (header.push_count > key_count_max || header.pull_count > key_count_max ||
@@ -115,13 +141,13 @@ static void serve(int socket, uint64_t row_count, uint32_t dim, size_t key_count
         !read_all(socket, grads, header.push_count * dim * sizeof *grads) ||
         !read_all(socket, pull_keys, header.pull_count * sizeof *pull_keys))
       return;
-    apply(rows, dim, push_keys, header.push_count, grads);
+    apply(rows, sums, dim, push_keys, header.push_count, grads);
     if (!send_rows(socket, rows, dim, pull_keys, header.pull_count, slice))
       return;
   }
 }
 
-bench_raw *bench_raw_open(uint64_t row_count, uint32_t dim, size_t key_count_max)
+bench_raw *bench_raw_open(uint64_t row_count, uint32_t dim, uint32_t optimizer, size_t key_count_max)
 {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t address_size = sizeof address;
@@ -139,7 +165,7 @@ bench_raw *bench_raw_open(uint64_t row_count, uint32_t dim, size_t key_count_max
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int peer = accept(listener, NULL, NULL);
     tune_socket(peer);
-    serve(peer, row_count, dim, key_count_max);
+    serve(peer, row_count, dim, optimizer, key_count_max);
     _exit(0);
   }
   raw->socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
