@@ -3,7 +3,8 @@
  * Buckets belong to segments of 64 KiB; a directory finds the segment by hash bits. A segment that fills up is split
  * alone and the directory doubles when it must (extendible hashing: Fagin et al. 1979), so growth costs tens of
  * microseconds at a time. Within a segment a key lies in its home bucket or in the ones after it (linear probing).
- * Nothing is ever taken out, so the ways of a bucket fill in order and the first free way ends a search.
+ * The ways of a bucket fill in order and the first free way ends a search; a key that is taken out is replaced by those
+ * that had to go past it.
  *
  * The top HR_PARTITION_BITS of a hash say which shard owns the key and are nearly equal within a shard: the directory
  * uses the bits below them, the home bucket uses the lowest. One thread. */
@@ -91,5 +92,9 @@ static inline hr_entry *hr_index_find(const hr_index *index, uint64_t hash, uint
 /* Adds a key that is not there, with clock 0. On failure nothing has changed that can be seen.
  *   HOTROW_ERR_NO_MEMORY, HOTROW_ERR_LIMIT (more keys with equal hash bits than chance gives) */
 hotrow_status hr_index_insert(hr_index *index, uint64_t hash, uint64_t key, uint32_t row, hr_entry **entry_p);
+
+/* Takes out a key that is there. Entries found before are no longer good. Segments stay: an index takes as much memory
+ * as its largest number of keys made it. */
+void hr_index_remove(hr_index *index, uint64_t hash, uint64_t key);
 
 #endif
