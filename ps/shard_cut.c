@@ -34,7 +34,7 @@ static hotrow_status put_tables(const hr_shard *shard, const hr_storage *storage
     if (shard->table_cuts[i] == HR_TABLE_CHANGED)
       HOTROW_TRY(storage->put_table(storage->context, hr_table_get_desc(shard->tables[i])));
   for (size_t i = 0; i < shard->table_count; i++) {
-    const hr_table *table = shard->tables[i];
+    hr_table *table = shard->tables[i];
     row_sink sink = {storage, hr_table_get_desc(table), record_floats(table)};
     HOTROW_TRY(hr_table_visit_dirty(table, put_row, &sink));
   }
@@ -112,7 +112,7 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
   shard->counters.cuts++;
   shard->counters.pushes_in_cut = shard->counters.pushes_applied;
   for (size_t i = 0; i < shard->table_count; i++) {
-    hr_table_clear_dirty(shard->tables[i]);
+    hr_table_begin_cut(shard->tables[i]);
     if (shard->table_cuts[i] == HR_TABLE_CHANGED)
       shard->table_cuts[i] = HR_TABLE_IN_CUT;
   }
@@ -168,9 +168,11 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   shard->cut_in_progress = false;
   shard->counters.cuts_durable++;
   shard->counters.pushes_durable = shard->counters.pushes_in_cut;
-  for (size_t i = 0; i < shard->table_count; i++)
+  for (size_t i = 0; i < shard->table_count; i++) {
+    hr_table_end_cut(shard->tables[i]);
     if (shard->table_cuts[i] == HR_TABLE_IN_CUT)
       shard->table_cuts[i] = HR_TABLE_DURABLE;
+  }
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
     for (hr_session *session = shard->sessions[i]; session; session = session->next) {
       session->durable_seq = session->cut_seq;

@@ -29,7 +29,7 @@ uint64_t hr_table_get_seed(const hr_table *table);   /* hr_table_seed(name): for
 size_t hr_table_memory_bytes(const hr_table *table); /* index and touched rows */
 size_t hr_table_index_bytes(const hr_table *table);
 
-/* The row array, for the kernels: value at rows + row*stride, state behind the value. Stable for the table's life. */
+/* The row array, for the kernels: value at rows + row*stride, state behind the value. It stays where it is. */
 float *hr_table_rows(const hr_table *table, size_t *row_stride_p);
 
 /* rows_p[i], clocks_p[i] of keys[i]; HR_ROW_NONE (clock 0) for a key that is not there. Any duplicates are legal. */
@@ -59,18 +59,38 @@ bool hr_table_lower_announce_step(hr_table *table, uint32_t step);
 /* The default row, for keys a reader asks for that are not there: the initial value of that key. */
 void hr_table_default_row(const hr_table *table, uint64_t key, float *value);
 
-/* Visits every row, in the order of the row array. */
+/* Visits every row in memory, in the order of the row array. */
 typedef hotrow_status (*hr_table_visit_fn)(uint64_t key, uint32_t clock, const float *value_and_state, void *context);
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context);
 
-/* From now on the table knows which rows were created or pushed to since they were last cleared. HOTROW_ERR_NO_MEMORY
- */
+/* From now on the table knows which rows were created or pushed to since they were last put in a cut.
+ * HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_track(hr_table *table);
 void hr_table_untrack(hr_table *table);
-void hr_table_touch_all(hr_table *table); /* as if all rows had been pushed to */
-uint64_t hr_table_dirty_count(const hr_table *table);
-hotrow_status hr_table_visit_dirty(const hr_table *table, hr_table_visit_fn visit, void *context);
-void hr_table_clear_dirty(hr_table *table);
+void hr_table_touch_all(hr_table *table);             /* as if all rows had been pushed to */
+uint64_t hr_table_dirty_count(const hr_table *table); /* at least as many as there are */
+hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, void *context);
+/* The rows that were just visited are in a cut: none is dirty, and none may leave memory before the cut has ended. */
+void hr_table_begin_cut(hr_table *table);
+void hr_table_end_cut(hr_table *table);
+
+/* A table larger than memory: rows that are safe elsewhere may leave memory and are put back when they are asked for.
+ * desc.row_count counts them all; everything else here knows only those in memory. Between two calls of those above
+ * rows may be moved in the row array.
+ *
+ * From now on the table knows which were used, and is sparing with memory ahead of need.
+ * HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_table_count_use(hr_table *table);
+uint64_t hr_table_resident_count(const hr_table *table); /* rows in memory */
+bool hr_table_has_resident(const hr_table *table, uint64_t key);
+/* Takes up to `count` rows out of memory that are neither dirty nor in a cut that has not ended, those first that were
+ * not used lately. Returns how many; their memory is for the table's next rows. */
+uint64_t hr_table_evict(hr_table *table, uint64_t count);
+/* A row that left comes back as it was. HOTROW_ERR_NO_MEMORY, HOTROW_ERR_LIMIT, HOTROW_ERR_INVALID (another shard's) */
+hotrow_status hr_table_put_back(hr_table *table, uint64_t key, uint32_t clock, const float *value_and_state);
+size_t hr_table_row_bytes(const hr_table *table);    /* of memory that a row takes, at most, about */
+uint64_t hr_table_slot_count(const hr_table *table); /* rows that it has taken memory for */
+void hr_table_give_back(hr_table *table);            /* memory of rows that left goes back to the system */
 
 /* Puts a row in as it was saved, and as announced at this clock; the key must not be there yet. It is not dirty for
  * that. HOTROW_ERR_EXISTS, _LIMIT, _NO_MEMORY, _INVALID (a key of another shard) */

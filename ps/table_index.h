@@ -63,6 +63,16 @@ static inline size_t hr_index_slot(uint64_t hash, uint32_t depth)
   return (size_t)((hash << HR_PARTITION_BITS >> 1) >> (63u - depth)); /* two shifts: depth may be 0 */
 }
 
+/* What a key takes of the index at most, about: 16 bytes where no way is free. */
+#define HR_INDEX_ROW_BYTES 32u
+
+/* The bucket where a key is looked for first. */
+static inline hr_bucket *hr_index_home(const hr_index *index, uint64_t key)
+{
+  uint64_t hash = hr_key_hash(key, index->table_seed);
+  return &index->directory[hr_index_slot(hash, index->depth)]->buckets[hash % HR_SEGMENT_BUCKETS];
+}
+
 /* The ways of a bucket that hold a key, as bits. */
 static inline unsigned hr_bucket_match(const hr_bucket *bucket, uint64_t key)
 {
