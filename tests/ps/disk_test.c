@@ -14,7 +14,7 @@ const char *disk_dir(const char *name)
 void disk_start(disk *d, const char *dir)
 {
   d->dir = dir;
-  CHECK_OK(hr_rocksdb_open(dir, 0, 1, &d->storage));
+  CHECK_OK(hr_rocksdb_open(dir, 0, 1, 0, &d->storage));
   CHECK(hr_rocksdb_epoch(d->storage) > d->epoch);
   d->epoch = hr_rocksdb_epoch(d->storage);
   d->t = test_shard_open(&(hr_shard_options){

@@ -1,0 +1,206 @@
+#include "shard_memory.h"
+
+#include <stdlib.h>
+
+#include <hr/assert.h>
+
+#include "shard_stats.h"
+
+/* Over its memory by less than this part of it, a shard waits for its next rows to need the place. */
+#define SLACK_SHIFT 6u
+/* A table from which others take memory gives up this part of its rows at least, as giving it back takes the system
+ * some time. */
+#define SHRINK_SHIFT 5u
+#define LOAD_PERCENT 90u /* of what is free is filled at the start */
+
+size_t hr_memory_used(const hr_shard *shard)
+{
+  size_t used = hr_shard_buffer_bytes(shard) +
+                HR_MEMORY_CUT_COPIES * (hr_shard_dirty_bytes(shard) + shard->memory.in_flight_bytes);
+  for (size_t i = 0; i < shard->table_count; i++)
+    used += hr_table_memory_bytes(shard->tables[i]);
+  return used;
+}
+
+static uint64_t cold_count(const hr_table *table)
+{
+  return hr_table_get_desc(table)->row_count - hr_table_resident_count(table);
+}
+
+static size_t resident_bytes(const hr_table *table)
+{
+  return hr_table_resident_count(table) * hr_table_row_bytes(table);
+}
+
+static bool can_evict(const hr_shard *shard)
+{
+  const hr_storage *storage = shard->options.storage;
+  return storage && storage->get_rows;
+}
+
+/* How many rows more a table can take. */
+static uint64_t room_of(const hr_shard *shard, const hr_table *table)
+{
+  size_t used = hr_memory_used(shard), max = shard->options.memory_bytes;
+  uint64_t slots = hr_table_slot_count(table) - hr_table_resident_count(table);
+  return slots + (used < max ? (max - used) / hr_table_row_bytes(table) : 0);
+}
+
+static hr_table *largest(const hr_shard *shard)
+{
+  hr_table *found = shard->tables[0];
+  for (size_t i = 1; i < shard->table_count; i++)
+    if (resident_bytes(shard->tables[i]) > resident_bytes(found))
+      found = shard->tables[i];
+  return found;
+}
+
+static void evict(hr_shard *shard, hr_table *table, uint64_t count)
+{
+  uint64_t evicted = hr_table_evict(table, count);
+  shard->counters.rows_evicted += evicted;
+  shard->memory.is_exhausted = evicted < count;
+}
+
+/* Gives memory back to the system, from the table that has most. */
+static void shrink(hr_shard *shard, size_t size_bytes)
+{
+  hr_table *table = largest(shard);
+  uint64_t count = size_bytes / hr_table_row_bytes(table) + 1, least = hr_table_resident_count(table) >> SHRINK_SHIFT;
+  evict(shard, table, count > least ? count : least);
+  hr_table_give_back(table);
+}
+
+static hotrow_status refuse(hr_shard *shard, const hr_table *table, uint64_t count)
+{
+  unsigned long long mib = shard->options.memory_bytes >> 20;
+  const char *name = hr_table_get_desc(table)->name;
+  if (can_evict(shard) && !shard->is_degraded && (shard->cut_in_progress || hr_shard_dirty_bytes(shard) > 0)) {
+    shard->is_cut_awaited = true;
+    return hr_fail(HOTROW_ERR_BUSY, "shard %u has %llu MiB of memory and rows in it that are not durable yet",
+                   shard->options.shard_index, mib);
+  }
+  return hr_fail(HOTROW_ERR_QUOTA, "shard %u has %llu MiB of memory and no room for %llu more rows of table %s",
+                 shard->options.shard_index, mib, (unsigned long long)count, name);
+}
+
+/* Room for `count` rows that are not in memory. */
+static hotrow_status make_room(hr_shard *shard, hr_table *table, uint64_t count)
+{
+  size_t used = hr_memory_used(shard), max = shard->options.memory_bytes;
+  bool may_try = can_evict(shard) && !shard->memory.is_exhausted;
+  if (may_try && used > max + (max >> SLACK_SHIFT))
+    shrink(shard, used - max);
+  uint64_t room = room_of(shard, table);
+  if (room >= count)
+    return HOTROW_OK;
+  if (may_try) {
+    if (resident_bytes(table) >= resident_bytes(largest(shard)) / 2)
+      evict(shard, table, count - room);
+    else
+      shrink(shard, (count - room) * hr_table_row_bytes(table));
+    if (room_of(shard, table) >= count)
+      return HOTROW_OK;
+  }
+  return refuse(shard, table, count);
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* The keys that are not in memory, ascending, each once: memory.missing. */
+static size_t find_missing(hr_shard *shard, const hr_table *table, const uint64_t *keys, size_t key_count)
+{
+  uint64_t *missing = shard->memory.missing;
+  size_t count = 0, distinct = 0;
+  hr_table_find(table, keys, key_count, shard->rows, shard->clocks);
+  for (size_t i = 0; i < key_count; i++)
+    if (shard->rows[i] == HR_ROW_NONE)
+      missing[count++] = keys[i];
+  qsort(missing, count, sizeof *missing, compare_keys);
+  for (size_t i = 0; i < count; i++)
+    if (distinct == 0 || missing[i] != missing[distinct - 1])
+      missing[distinct++] = missing[i];
+  return distinct;
+}
+
+/* Nothing to do if no row of the table is elsewhere and there is room for whatever may be new. */
+static bool is_at_ease(const hr_shard *shard, const hr_table *table, size_t key_count)
+{
+  return cold_count(table) == 0 && room_of(shard, table) >= key_count;
+}
+
+static hotrow_status fetch(hr_shard *shard, hr_table *table, size_t missing_count, bool creates)
+{
+  uint64_t fetched = 0;
+  if (cold_count(table) == 0)
+    return HOTROW_OK;
+  hotrow_status status = hr_table_fetch(table, shard->memory.missing, missing_count, creates, &fetched);
+  shard->counters.rows_fetched += fetched;
+  return status;
+}
+
+hotrow_status hr_memory_prepare(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count, bool creates)
+{
+  if (shard->options.memory_bytes == 0 || is_at_ease(shard, table, key_count))
+    return HOTROW_OK;
+  size_t missing_count = find_missing(shard, table, keys, key_count);
+  uint64_t cold = cold_count(table), count = creates || missing_count < cold ? missing_count : cold;
+  if (count == 0)
+    return HOTROW_OK;
+  HOTROW_TRY(make_room(shard, table, count));
+  return fetch(shard, table, missing_count, creates);
+}
+
+hotrow_status hr_memory_prepare_push(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count)
+{
+  if (shard->options.memory_bytes == 0 || cold_count(table) == 0)
+    return HOTROW_OK;
+  size_t missing_count = find_missing(shard, table, keys, key_count);
+  if (missing_count == 0)
+    return HOTROW_OK;
+  make_room(shard, table, missing_count); /* and if there is none it is over its memory for a while */
+  return fetch(shard, table, missing_count, true);
+}
+
+hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, size_t section_count)
+{
+  for (size_t i = 0; shard->options.memory_bytes > 0 && i < section_count; i++) {
+    hr_table *table;
+    if (hr_shard_find_table(shard, sections[i].table, &table) != HOTROW_OK) /* a push that will be refused */
+      return HOTROW_OK;
+    if (is_at_ease(shard, table, sections[i].key_count))
+      continue;
+    size_t missing_count = find_missing(shard, table, sections[i].keys, sections[i].key_count);
+    if (missing_count > 0)
+      HOTROW_TRY(make_room(shard, table, missing_count));
+  }
+  return HOTROW_OK;
+}
+
+void hr_memory_begin_cut(hr_shard *shard, size_t dirty_bytes)
+{
+  shard->memory.in_flight_bytes = dirty_bytes;
+}
+
+void hr_memory_end_cut(hr_shard *shard)
+{
+  shard->memory.in_flight_bytes = 0;
+  shard->memory.is_exhausted = false;
+}
+
+uint64_t hr_memory_load_max(const hr_shard *shard, const hr_table *table, const uint64_t *row_counts)
+{
+  size_t used = hr_memory_used(shard), max = shard->options.memory_bytes;
+  double wanted = 0, own = 0;
+  for (size_t i = 0; i < shard->table_count; i++) {
+    double size_bytes = (double)row_counts[i] * (double)hr_table_row_bytes(shard->tables[i]);
+    wanted += size_bytes;
+    own = shard->tables[i] == table ? (double)row_counts[i] : own;
+  }
+  double free_bytes = used < max ? (double)(max - used) / 100 * LOAD_PERCENT : 0;
+  return max == 0 || wanted <= free_bytes ? UINT64_MAX : (uint64_t)(own * (free_bytes / wanted));
+}
