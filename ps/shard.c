@@ -93,6 +93,8 @@ hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_
   hr_table_set_owner(table, shard->options.shard_index, shard->options.shard_count);
   const hr_storage *storage = shard->options.storage;
   hotrow_status status = HOTROW_OK;
+  if (shard->options.memory_bytes > 0)
+    hr_table_save_memory(table);
   if (storage && storage->get_rows && shard->options.memory_bytes > 0)
     status = hr_table_set_storage(table, storage);
   else if (storage)
