@@ -29,7 +29,7 @@
 HR_NO_TAIL_PADDING(hotrow_server_options, memory_bytes);
 
 #define QUEUE_MESSAGES 128   /* of one client, not yet taken in */
-#define QUEUE_FRAMES_BOUND 8 /* where memory is bounded: one message, or a few small ones */
+#define QUEUE_MESSAGES_BOUND 2 /* where memory is bounded */
 #define LINGER_MS 200
 #define SOCKET_BUFFER_BYTES (4 << 20) /* the kernel's, of one peer: several parts of a large reply */
 #define HANDSHAKE_MS 5000
@@ -252,7 +252,7 @@ static hotrow_status open_socket(hotrow_server *server, host *h, const char *add
   } options[] = {
       {ZMQ_ROUTER_MANDATORY, 1}, /* a reply that nobody can take fails at once, and is not copied */
       {ZMQ_SNDHWM, HR_UNREAD_MESSAGES_MAX},
-      {ZMQ_RCVHWM, has_memory_bound ? QUEUE_FRAMES_BOUND : QUEUE_MESSAGES},
+      {ZMQ_RCVHWM, has_memory_bound ? QUEUE_MESSAGES_BOUND : QUEUE_MESSAGES},
       {ZMQ_LINGER, LINGER_MS},
       {ZMQ_SNDBUF, SOCKET_BUFFER_BYTES},
       {ZMQ_RCVBUF, SOCKET_BUFFER_BYTES},
