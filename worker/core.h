@@ -84,7 +84,7 @@ typedef struct hr_failure {
   char text[HR_ERROR_TEXT_BYTES];
 } hr_failure;
 
-#define HR_CORE_PART_BYTES ((size_t)256 << 10)
+#define HR_CORE_PART_BYTES ((size_t)512 << 10)
 
 typedef struct hr_core_options {
   hr_session_id session;

@@ -11,7 +11,7 @@
 #define HR_ROW_INLINE static inline __attribute__((always_inline))
 
 /* Rows lie anywhere in memory: the row this many places ahead is asked for while the present one is computed. */
-#define HR_ROWS_AHEAD 12u
+#define HR_ROWS_AHEAD 24u
 #define HR_LINE_FLOATS 16u
 #define HR_PREFETCH_FLOATS_MAX 256u /* of a wider row the hardware's own prefetcher fetches the rest */
 
