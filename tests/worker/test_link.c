@@ -9,6 +9,7 @@
 typedef struct sent_message {
   uint64_t request_id, push_seq;
   uint8_t op;
+  bool is_lent; /* the transport may send it from where it is */
 } sent_message;
 
 static sent_message sent[SENT_MAX];
@@ -16,13 +17,13 @@ static size_t sent_count;
 
 static void on_send(void *context, uint32_t shard, const hr_frame *frames, size_t frame_count, atomic_uint *users)
 {
-  (void)users;
   (void)context;
   hr_message message;
   CHECK_OK(hr_wire_decode(frames, frame_count, &message)); /* what a link sends is sound */
   CHECK_EQ(shard, 3);
   CHECK(sent_count < SENT_MAX);
-  sent[sent_count++] = (sent_message){message.header.request_id, message.header.push_seq, message.header.op};
+  sent[sent_count++] =
+      (sent_message){message.header.request_id, message.header.push_seq, message.header.op, users != NULL};
 }
 
 static hr_link link_in_test;
@@ -230,6 +231,53 @@ static void so_many_pulls_are_on_their_way(void)
   end();
 }
 
+/* A request is lent to the transport, but for one whose wide clocks would be written over if the shard were restarted.
+ */
+static void wide_clocks_are_copied(void)
+{
+  begin();
+  submit(HR_OP_PUSH, 0);
+  CHECK(sent[0].is_lent);
+  hr_request *pull;
+  hr_section *section;
+  static uint64_t keys[1] = {9}, seen[1] = {7};
+  for (uint32_t is_wide = 0; is_wide < 2; is_wide++) {
+    CHECK_OK(hr_request_acquire(&pool, &pull));
+    CHECK_OK(hr_request_add_section(pull, HR_SECTION_PULL, &section));
+    pull->message.header.op = HR_OP_PULL;
+    section->keys = keys;
+    section->seen = (const uint32_t *)(const void *)seen;
+    section->key_count = section->held_count = 1;
+    section->dim = 4;
+    section->flags = is_wide ? HR_SECTION_WIDE : 0;
+    pull->pulls[pull->pull_count++] = (hr_pull_note){.section_index = 0};
+    hr_link_submit(&link_in_test, pull, 0);
+    CHECK_EQ(sent[1 + is_wide].is_lent, !is_wide);
+  }
+  end();
+}
+
+/* What the transport still sends from is not used again, nor is its memory. */
+static void a_request_that_is_lent_is_kept_from_use(void)
+{
+  hr_request *request, *other;
+  void *memory, *other_memory;
+  CHECK_OK(hr_request_acquire(&pool, &request));
+  CHECK_OK(hr_request_take(request, 100, &memory));
+  atomic_fetch_add(&request->users, 1);
+  hr_request_release(&pool, request);
+  CHECK_OK(hr_request_acquire(&pool, &other));
+  CHECK_OK(hr_request_take(other, 100, &other_memory));
+  CHECK(other != request && other_memory != memory);
+  hr_request_release(&pool, other);
+  atomic_fetch_sub(&request->users, 1);
+  CHECK_OK(hr_request_acquire(&pool, &other));
+  CHECK(other == request);
+  CHECK_OK(hr_request_take(other, 100, &other_memory));
+  CHECK(other_memory == memory);
+  hr_request_release(&pool, other);
+}
+
 static void a_refusal_that_concerns_one_request_leaves_the_stream(void)
 {
   begin();
@@ -409,6 +457,8 @@ int main(void)
   RUN(the_window_closes_at_64_open_pushes);
   RUN(the_window_does_not_leave_an_unanswered_push_behind);
   RUN(so_many_pulls_are_on_their_way);
+  RUN(wide_clocks_are_copied);
+  RUN(a_request_that_is_lent_is_kept_from_use);
   RUN(a_refusal_that_concerns_one_request_leaves_the_stream);
   RUN(each_ending_of_the_stream_is_kept_with_its_sentence);
   RUN(an_answer_of_another_epoch_is_a_reset);
