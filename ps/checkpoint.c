@@ -129,14 +129,14 @@ static hotrow_status describe_part(const hr_checkpoint_files *c, const hr_manife
   if (part->header.token != c->what.token)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: of checkpoint %016llx, and not of %016llx", part->path.text,
                    (unsigned long long)part->header.token, (unsigned long long)c->what.token);
-  *entry_p =
-      (hr_checkpoint_part){.manifest_size = HR_MANIFEST_BYTES(part->header.table_count), .manifest_hash = part->hash};
+  *entry_p = (hr_checkpoint_part){.row_count = hr_manifest_row_count(part),
+                                  .rows_size = hr_manifest_data_bytes(part),
+                                  .manifest_size = hr_manifest_size(part),
+                                  .manifest_hash = part->hash};
   for (size_t i = 0; i < part->header.table_count; i++) {
     hr_rows_file file;
     HOTROW_TRY(hr_rows_file_open(part, &part->tables[i], &file));
     hr_rows_file_close(&file);
-    entry_p->row_count += part->tables[i].desc.row_count;
-    entry_p->rows_size += part->tables[i].file_size;
   }
   return HOTROW_OK;
 }

@@ -7,7 +7,9 @@
 typedef struct hr_manifest {
   hr_path path; /* of its part's directory */
   hr_manifest_header header;
+  bool is_database;          /* rows are in a database that consists of `files`, else in a file per table */
   hr_manifest_table *tables; /* owned */
+  hr_manifest_file *files;   /* owned */
   uint64_t hash;             /* of the whole file */
 } hr_manifest;
 
@@ -32,7 +34,11 @@ void hr_save_set_close(hr_save_set *set);
 /* The table of this name in a part, which has it if the set is open. */
 const hr_manifest_table *hr_manifest_find(const hr_manifest *part, const char *name);
 
-/* Bytes of all rows files, and of the blob. */
+uint64_t hr_manifest_size(const hr_manifest *part); /* of the file */
+uint64_t hr_manifest_row_count(const hr_manifest *part);
+uint64_t hr_manifest_data_bytes(const hr_manifest *part); /* of all files that it lists */
+
+/* Bytes of all files that the manifests list, and of the blob. */
 uint64_t hr_save_set_bytes(const hr_save_set *set);
 
 /* A rows file being read front to back. */
