@@ -9,6 +9,7 @@
 #include <hr/memory.h>
 #include <hr/route.h>
 
+#include "data_dir.h"
 #include "save.h"
 
 /* ---- CHECKPOINT ---- */
@@ -84,7 +85,7 @@ static hotrow_status check_magic(const char *path, const char *magic, bool is_ch
   return HOTROW_OK;
 }
 
-static hotrow_status check_table(const char *path, const hr_manifest_table *table, bool has_file)
+hotrow_status hr_manifest_check_table(const char *path, const hr_manifest_table *table, bool has_file)
 {
   const hr_table_desc *desc = &table->desc;
   if (hr_wire_check_name(desc->name, strnlen(desc->name, sizeof desc->name)) != HOTROW_OK)
@@ -121,7 +122,7 @@ static hotrow_status check_manifest(const char *path, const uint8_t *bytes, size
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: %u files of a database, reserved field %u", path, part->header.file_count,
                    part->header.reserved);
   for (size_t i = 0; i < part->header.table_count; i++)
-    HOTROW_TRY(check_table(path, &part->tables[i], !part->is_database));
+    HOTROW_TRY(hr_manifest_check_table(path, &part->tables[i], !part->is_database));
   return check_files(path, part);
 }
 
@@ -183,7 +184,7 @@ const hr_manifest_table *hr_manifest_find(const hr_manifest *part, const char *n
 }
 
 /* All parts must be of one save. Shards may have met their tables in another order, under other ids. */
-static hotrow_status check_against_first(const char *path, const hr_manifest *first, const hr_manifest *part)
+hotrow_status hr_manifest_check_same(const char *path, const hr_manifest *first, const hr_manifest *part)
 {
   if (part->header.token != first->header.token)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: of save %016llx, but %s is of %016llx", path,
@@ -237,7 +238,7 @@ static hotrow_status read_manifest(hr_save_set *set, uint32_t index)
                    part->header.shard_count);
   if (set->checkpoint_parts)
     HOTROW_TRY(check_against_checkpoint(set, path.text, part));
-  return check_against_first(path.text, &set->parts[0], part);
+  return hr_manifest_check_same(path.text, &set->parts[0], part);
 }
 
 /* ---- the set ---- */
@@ -260,6 +261,8 @@ static hotrow_status read_set(hr_save_set *set)
 {
   if (!set->is_checkpoint)
     HOTROW_TRY(read_checkpoint(set));
+  if (!set->is_checkpoint && hr_data_dir_is_one(set->path))
+    return hr_fail(HOTROW_ERR_INVALID, "%s: a data directory, and no checkpoint or save", set->path);
   if (!set->is_checkpoint)
     HOTROW_TRY(count_parts(set));
   void *parts;
@@ -303,6 +306,10 @@ void hr_save_set_close(hr_save_set *set)
 {
   for (uint32_t i = 0; set->parts && i < set->part_count; i++)
     free_manifest(&set->parts[i]);
+  for (uint32_t i = 0; set->locks && i < set->part_count; i++)
+    if (set->locks[i] >= 0)
+      close(set->locks[i]);
+  free(set->locks);
   free(set->parts);
   free(set->checkpoint_parts);
   free(set->buffer);
@@ -376,18 +383,12 @@ void hr_rows_file_close(hr_rows_file *file)
 
 static hotrow_status check_blob(hr_save_set *set, const char *path, int fd, uint64_t size)
 {
-  XXH3_state_t hash;
+  uint64_t hash;
   if (size != set->checkpoint.blob_size)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu bytes, CHECKPOINT says %llu", path, (unsigned long long)size,
                    (unsigned long long)set->checkpoint.blob_size);
-  XXH3_64bits_reset(&hash);
-  for (uint64_t left = size; left > 0;) {
-    size_t part = left < HR_SAVE_BUFFER_BYTES ? (size_t)left : HR_SAVE_BUFFER_BYTES;
-    HOTROW_TRY(hr_input_read(fd, path, set->buffer, part));
-    XXH3_64bits_update(&hash, set->buffer, part);
-    left -= part;
-  }
-  if (XXH3_64bits_digest(&hash) != set->checkpoint.blob_hash)
+  HOTROW_TRY(hr_input_hash(fd, path, size, set->buffer, &hash));
+  if (hash != set->checkpoint.blob_hash)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: its bytes do not match the checksum in CHECKPOINT", path);
   return HOTROW_OK;
 }

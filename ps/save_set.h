@@ -18,6 +18,8 @@ typedef struct hr_save_set {
   hr_manifest *parts;  /* owned, [part_count] */
   uint32_t part_count; /* of so many shards */
   bool is_checkpoint;
+  bool is_data_dir; /* then manifests were made from what is there: row counts are estimates, and there are no hashes */
+  int *locks;       /* owned, [part_count], -1: none; NULL if it is no data directory */
   hr_checkpoint_header checkpoint;      /* if it is one */
   hr_checkpoint_part *checkpoint_parts; /* owned, [part_count]; NULL if it has no CHECKPOINT */
   uint8_t *buffer;                      /* owned, HR_SAVE_BUFFER_BYTES: free for use once it is open */
@@ -27,6 +29,9 @@ typedef struct hr_save_set {
  *   HOTROW_ERR_NOT_FOUND, HOTROW_ERR_CORRUPT, HOTROW_ERR_VERSION, HOTROW_ERR_STORAGE, HOTROW_ERR_NO_MEMORY
  * The sentence names the file. */
 hotrow_status hr_save_set_open(const char *path, hr_save_set *set_p);
+/* For who makes the manifests himself (data_dir_set.c): what each must say, alone and beside the first one. */
+hotrow_status hr_manifest_check_table(const char *path, const hr_manifest_table *table, bool has_file);
+hotrow_status hr_manifest_check_same(const char *path, const hr_manifest *first, const hr_manifest *part);
 /* The same for a checkpoint that is not published: its part_count parts, without CHECKPOINT. */
 hotrow_status hr_save_set_open_parts(const char *path, uint32_t part_count, hr_save_set *set_p);
 void hr_save_set_close(hr_save_set *set);

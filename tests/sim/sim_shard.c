@@ -133,7 +133,13 @@ static void begin_life(sim_shard *s)
                               .epoch = 1 + sim_below(sim, 1u << 30),
                               .announce_log_count = sim->config.announce_log_count,
                               .transport = {.send = sim_send_to_worker, .context = sim, .has_room = has_room}};
-  s->storage = (hr_storage){s, begin_cut, put_table, put_row, put_job, put_session, end_cut};
+  s->storage = (hr_storage){.context = s,
+                            .begin_cut = begin_cut,
+                            .put_table = put_table,
+                            .put_row = put_row,
+                            .put_job = put_job,
+                            .put_session = put_session,
+                            .end_cut = end_cut};
   if (sim->config.is_durable)
     options.storage = &s->storage;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
