@@ -27,6 +27,7 @@ static hotrow_status write_part(hr_checkpoint_files *c, uint64_t epoch, hr_table
 {
   hr_save save = {.token = c->what.token};
   memcpy(save.name, c->what.name, sizeof save.name);
+  HOTROW_TRY(make_directory(c->dir.text, true));
   HOTROW_TRY(make_directory(c->part.text, false));
   return hr_save_copy(c->part.text, &save, c->shard_index, c->shard_count, epoch, tables, table_count, &c->files);
 }
@@ -38,8 +39,7 @@ hotrow_status hr_checkpoint_begin(hr_checkpoint_files *c)
   c->blob_filled = 0;
   HOTROW_TRY(
       hr_path_format(&c->dir, "%s/.%s.%016llx.tmp", c->save_dir, c->what.name, (unsigned long long)c->what.token));
-  HOTROW_TRY(hr_path_format(&c->part, "%s/shard-%u-of-%u", c->dir.text, c->shard_index, c->shard_count));
-  return make_directory(c->dir.text, true);
+  return hr_path_format(&c->part, "%s/shard-%u-of-%u", c->dir.text, c->shard_index, c->shard_count);
 }
 
 void hr_checkpoint_note(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count)
@@ -67,7 +67,12 @@ hotrow_status hr_checkpoint_copy(hr_checkpoint_files *c, uint64_t epoch, hr_tabl
 /* The storage is let go of before the files are read. */
 static hotrow_status copy_database(hr_checkpoint_files *c)
 {
-  HOTROW_TRY(c->storage->copy(c->storage->context, c->part.text));
+  const hr_storage *storage = c->storage;
+  hotrow_status status = make_directory(c->dir.text, true);
+  if (status == HOTROW_OK)
+    status = storage->copy(storage->context, c->part.text);
+  storage->let_go(storage->context);
+  HOTROW_TRY(status);
   HOTROW_TRY(hr_database_write_manifest(c->part.text, &c->header, c->tables, &c->known, &c->bytes));
   hr_log(HOTROW_LOG_INFO, "checkpoint %s: part of shard %u is on disk, %llu bytes, of them new %llu", c->what.name,
          c->shard_index, (unsigned long long)c->bytes.size, (unsigned long long)c->bytes.new_size);

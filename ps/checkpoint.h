@@ -33,7 +33,7 @@ typedef struct hr_checkpoint_files {
   uint64_t blob_filled; /* bytes that have come, from the first on */
 } hr_checkpoint_files;
 
-/* Before anything else: makes the directory, if no other shard has. HOTROW_ERR_STORAGE */
+/* Before anything else. HOTROW_ERR_STORAGE: a path is too long. */
 hotrow_status hr_checkpoint_begin(hr_checkpoint_files *c);
 /* Takes note of what the shard holds at this moment, which a cut has just been made of. */
 void hr_checkpoint_note(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count);

@@ -59,13 +59,14 @@ typedef struct hr_storage {
   hotrow_status (*put_session)(void *context, const hr_stored_session *session);
   hotrow_status (*end_cut)(void *context, uint64_t number);
 
-  /* A database's copy of itself, for a checkpoint. Both NULL: it makes none, and checkpoints are written from memory.
+  /* A database's copy of itself, for a checkpoint. All NULL: it makes none, and checkpoints are written from memory.
    * `hold` is called on the shard's thread when no cut is under way: what is stored stays as it is, and a cut that is
-   * handed over waits, until `copy` returns. That is called once after it, on any thread: it makes the directory
-   * `path`, which is not there, a database that holds what is stored. HOTROW_ERR_STORAGE and the sentence; cuts may
-   * fail from then on, or not. */
+   * handed over waits, until `let_go`. Those two are called on any thread; `copy` makes the directory `path`, which is
+   * not there, a database that holds what is stored. HOTROW_ERR_STORAGE and the sentence; cuts may fail from then on,
+   * or not. */
   void (*hold)(void *context);
   hotrow_status (*copy)(void *context, const char *path);
+  void (*let_go)(void *context);
 } hr_storage;
 
 #endif

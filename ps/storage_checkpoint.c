@@ -44,8 +44,9 @@ static hotrow_status flush(hr_rocksdb *s)
   return s->flush_result;
 }
 
-static hotrow_status copy_to(hr_rocksdb *s, const char *path)
+static hotrow_status copy(void *context, const char *path)
 {
+  hr_rocksdb *s = context;
   char *error = NULL;
   uint64_t unflushed = 0;
   if (s->flush_result != HOTROW_OK)
@@ -61,12 +62,9 @@ static hotrow_status copy_to(hr_rocksdb *s, const char *path)
   return error ? hr_rocksdb_fail(s, "copy it", error) : HOTROW_OK;
 }
 
-static hotrow_status copy(void *context, const char *path)
+static void let_go(void *context)
 {
-  hr_rocksdb *s = context;
-  hotrow_status status = copy_to(s, path);
-  hr_rocksdb_leave(s);
-  return status;
+  hr_rocksdb_leave(context);
 }
 
 void hr_rocksdb_init_copies(hr_rocksdb *s)
@@ -74,4 +72,5 @@ void hr_rocksdb_init_copies(hr_rocksdb *s)
   sem_init(&s->gate, 0, 1);
   s->calls.hold = hold;
   s->calls.copy = copy;
+  s->calls.let_go = let_go;
 }

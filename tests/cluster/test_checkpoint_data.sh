@@ -5,7 +5,7 @@
 saves=$scratch/saves
 mkdir "$saves"
 
-job=(--samples 40000 --batch 128 --steps 120 --evaluations 2 --epochs 1 --model deepfm --dim 8 --hidden 256,128 --dropout 0.2
+job=(--samples 40000 --batch 128 --steps 120 --evaluations 2 --epochs 1 --model deepfm --dim 8 --hidden "256,128" --dropout 0.2
   --optimizer adam --lr-decay 0.3 --timeout-ms 20000)
 
 kill_everything() {

@@ -158,7 +158,7 @@ static void the_next_cut_waits_until_the_database_is_copied(void)
   free(rows);
 }
 
-static size_t hold_count, copy_count;
+static size_t hold_count, copy_count, let_go_count;
 
 static void count_hold(void *context)
 {
@@ -170,7 +170,14 @@ static hotrow_status count_copy(void *context, const char *path)
 {
   (void)context;
   copy_count++;
+  CHECK(hold_count == copy_count && let_go_count == copy_count - 1);
   return hr_fail(HOTROW_ERR_STORAGE, "no copy at %s", path);
+}
+
+static void count_let_go(void *context)
+{
+  (void)context;
+  let_go_count++;
 }
 
 typedef struct seam {
@@ -191,9 +198,10 @@ static seam open_seam(void)
 {
   seam s = {.disk = test_storage_open()};
   uint64_t number;
-  hold_count = copy_count = 0;
+  hold_count = copy_count = let_go_count = 0;
   s.disk->calls.hold = count_hold;
   s.disk->calls.copy = count_copy;
+  s.disk->calls.let_go = count_let_go;
   s.t = test_shard_open(&(hr_shard_options){.epoch = 1, .storage = &s.disk->calls, .save_dir = save_dir()});
   s.client = test_worker(1, 7, 0, 1, 100);
   test_greet(s.t, &s.client);
@@ -219,7 +227,7 @@ static void a_checkpoint_waits_for_the_cut_before_it(void)
   CHECK_OK(ask_seam(&s, 3, HR_CHECKPOINT_COPY));
   CHECK(hold_count == 0 && copy_count == 0);
   test_storage_commit(s.disk, s.t->shard);
-  CHECK(hold_count == 1 && copy_count == 1 && !s.disk->is_whole);
+  CHECK(hold_count == 1 && copy_count == 1 && let_go_count == 1 && !s.disk->is_whole);
   CHECK_FAILS(ask_seam(&s, 3, HR_CHECKPOINT_SETTLE), HOTROW_ERR_STORAGE, "no copy at");
   CHECK_FAILS(ask_seam(&s, 3, HR_CHECKPOINT_COPY), HOTROW_ERR_STORAGE, "no copy at");
   CHECK_OK(ask_seam(&s, 3, HR_CHECKPOINT_DROP));
@@ -270,6 +278,23 @@ static void a_storage_that_fails_is_told_to_who_waits(void)
   CHECK_FAILS(ask_seam(&s, 3, HR_CHECKPOINT_COPY), HOTROW_ERR_STORAGE, "the disk is full");
   CHECK_OK(ask_seam(&s, 4, HR_CHECKPOINT_COPY));
   close_seam(&s);
+}
+
+static void a_file_that_is_gone_before_it_is_published_is_missed(void)
+{
+  disk_cluster c;
+  hr_checkpoint what = cluster_order("gone", 9);
+  cluster_open(&c, SHARDS, scratch("gone"), save_dir(), NULL);
+  CHECK_OK(cluster_ask_all(&c, what, HR_CHECKPOINT_COPY));
+  cluster_pump(&c);
+  CHECK_OK(cluster_ask_all(&c, what, HR_CHECKPOINT_SETTLE));
+  CHECK_OK(cluster_ask(&c, 0, what, HR_CHECKPOINT_BLOB));
+  CHECK(unlink(path_of(".gone.0000000000000009.tmp", "shard-1-of-2/CURRENT").text) == 0);
+  CHECK_FAILS(cluster_ask(&c, 0, what, HR_CHECKPOINT_PUBLISH), HOTROW_ERR_NOT_FOUND, "shard-1-of-2/CURRENT: missing");
+  CHECK_OK(cluster_ask_all(&c, what, HR_CHECKPOINT_DROP));
+  CHECK(access(path_of("gone", "").text, F_OK) != 0);
+  CHECK(access(path_of(".gone.0000000000000009.tmp", "").text, F_OK) != 0);
+  cluster_close(&c);
 }
 
 /* ---- what they share ---- */
@@ -584,6 +609,7 @@ int main(void)
   RUN(a_checkpoint_waits_for_the_cut_before_it);
   RUN(one_that_is_dropped_or_replaced_has_nothing_copied);
   RUN(a_storage_that_fails_is_told_to_who_waits);
+  RUN(a_file_that_is_gone_before_it_is_published_is_missed);
   RUN(the_second_one_writes_what_is_new);
   prepare_damage();
   RUN(inspect_says_what_is_there);
