@@ -10,8 +10,8 @@
 #include <hr/route.h>
 
 #include "data_dir.h"
+#include "database.h"
 #include "save.h"
-#include "storage_read.h"
 
 static bool has_file(const char *path, const char *name)
 {
@@ -63,7 +63,6 @@ static hotrow_status add_table(const hr_table_desc *desc, void *context)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: more than %u tables", part->path.text, HR_SAVE_TABLES_MAX);
   hr_manifest_table *table = &part->tables[part->header.table_count++];
   *table = (hr_manifest_table){.desc = *desc};
-  table->desc.row_count = 0;
   return hr_manifest_check_table(part->path.text, table, false);
 }
 
@@ -73,10 +72,7 @@ static hotrow_status read_part(const hr_database *database, hr_manifest *part, u
   HOTROW_TRY(hr_database_read_meta(database, &meta));
   if (meta.shard_index != index || meta.shard_count != count)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: is of shard %u of %u", part->path.text, meta.shard_index, meta.shard_count);
-  HOTROW_TRY(hr_database_visit_tables(database, add_table, part));
-  if (part->header.table_count > 0) /* whose they are is of no matter to who shows how far it is */
-    part->tables[0].desc.row_count = hr_database_estimate_count(database);
-  return HOTROW_OK;
+  return hr_database_visit_tables(database, add_table, part);
 }
 
 static hotrow_status open_part(hr_save_set *set, uint32_t index)

@@ -6,8 +6,8 @@
 #include <hr/route.h>
 
 #include "data_dir.h"
+#include "database.h"
 #include "save_database.h"
-#include "storage_read.h"
 
 #define PROGRESS_ROWS 65536u
 
@@ -106,15 +106,14 @@ static hotrow_status take_row(uint64_t key, uint32_t clock, const float *record,
   return put_row(l, rows->part, rows->part->path.text, rows->table, key, clock, record);
 }
 
-/* Of a data directory, whose rows nobody has counted, as many as there are. */
 static hotrow_status load_database_rows(loading *l, const hr_manifest *part, const hr_database *database,
                                         const hr_manifest_table *entry, hr_table *table)
 {
   const hotrow_row_layout *layout = hr_table_get_layout(table);
   database_rows rows = {.l = l, .part = part, .table = table, .float_count = (size_t)layout->dim + layout->state_dim};
   HOTROW_TRY(hr_database_visit_rows(database, entry->desc.id, take_row, &rows));
-  if (!l->set->is_data_dir && rows.row_count != entry->desc.row_count)
-    return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu rows of table %s, MANIFEST says %llu", part->path.text,
+  if (rows.row_count != entry->desc.row_count)
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu rows of table %s, it is said to have %llu", part->path.text,
                    (unsigned long long)rows.row_count, entry->desc.name, (unsigned long long)entry->desc.row_count);
   return HOTROW_OK;
 }
@@ -157,7 +156,6 @@ static hotrow_status load_parts(loading *l, hr_load_table_fn load_table, void *c
     HOTROW_TRY(load_table(&first->tables[t].desc, context, &l->tables[t]));
   for (uint32_t i = 0; i < set->part_count; i++)
     HOTROW_TRY(load_part(l, &set->parts[i]));
-  l->row_count_total = l->row_count;
   show(l);
   return HOTROW_OK;
 }

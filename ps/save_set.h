@@ -18,8 +18,8 @@ typedef struct hr_save_set {
   hr_manifest *parts;  /* owned, [part_count] */
   uint32_t part_count; /* of so many shards */
   bool is_checkpoint;
-  bool is_data_dir; /* then manifests were made from what is there: row counts are estimates, and there are no hashes */
-  int *locks;       /* owned, [part_count], -1: none; NULL if it is no data directory */
+  bool is_data_dir;                     /* then manifests were made from what is there, and there are no hashes */
+  int *locks;                           /* owned, [part_count], -1: none; NULL if it is no data directory */
   hr_checkpoint_header checkpoint;      /* if it is one */
   hr_checkpoint_part *checkpoint_parts; /* owned, [part_count]; NULL if it has no CHECKPOINT */
   uint8_t *buffer;                      /* owned, HR_SAVE_BUFFER_BYTES: free for use once it is open */

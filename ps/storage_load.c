@@ -3,37 +3,50 @@
 
 #include <hr/assert.h>
 
-#include "storage_read.h"
 #include "storage_state.h"
 
+#define READAHEAD_BYTES ((size_t)4 << 20)
 #define PROGRESS_ROWS 65536u
 
 typedef struct load {
-  hr_database database; /* the storage's, which is open */
+  const hr_rocksdb *storage;
   hr_shard *shard;
   uint64_t now_ns;
   hr_load_progress_fn progress; /* may be NULL */
   void *context;
   uint64_t row_count, row_count_expected;
   uint32_t shard_index;
-  uint32_t table; /* that is being loaded */
+  float record[HR_STORE_FLOATS_MAX]; /* a row's floats, aligned */
 } load;
 
 static hotrow_status fail_size(const load *l, const char *what, size_t size)
 {
-  return hr_fail(HOTROW_ERR_CORRUPT, "data directory %s: %s of %zu bytes", l->database.path.text, what, size);
+  return hr_fail(HOTROW_ERR_CORRUPT, "data directory %s: %s of %zu bytes", l->storage->dir.path.text, what, size);
 }
 
-static hotrow_status load_table(const hr_table_desc *desc, void *context)
+static hotrow_status load_table(load *l, const char *key, size_t key_size, const char *value, size_t size)
 {
-  const load *l = context;
-  return hr_shard_restore_table(l->shard, desc);
+  hr_table_desc desc;
+  if (key_size != HR_STORE_TABLE_KEY_BYTES || size != sizeof desc)
+    return fail_size(l, "a table", size);
+  memcpy(&desc, value, sizeof desc);
+  if (desc.id != hr_store_table_of((const uint8_t *)key))
+    return hr_fail(HOTROW_ERR_CORRUPT, "data directory %s: table %u says that it is %u", l->storage->dir.path.text,
+                   hr_store_table_of((const uint8_t *)key), desc.id);
+  return hr_shard_restore_table(l->shard, &desc);
 }
 
-static hotrow_status load_row(uint64_t key, uint32_t clock, const float *record, size_t float_count, void *context)
+static hotrow_status load_row(load *l, const char *key, size_t key_size, const char *value, size_t size)
 {
-  load *l = context;
-  HOTROW_TRY(hr_shard_restore_row(l->shard, l->table, key, clock, record, float_count));
+  uint32_t clock;
+  if (key_size != HR_STORE_ROW_KEY_BYTES || size < sizeof clock || (size - sizeof clock) % sizeof(float) != 0 ||
+      size - sizeof clock > sizeof l->record)
+    return fail_size(l, "a row", size);
+  memcpy(&clock, value, sizeof clock);
+  memcpy(l->record, value + sizeof clock, size - sizeof clock);
+  const uint8_t *at = (const uint8_t *)key;
+  HOTROW_TRY(hr_shard_restore_row(l->shard, hr_store_table_of(at), hr_store_key_of(at), clock, l->record,
+                                  (size - sizeof clock) / sizeof(float)));
   if (++l->row_count % PROGRESS_ROWS == 0 && l->progress)
     l->progress(l->context, l->shard_index, l->row_count, l->row_count_expected);
   return HOTROW_OK;
@@ -71,37 +84,106 @@ static hotrow_status load_sessions(load *l, const char *value, size_t size)
   return HOTROW_OK;
 }
 
-/* What stands under a key of one letter; nothing, in a database that has had no cut. */
-static hotrow_status load_one(load *l, char kind, hotrow_status (*take)(load *l, const char *value, size_t size))
+/* One entry, if it is of this kind: what is not is passed over. */
+static hotrow_status load_entry(load *l, char kind, const rocksdb_iterator_t *at)
 {
+  size_t key_size, size;
+  const char *key = rocksdb_iter_key(at, &key_size), *value = rocksdb_iter_value(at, &size);
+  switch (kind) {
+  case HR_STORE_TABLE:
+    return load_table(l, key, key_size, value, size);
+  case HR_STORE_ROW:
+    return load_row(l, key, key_size, value, size);
+  case HR_STORE_JOBS:
+    return load_jobs(l, value, size);
+  case HR_STORE_SESSIONS:
+    return load_sessions(l, value, size);
+  default:
+    return HOTROW_OK;
+  }
+}
+
+/* Up to `count_max` entries whose keys begin with `prefix`; *is_all_p: there are no more. */
+static hotrow_status load_entries(load *l, const uint8_t *prefix, size_t prefix_size, uint64_t count_max,
+                                  bool *is_all_p)
+{
+  rocksdb_readoptions_t *options = rocksdb_readoptions_create();
+  rocksdb_readoptions_set_fill_cache(options, 0);
+  rocksdb_readoptions_set_readahead_size(options, READAHEAD_BYTES);
+  rocksdb_iterator_t *at = rocksdb_create_iterator(l->storage->db, options);
+  hotrow_status status = HOTROW_OK;
+  *is_all_p = true;
+  rocksdb_iter_seek(at, (const char *)prefix, prefix_size);
+  for (uint64_t count = 0; status == HOTROW_OK && rocksdb_iter_valid(at); rocksdb_iter_next(at), count++) {
+    size_t key_size;
+    const char *key = rocksdb_iter_key(at, &key_size);
+    if (key_size < prefix_size || memcmp(key, prefix, prefix_size) != 0)
+      break;
+    *is_all_p = count < count_max;
+    if (!*is_all_p)
+      break;
+    status = load_entry(l, (char)prefix[0], at);
+  }
   char *error = NULL;
-  size_t size = 0;
-  rocksdb_readoptions_t *read = rocksdb_readoptions_create();
-  char *value = rocksdb_get(l->database.db, read, &kind, 1, &size, &error);
-  rocksdb_readoptions_destroy(read);
-  if (error)
-    return hr_database_fail(&l->database, "read it", error);
-  hotrow_status status = value ? take(l, value, size) : HOTROW_OK;
-  rocksdb_free(value);
-  return status;
+  if (status == HOTROW_OK)
+    rocksdb_iter_get_error(at, &error);
+  rocksdb_iter_destroy(at);
+  rocksdb_readoptions_destroy(options);
+  return error ? hr_rocksdb_fail(l->storage, "read it", error) : status;
+}
+
+static hotrow_status load_kind(load *l, char kind)
+{
+  uint8_t prefix = (uint8_t)kind;
+  bool is_all;
+  return load_entries(l, &prefix, 1, UINT64_MAX, &is_all);
+}
+
+/* Rows of a table that is not described. */
+static hotrow_status refuse_rows_after(load *l, uint32_t table_count)
+{
+  uint8_t first[HR_STORE_TABLE_KEY_BYTES];
+  hr_store_table_key(first, HR_STORE_ROW, table_count);
+  rocksdb_iterator_t *at = rocksdb_create_iterator(l->storage->db, l->storage->read_options);
+  rocksdb_iter_seek(at, (const char *)first, sizeof first);
+  size_t key_size;
+  bool is_there = rocksdb_iter_valid(at) && *rocksdb_iter_key(at, &key_size) == HR_STORE_ROW;
+  rocksdb_iter_destroy(at);
+  if (is_there)
+    return hr_fail(HOTROW_ERR_CORRUPT, "data directory %s: rows of a table that is not there: it has %u",
+                   l->storage->dir.path.text, table_count);
+  return HOTROW_OK;
+}
+
+static hotrow_status load_rows(load *l)
+{
+  for (uint32_t id = 0; id < hr_shard_table_count(l->shard); id++) {
+    uint8_t prefix[HR_STORE_TABLE_KEY_BYTES];
+    bool is_all;
+    hr_store_table_key(prefix, HR_STORE_ROW, id);
+    HOTROW_TRY(load_entries(l, prefix, sizeof prefix, hr_shard_restore_max(l->shard, id), &is_all));
+    hotrow_status status = hr_shard_restore_end(l->shard, id, is_all);
+    if (status != HOTROW_OK)
+      return hr_fail(status, "data directory %s: %s", l->storage->dir.path.text, hotrow_last_error());
+  }
+  return refuse_rows_after(l, (uint32_t)hr_shard_table_count(l->shard));
 }
 
 hotrow_status hr_rocksdb_restore(const hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns,
                                  hr_load_progress_fn progress, void *context)
 {
   HOTROW_ASSERT(hr_shard_table_count(shard) == 0);
-  load l = {.database = {.path = storage->dir.path, .db = storage->db},
+  load l = {.storage = storage,
             .shard = shard,
             .now_ns = now_ns,
             .progress = progress,
             .context = context,
             .shard_index = storage->shard_index};
-  l.row_count_expected = hr_database_estimate_count(&l.database);
-  HOTROW_TRY(hr_database_visit_tables(&l.database, load_table, &l));
-  for (; l.table < hr_shard_table_count(shard); l.table++)
-    HOTROW_TRY(hr_database_visit_rows(&l.database, l.table, load_row, &l));
-  HOTROW_TRY(load_one(&l, HR_STORE_JOBS, load_jobs));
-  HOTROW_TRY(load_one(&l, HR_STORE_SESSIONS, load_sessions));
+  rocksdb_property_int(storage->db, "rocksdb.estimate-num-keys", &l.row_count_expected);
+  HOTROW_TRY(load_kind(&l, HR_STORE_TABLE));
+  HOTROW_TRY(load_rows(&l));
+  HOTROW_TRY(load_kind(&l, HR_STORE_JOBS));
+  HOTROW_TRY(load_kind(&l, HR_STORE_SESSIONS));
   if (progress)
     progress(context, l.shard_index, l.row_count, l.row_count);
   return HOTROW_OK;

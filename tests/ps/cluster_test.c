@@ -21,7 +21,7 @@ static void open_shard(disk_cluster *c, uint32_t i, const char *data_dir, const 
                               .save_dir = save_dir,
                               .row_count_max = ROWS_MAX,
                               .aside = aside ? *aside : (hr_shard_aside){0}};
-  CHECK_OK(hr_rocksdb_open(data_dir, i, c->count, &c->storages[i]));
+  CHECK_OK(hr_rocksdb_open(data_dir, i, c->count, 0, &c->storages[i]));
   options.storage = hr_rocksdb_calls(c->storages[i]);
   options.epoch = hr_rocksdb_epoch(c->storages[i]);
   c->shards[i] = test_shard_open(&options);

@@ -524,7 +524,7 @@ static void a_forged_manifest_leads_nowhere(void)
   forge(file, long_name, sizeof long_name, "file 0 of the database is called 0123");
   forge(file, "zzz", 4, "file 1 of the database is called"); /* out of their order */
   forge(file + offsetof(hr_manifest_file, hash), &row_count, 8, "its bytes do not match the checksum in MANIFEST");
-  forge(table + offsetof(hr_manifest_table, desc.row_count), &row_count, 8, "rows of table t, MANIFEST says");
+  forge(table + offsetof(hr_manifest_table, desc.row_count), &row_count, 8, "rows of table t, it is said to have");
   forge(table + offsetof(hr_manifest_table, file_size), &row_count, 8, "do not make a file of");
   forge(offsetof(hr_manifest_header, reserved), &one, 4, "reserved field 1");
   forge(0, HR_PART_MAGIC, 8, "files of a database");
@@ -549,7 +549,7 @@ static void a_checkpoint_is_no_data_directory(void)
   hr_path path = path_of("damaged", "");
   hr_rocksdb *storage;
   uint64_t before = fingerprint(path.text);
-  CHECK_FAILS(hr_rocksdb_open(path.text, 0, SHARDS, &storage), HOTROW_ERR_EXISTS, "it is a checkpoint or save");
+  CHECK_FAILS(hr_rocksdb_open(path.text, 0, SHARDS, 0, &storage), HOTROW_ERR_EXISTS, "it is a checkpoint or save");
   CHECK_EQ(fingerprint(path.text), before);
 }
 
@@ -576,7 +576,7 @@ static void a_data_directory_loads_at_any_count(void)
   free(rows);
   CHECK_FAILS(hotrow_checkpoint_verify(dir, NULL, NULL), HOTROW_ERR_INVALID, "source: a data directory, and no");
   hr_rocksdb *storage;
-  CHECK_FAILS(hr_rocksdb_open(dir, 0, 3, &storage), HOTROW_ERR_EXISTS, "hotrow restore");
+  CHECK_FAILS(hr_rocksdb_open(dir, 0, 3, 0, &storage), HOTROW_ERR_EXISTS, "hotrow restore");
 }
 
 static void what_is_no_whole_data_directory_is_refused(void)

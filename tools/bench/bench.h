@@ -83,6 +83,17 @@ typedef struct bench_checkpoint_options {
   uint32_t optimizer; /* 0 sgd, 1 rowwise_adagrad */
   bool json;
 } bench_checkpoint_options;
+typedef struct bench_memory_options {
+  const char *dir; /* a directory that is there, for the rows */
+  uint64_t rows;
+  uint64_t memory; /* of the server; 0: a quarter of the bytes of all values */
+  uint64_t batch_keys;
+  uint32_t dim;
+  uint32_t batches;
+  uint32_t compute_ms; /* that the dense part of a batch takes */
+  float zipf;
+  bool json;
+} bench_memory_options;
 
 /* Exit codes. */
 int hr_bench_shard(const bench_shard_options *options);
@@ -91,6 +102,7 @@ int hr_bench_comm(const bench_comm_options *options);
 int hr_bench_table(const bench_table_options *options);
 int hr_bench_store(const bench_store_options *options);
 int hr_bench_checkpoint(const bench_checkpoint_options *options);
+int hr_bench_memory(const bench_memory_options *options);
 
 extern const char *const bench_optimizer_names[]; /* by the option `optimizer`; NULL ends them */
 

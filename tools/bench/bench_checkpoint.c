@@ -233,16 +233,17 @@ static bool run_phase(checkpoint_bench *b, bool with, phase_result *r, uint32_t 
   checkpoints *c = &b->checkpoints;
   atomic_store(&c->is_on, with);
   uint64_t written = bench_server_written_bytes(&b->server);
-  double begin = bench_seconds(), end = begin + 1e-3 * b->options->phase_ms, now = begin;
-  for (; now < end && !atomic_load(&c->has_failed); now = bench_seconds()) {
+  double begin = bench_seconds(), end = begin + 1e-3 * b->options->phase_ms;
+  while (bench_seconds() < end && !atomic_load(&c->has_failed)) {
     double pull_s = 0;
     if (work(b, &pull_s, &rows) != HOTROW_OK)
       return fail("load", hotrow_last_error());
     if (r->pull_count < PULLS_MAX)
       r->pull_ms[r->pull_count++] = 1e3 * pull_s;
   }
-  r->rows_per_s[repeat] = (double)rows / (now - begin);
-  r->written_per_s[repeat] = (double)(bench_server_written_bytes(&b->server) - written) / (now - begin);
+  double took = bench_seconds() - begin;
+  r->rows_per_s[repeat] = (double)rows / took;
+  r->written_per_s[repeat] = (double)(bench_server_written_bytes(&b->server) - written) / took;
   atomic_store(&c->is_on, false);
   size_t ignored = 0;
   for (double pull_s; !atomic_load(&c->is_idle) && !atomic_load(&c->has_failed);) /* what is begun ends */
@@ -292,14 +293,14 @@ static bool measure_recovery(checkpoint_bench *b, double rows_per_s, recovery *r
   if (open_client(b) != HOTROW_OK || work(b, &pull_s, &rows) != HOTROW_OK)
     return fail("recovery", hotrow_last_error());
   r->first_pull_s = bench_seconds() - begin;
-  for (double from = bench_seconds(); from < begin + FULL_SPEED_WAIT_S && r->full_speed_s == 0;) {
-    double now = from;
-    for (rows = 0; now < from + WINDOW_S; now = bench_seconds())
+  while (r->full_speed_s == 0 && bench_seconds() < begin + FULL_SPEED_WAIT_S) {
+    double from = bench_seconds();
+    rows = 0;
+    while (bench_seconds() < from + WINDOW_S)
       if (work(b, &pull_s, &rows) != HOTROW_OK)
         return fail("recovery", hotrow_last_error());
-    if ((double)rows / (now - from) >= FULL_SPEED * rows_per_s)
+    if ((double)rows / (bench_seconds() - from) >= FULL_SPEED * rows_per_s)
       r->full_speed_s = from - begin;
-    from = now;
   }
   return true;
 }

@@ -1,7 +1,7 @@
 /* A shard's database, read and not written to: the part of a checkpoint, or a data directory that no server has open.
  */
-#ifndef HR_STORAGE_READ_H
-#define HR_STORAGE_READ_H
+#ifndef HR_DATABASE_H
+#define HR_DATABASE_H
 
 #include <rocksdb/c.h>
 
@@ -18,13 +18,8 @@ typedef struct hr_database {
 hotrow_status hr_database_open(const char *path, hr_database *database_p);
 void hr_database_close(hr_database *database);
 
-/* Takes RocksDB's sentence (frees it) as ours, with the directory's name. */
-hotrow_status hr_database_fail(const hr_database *database, const char *deed, char *error);
-
 /* Says which shard of how many it is of. HOTROW_ERR_CORRUPT (no shard's), HOTROW_ERR_VERSION, HOTROW_ERR_STORAGE */
 hotrow_status hr_database_read_meta(const hr_database *database, hr_store_meta *meta_p);
-/* About how many entries it has. */
-uint64_t hr_database_estimate_count(const hr_database *database);
 
 /* All tables, in the order of their ids. Stops at the first failure of `visit`. HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE
  */
