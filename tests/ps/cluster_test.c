@@ -3,6 +3,7 @@
 #include <hr/optimizer.h>
 #include <hr/route.h>
 
+#define STORAGE_BYTES ((size_t)4 << 20)
 #define ROWS_MAX 1000000u /* little address space: a sanitizer has less */
 
 static hr_table_desc describe(void)
@@ -14,14 +15,15 @@ static hr_table_desc describe(void)
 }
 
 static void open_shard(disk_cluster *c, uint32_t i, const char *data_dir, const char *save_dir,
-                       const hr_shard_aside *aside)
+                       const hr_shard_aside *aside, size_t memory_bytes)
 {
   hr_shard_options options = {.shard_index = i,
                               .shard_count = c->count,
                               .save_dir = save_dir,
                               .row_count_max = ROWS_MAX,
+                              .memory_bytes = memory_bytes,
                               .aside = aside ? *aside : (hr_shard_aside){0}};
-  CHECK_OK(hr_rocksdb_open(data_dir, i, c->count, 0, &c->storages[i]));
+  CHECK_OK(hr_rocksdb_open(data_dir, i, c->count, memory_bytes ? STORAGE_BYTES : 0, &c->storages[i]));
   options.storage = hr_rocksdb_calls(c->storages[i]);
   options.epoch = hr_rocksdb_epoch(c->storages[i]);
   c->shards[i] = test_shard_open(&options);
@@ -48,14 +50,20 @@ static void greet(disk_cluster *c, uint32_t i)
   CHECK_OK(test_status(&test_one_reply(c->shards[i])->message));
 }
 
-void cluster_open(disk_cluster *c, uint32_t count, const char *data_dir, const char *save_dir,
-                  const hr_shard_aside *aside)
+void cluster_open_within(disk_cluster *c, uint32_t count, const char *data_dir, const char *save_dir,
+                         const hr_shard_aside *aside, size_t memory_bytes)
 {
   *c = (disk_cluster){.count = count};
   for (uint32_t i = 0; i < count; i++)
-    open_shard(c, i, data_dir, save_dir, aside);
+    open_shard(c, i, data_dir, save_dir, aside, memory_bytes);
   for (uint32_t i = 0; i < count; i++)
     greet(c, i);
+}
+
+void cluster_open(disk_cluster *c, uint32_t count, const char *data_dir, const char *save_dir,
+                  const hr_shard_aside *aside)
+{
+  cluster_open_within(c, count, data_dir, save_dir, aside, 0);
 }
 
 void cluster_close(disk_cluster *c)

@@ -19,6 +19,9 @@ typedef struct disk_cluster {
 /* Opens or makes the data directory; table 0 is "t", under Adagrad so that rows have state. */
 void cluster_open(disk_cluster *c, uint32_t count, const char *data_dir, const char *save_dir,
                   const hr_shard_aside *aside);
+/* The same, with so much memory for each shard that not all rows need fit; 0: enough. */
+void cluster_open_within(disk_cluster *c, uint32_t count, const char *data_dir, const char *save_dir,
+                         const hr_shard_aside *aside, size_t memory_bytes);
 void cluster_close(disk_cluster *c); /* what no cut has is lost */
 
 void cluster_push(disk_cluster *c, uint64_t first_key, uint64_t key_count, float grad);

@@ -15,6 +15,8 @@
 
 #define SHARDS 2u
 #define KEYS 400u
+#define MANY_KEYS 100000u
+#define LITTLE ((size_t)4 << 20) /* for half of them */
 #define FILES_MAX 32u
 
 static const char *scratch(const char *name)
@@ -99,6 +101,26 @@ static void it_holds_one_cut_and_loads_at_any_count(void)
   for (uint32_t count = 1; count <= 3; count++)
     check_equal(rows, size, path.text, count);
   CHECK_EQ(fingerprint(path.text), before);
+  free(rows);
+}
+
+/* A shard that has less memory than rows. */
+static void rows_that_are_not_in_memory_are_in_it(void)
+{
+  disk_cluster c;
+  hotrow_shard_counts counts;
+  size_t size;
+  cluster_open(&c, 1, scratch("large"), save_dir(), NULL);
+  cluster_push(&c, 0, MANY_KEYS, 2.0f);
+  cluster_cut(&c);
+  uint8_t *rows = cluster_rows(c.shards, 1, &size);
+  cluster_close(&c);
+  cluster_open_within(&c, 1, scratch("large"), save_dir(), NULL, LITTLE);
+  hr_shard_get_counts(c.shards[0]->shard, &counts);
+  CHECK(counts.rows == MANY_KEYS && counts.rows_in_memory < MANY_KEYS * 3 / 4);
+  CHECK_OK(cluster_make(&c, "large", 1, 0));
+  cluster_close(&c);
+  check_equal(rows, size, path_of("large", "").text, 2);
   free(rows);
 }
 
@@ -605,6 +627,7 @@ static void what_is_no_whole_data_directory_is_refused(void)
 int main(void)
 {
   RUN(it_holds_one_cut_and_loads_at_any_count);
+  RUN(rows_that_are_not_in_memory_are_in_it);
   RUN(the_next_cut_waits_until_the_database_is_copied);
   RUN(a_checkpoint_waits_for_the_cut_before_it);
   RUN(one_that_is_dropped_or_replaced_has_nothing_copied);
