@@ -161,14 +161,17 @@ hotrow_status cluster_make(disk_cluster *c, const char *name, uint64_t token, ui
 
 typedef struct row_list {
   uint8_t *bytes;
-  size_t size, record_size;
+  size_t size, capacity, record_size;
 } row_list;
 
 static hotrow_status add_row(uint64_t key, uint32_t clock, const float *record, void *context)
 {
   row_list *list = context;
-  list->bytes = realloc(list->bytes, list->size + list->record_size);
-  CHECK(list->bytes);
+  if (list->size + list->record_size > list->capacity) {
+    list->capacity = 2 * (list->size + list->record_size);
+    list->bytes = realloc(list->bytes, list->capacity);
+    CHECK(list->bytes);
+  }
   uint8_t *at = list->bytes + list->size;
   memcpy(at, &key, sizeof key);
   memcpy(at + 8, &clock, sizeof clock);
