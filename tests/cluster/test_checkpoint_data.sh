@@ -119,7 +119,7 @@ check 'a disk that has no room for a copy: the job goes on, and the end says so'
 if mkdir "$scratch/small" && mount -t tmpfs -o size=1m tmpfs "$scratch/small" 2>/dev/null; then
   trap 'umount "$scratch/small"; clean_up' EXIT
   run "$hotrow" launch --shards 1 --workers 2 --data-dir "$scratch/rows-full" --save-dir "$scratch/small" -- train "${job[@]}" \
-    --checkpoint full --every 50 --json
+    --checkpoint full --every 40 --json
   expect_code 74
   expect_err 'no checkpoint of step [0-9]+: .*No space left on device'
   expect_out '"steps": 120,'

@@ -197,6 +197,7 @@ uint8_t *cluster_rows(test_shard *const *shards, uint32_t count, size_t *size_p)
     list.record_size = 12 + (layout->dim + layout->state_dim) * sizeof(float);
     CHECK_OK(hr_table_scan(table, add_row, &list));
   }
+  CHECK(list.record_size > 0);
   qsort(list.bytes, list.size / list.record_size, list.record_size, compare_rows);
   *size_p = list.size;
   return list.bytes;
