@@ -25,7 +25,7 @@
 #include "server_send.h"
 #include "shard.h"
 
-HR_NO_TAIL_PADDING(hotrow_server_options, reserved);
+HR_NO_TAIL_PADDING(hotrow_server_options, durability);
 
 #define QUEUE_MESSAGES 128 /* of one client, not yet taken in */
 #define LINGER_MS 200
@@ -276,6 +276,7 @@ static hotrow_status open_storage(host *h, const hotrow_server_options *o, hr_sh
   HOTROW_TRY(hr_rocksdb_open(o->data_dir, options->shard_index, options->shard_count, &d->storage));
   d->interval_ns = o->cut_interval_ms * (uint64_t)1000000;
   d->dirty_bytes_max = o->cut_bytes;
+  d->durability = options->durability = o->durability;
   options->storage = hr_rocksdb_calls(d->storage);
   options->epoch = hr_rocksdb_epoch(d->storage);
   return HOTROW_OK;
@@ -382,6 +383,10 @@ static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_
     return hr_fail(HOTROW_ERR_INVALID, "%u io_threads, at most %u", o->io_threads, HOTROW_SERVER_SHARDS_MAX);
   if (o->cut_interval_ms > HR_CUT_INTERVAL_MS_MAX)
     return hr_fail(HOTROW_ERR_INVALID, "cut_interval_ms %u, at most %u", o->cut_interval_ms, HR_CUT_INTERVAL_MS_MAX);
+  if (o->durability < HOTROW_DURABILITY_CUT || o->durability > HOTROW_DURABILITY_LOG)
+    return hr_fail(HOTROW_ERR_INVALID, "durability %d is not known", (int)o->durability);
+  if (o->durability != HOTROW_DURABILITY_CUT && !o->data_dir)
+    return hr_fail(HOTROW_ERR_INVALID, "durability is for servers with a data directory, and there is no data_dir");
   return o->save_dir ? check_save_dir(o->save_dir) : HOTROW_OK;
 }
 

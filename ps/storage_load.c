@@ -126,8 +126,8 @@ static hotrow_status load_kind(load *l, char kind)
   return error ? hr_rocksdb_fail(l->storage, "read it", error) : status;
 }
 
-hotrow_status hr_rocksdb_restore(const hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns,
-                                 hr_load_progress_fn progress, void *context)
+hotrow_status hr_rocksdb_restore(hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns, hr_load_progress_fn progress,
+                                 void *context)
 {
   HOTROW_ASSERT(hr_shard_table_count(shard) == 0);
   load l = {.storage = storage,
@@ -140,6 +140,7 @@ hotrow_status hr_rocksdb_restore(const hr_rocksdb *storage, hr_shard *shard, uin
   static const char order[] = {HR_STORE_TABLE, HR_STORE_ROW, HR_STORE_JOBS, HR_STORE_SESSIONS};
   for (size_t i = 0; i < sizeof order; i++)
     HOTROW_TRY(load_kind(&l, order[i]));
+  HOTROW_TRY(hr_rocksdb_replay(storage, shard, now_ns));
   if (progress)
     progress(context, l.shard_index, l.row_count, l.row_count);
   return HOTROW_OK;

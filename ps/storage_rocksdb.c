@@ -70,9 +70,9 @@ static hotrow_status check_meta(const hr_rocksdb *s, const hr_store_meta *found,
   const char *path = s->dir.path.text;
   if (size != sizeof *found || memcmp(found->magic, own->magic, sizeof own->magic) != 0)
     return hr_fail(HOTROW_ERR_CORRUPT, "data directory %s: its record of %zu bytes is not that of a shard", path, size);
-  if (found->version != own->version)
-    return hr_fail(HOTROW_ERR_VERSION, "data directory %s: format version %u, this build reads %u", path,
-                   found->version, own->version);
+  if (found->version < HR_STORE_VERSION_MIN || found->version > own->version)
+    return hr_fail(HOTROW_ERR_VERSION, "data directory %s: format version %u, this build reads %u to %u", path,
+                   found->version, HR_STORE_VERSION_MIN, own->version);
   if (found->shard_index != own->shard_index || found->shard_count != own->shard_count)
     return hr_fail(HOTROW_ERR_EXISTS, "data directory %s holds shard %u of %u, not %u of %u", path, found->shard_index,
                    found->shard_count, own->shard_index, own->shard_count);

@@ -200,7 +200,7 @@ static void a_full_disk(void)
   close(fd);
   for (int i = 0; i < 3; i++) {
     CHECK_OK(push_all(&d, &c, KEYS));
-    CHECK_FAILS(disk_cut(&d), HOTROW_ERR_STORAGE, "a cut of 0 MiB needs 256");
+    CHECK_FAILS(disk_cut(&d), HOTROW_ERR_STORAGE, "0 MiB need 256");
     CHECK_EQ(test_counter(d.t->shard, "\"degraded\""), 1);
     CHECK_OK(push_all(&d, &c, KEYS));
     CHECK_EQ(d.t->replies[0].message.header.durable_seq, 1);

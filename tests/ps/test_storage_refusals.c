@@ -101,7 +101,7 @@ static void what_is_not_ours(void)
   db = open_foreign(path);
   put_foreign(db, "M", 1, &meta, sizeof meta);
   rocksdb_close(db);
-  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, &storage), HOTROW_ERR_VERSION, "format version 9, this build reads 1");
+  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, &storage), HOTROW_ERR_VERSION, "format version 9, this build reads 1 to 2");
 }
 
 /* One shard with a table, 200 rows and a session. */

@@ -45,6 +45,11 @@ static const family families[] = {
      "Time of writing cuts, beside the shard's thread."},
     {"hotrow_cut_rows_total", COUNTER, AT(cut_rows), "Rows written in cuts."},
     {"hotrow_cut_written_bytes_total", COUNTER, AT(cut_bytes), "Keys and values written in cuts."},
+    {"hotrow_log_writes_total", COUNTER, AT(log_writes), "Groups of records written to the log of pushes."},
+    {"hotrow_log_records_total", COUNTER, AT(log_records), "Records written to the log of pushes."},
+    {"hotrow_log_written_bytes_total", COUNTER, AT(log_bytes), "Bytes written to the log of pushes."},
+    {"hotrow_log_write_seconds_total", COUNTER_NS, AT(log_write_ns),
+     "Time of writing the log, beside the shard's thread."},
     {"hotrow_busy_seconds_total", COUNTER_NS, AT(busy_ns),
      "Time that the shard's one thread spent on messages and cuts."},
 };

@@ -21,7 +21,8 @@
   X(LOST_PENDING, "a refreshed row lacks the own steps kept back")                                                     \
   X(UNSPOILED, "a row fetched ahead is taken although it was pushed meanwhile")                                        \
   X(ACK_IS_DURABLE, "pushes are forgotten when applied, not when durable")                                             \
-  X(TORN_CUT, "a cut has the rows of one moment and the watermarks of the next")
+  X(TORN_CUT, "a cut has the rows of one moment and the watermarks of the next")                                       \
+  X(HOLLOW_LOG, "the log has the watermark of a push and not its rows")
 
 #ifdef HOTROW_MUTANTS
 typedef enum hr_mutant_kind {
