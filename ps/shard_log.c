@@ -160,6 +160,8 @@ void hr_shard_log_is_handed(hr_shard *shard)
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
     for (hr_session *session = shard->sessions[i]; session; session = session->next)
       session->log_seq = session->applied_seq;
+  if (HR_MUTANT(EARLY_LOG))
+    hr_shard_log_is_durable(shard);
 }
 
 void hr_shard_log_is_refused(hr_shard *shard)

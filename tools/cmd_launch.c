@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <hotrow/server.h>
+
 #include "commands.h"
 #include "options.h"
 #include "process.h"
@@ -38,6 +40,7 @@ typedef struct launch_values {
   uint32_t ready_timeout_ms;
   uint32_t grace_ms;
   uint32_t cut_interval_ms;
+  uint32_t durability;
   bool exec;
   bool restart_shards;
 } launch_values;
@@ -51,6 +54,8 @@ static const hr_option options[] = {
      "directory of a save or checkpoint that the shards start from"},
     {"data-dir", HR_OPTION_TEXT, AT(data_dir), NULL, 0, 0, NULL,
      "directory for the shards' rows: a later launch of as many shards goes on from there"},
+    {"durability", HR_OPTION_CHOICE, AT(durability), "cut", 0, 0, hr_durability_names,
+     "with --data-dir: when a push is durable, as of serve"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL,
      "with --data-dir: how often what changed is made durable"},
     {"restart-shards", HR_OPTION_BOOL, AT(restart_shards), NULL, 0, 0, NULL,
@@ -281,7 +286,7 @@ static void start_shard(launch *l, uint32_t index)
   snprintf(interval, sizeof interval, "%" PRIu32, l->values.cut_interval_ms);
   bool is_first = !l->endpoints[index][0];
   char *bind = is_first ? "tcp://127.0.0.1:*" : l->endpoints[index];
-  char *argv[20] = {"hotrow", "serve", "--shards", "1", "--shard-first", first, "--bind", bind, "--shard-count", count};
+  char *argv[22] = {"hotrow", "serve", "--shards", "1", "--shard-first", first, "--bind", bind, "--shard-count", count};
   size_t argc = 10;
   if (l->values.save_dir) {
     argv[argc++] = "--save-dir";
@@ -292,6 +297,8 @@ static void start_shard(launch *l, uint32_t index)
     argv[argc++] = (char *)l->values.data_dir;
     argv[argc++] = "--cut-interval-ms";
     argv[argc++] = interval;
+    argv[argc++] = "--durability";
+    argv[argc++] = (char *)hr_durability_names[l->values.durability];
   }
   if (l->values.load && is_first) { /* later it has what it loaded */
     argv[argc++] = "--load";
@@ -430,6 +437,16 @@ int hr_cmd_launch(int argc, char **argv)
   }
   if (l.values.restart_shards && !l.values.data_dir) {
     fprintf(stderr, "hotrow launch: --restart-shards needs --data-dir: without it a shard comes back empty\n");
+    return HR_EXIT_USAGE;
+  }
+  if (l.values.durability != HOTROW_DURABILITY_CUT && !l.values.data_dir) {
+    fprintf(stderr, "hotrow launch: --durability is of --data-dir: without it nothing is durable\n");
+    return HR_EXIT_USAGE;
+  }
+  if (l.values.durability == HOTROW_DURABILITY_NONE && l.values.restart_shards) {
+    fprintf(stderr,
+            "hotrow launch: --restart-shards needs another --durability: with none a shard that dies comes back\n"
+            "as it was when it was started\n");
     return HR_EXIT_USAGE;
   }
   l.words = argv + rest;

@@ -29,7 +29,10 @@ typedef struct serve_values {
   uint32_t shard_count;
   uint32_t io_threads;
   uint32_t cut_interval_ms;
+  uint32_t durability;
 } serve_values;
+
+const char *const hr_durability_names[] = {"cut", "none", "log", NULL};
 
 #define AT(field) offsetof(serve_values, field)
 static const hr_option options[] = {
@@ -44,8 +47,12 @@ static const hr_option options[] = {
     {"load", HR_OPTION_TEXT, AT(load), NULL, 0, 0, NULL, "directory of a save or checkpoint to start from"},
     {"data-dir", HR_OPTION_TEXT, AT(data_dir), NULL, 0, 0, NULL,
      "directory for the rows, so that a server started on it again goes on from there; without it: memory only"},
+    {"durability", HR_OPTION_CHOICE, AT(durability), "cut", 0, 0, hr_durability_names,
+     "with --data-dir, when a push is durable. cut: with the next cut of what changed. log: within milliseconds, as "
+     "each is logged beside the cuts. none: when the server ends in order; if it is killed, all since its start is "
+     "lost"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL,
-     "with --data-dir: how often what changed is made durable"},
+     "with --data-dir: how often what changed is made durable; with --durability log: how often the log begins anew"},
     {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e15, NULL,
      "with --data-dir: bytes of changed rows, per shard, that are not left until then"},
     {"io-threads", HR_OPTION_U32, AT(io_threads), "1", 1, 64, NULL, "network threads"},
@@ -198,6 +205,7 @@ static hotrow_server_options server_options_of(const serve_values *values, load_
   o.data_dir = values->data_dir;
   o.cut_bytes = values->cut_bytes;
   o.cut_interval_ms = values->cut_interval_ms;
+  o.durability = (hotrow_durability)values->durability;
   o.progress = show_loading;
   o.context = display;
   return o;

@@ -5,7 +5,7 @@
 
 #include "hr_test.h"
 
-#define WRITE_NS_MAX 5000000u
+#define WRITE_NS_MAX 30000000u
 
 void sim_log_init(sim_log *log, cluster *sim, uint32_t shard)
 {
@@ -95,10 +95,12 @@ void sim_log_is_durable(sim_log *log, hr_shard *shard, uint64_t number)
   hr_shard_log_is_durable(shard);
 }
 
-void sim_log_die(sim_log *log)
+void sim_log_die(sim_log *log, uint64_t covered)
 {
-  if (sim_below(log->sim, 2))
+  if (log->handed > log->durable && sim_below(log->sim, 2))
     become_durable(log);
+  if (log->durable < covered)
+    log->durable = covered;
   log->handed = log->durable;
   for (size_t i = log->durable; i < log->count; i++)
     free(log->records[i].bytes);

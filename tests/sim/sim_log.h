@@ -31,7 +31,7 @@ uint64_t sim_log_end_record(sim_log *log); /* ends the record that is open; the 
 /* Between two messages: hands over what is new, if nothing is on its way. */
 void sim_log_hand_over(sim_log *log, hr_shard *shard);
 void sim_log_is_durable(sim_log *log, hr_shard *shard, uint64_t number);
-void sim_log_die(sim_log *log);
+void sim_log_die(sim_log *log, uint64_t covered); /* by the cut that it will come back from: these numbers are used */
 /* Applies the records after this one that are durable. */
 void sim_log_replay(sim_log *log, hr_shard *shard, uint64_t covered);
 

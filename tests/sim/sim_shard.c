@@ -193,7 +193,7 @@ static void die(sim_shard *s)
   sim->totals.shard_deaths++;
   hr_shard_destroy(s->shard);
   s->shard = NULL;
-  sim_log_die(&s->log);
+  sim_log_die(&s->log, s->durable.log_number);
   for (uint32_t w = 0; w < sim->config.workers; w++)
     sim_cut_connection(sim, w, s->index);
   sim_plan(sim, (sim_event){SIM_SHARD_RISES, sim->now_ns + 1 + sim_below(sim, DOWN_NS_MAX), 0, s->index, 0});
