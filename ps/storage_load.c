@@ -1,4 +1,5 @@
 /* A stored cut back into a shard. Checksums are RocksDB's; what the values say is looked at here and by the shard. */
+#include <stdio.h>
 #include <string.h>
 
 #include <hr/assert.h>
@@ -126,6 +127,26 @@ static hotrow_status load_kind(load *l, char kind)
   return error ? hr_rocksdb_fail(l->storage, "read it", error) : status;
 }
 
+/* What the shard says of a value does not say where it lay; and that it fits nothing is damage. */
+static hotrow_status name_directory(const hr_rocksdb *storage, hotrow_status status)
+{
+  char sentence[HR_ERROR_TEXT_BYTES];
+  snprintf(sentence, sizeof sentence, "%s", hotrow_last_error());
+  if (strstr(sentence, storage->dir.path.text))
+    return status;
+  bool is_damage = status == HOTROW_ERR_NOT_FOUND || status == HOTROW_ERR_INVALID || status == HOTROW_ERR_EXISTS ||
+                   status == HOTROW_ERR_PROTOCOL || status == HOTROW_ERR_VERSION;
+  return hr_fail(is_damage ? HOTROW_ERR_CORRUPT : status, "data directory %s: %s", storage->dir.path.text, sentence);
+}
+
+static hotrow_status restore(load *l)
+{
+  static const char order[] = {HR_STORE_TABLE, HR_STORE_ROW, HR_STORE_JOBS, HR_STORE_SESSIONS};
+  for (size_t i = 0; i < sizeof order; i++)
+    HOTROW_TRY(load_kind(l, order[i]));
+  return HOTROW_OK;
+}
+
 hotrow_status hr_rocksdb_restore(hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns, hr_load_progress_fn progress,
                                  void *context)
 {
@@ -137,10 +158,11 @@ hotrow_status hr_rocksdb_restore(hr_rocksdb *storage, hr_shard *shard, uint64_t 
             .context = context,
             .shard_index = storage->shard_index};
   rocksdb_property_int(storage->db, "rocksdb.estimate-num-keys", &l.row_count_expected);
-  static const char order[] = {HR_STORE_TABLE, HR_STORE_ROW, HR_STORE_JOBS, HR_STORE_SESSIONS};
-  for (size_t i = 0; i < sizeof order; i++)
-    HOTROW_TRY(load_kind(&l, order[i]));
-  HOTROW_TRY(hr_rocksdb_replay(storage, shard, now_ns));
+  hotrow_status status = restore(&l);
+  if (status == HOTROW_OK)
+    status = hr_rocksdb_replay(storage, shard, now_ns);
+  if (status != HOTROW_OK)
+    return name_directory(storage, status);
   if (progress)
     progress(context, l.shard_index, l.row_count, l.row_count);
   return HOTROW_OK;

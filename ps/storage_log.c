@@ -1,5 +1,5 @@
 /* The log in RocksDB: records are gathered on the shard's thread, written in groups on the writer's, and read back. */
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <hr/assert.h>
@@ -189,10 +189,8 @@ static hotrow_status replay_one(hr_rocksdb *s, hr_shard *shard, uint64_t now_ns,
   hotrow_status status = hr_shard_replay(shard, memory, size, now_ns);
   if (status != HOTROW_OK) {
     char sentence[HR_ERROR_TEXT_BYTES];
-    memcpy(sentence, hotrow_last_error(), sizeof sentence - 1);
-    sentence[sizeof sentence - 1] = 0;
-    return hr_fail(status, "data directory %s: record %llu of its log: %s", s->dir.path.text,
-                   (unsigned long long)number, sentence);
+    snprintf(sentence, sizeof sentence, "%s", hotrow_last_error());
+    return hr_fail(status, "record %llu of its log: %s", (unsigned long long)number, sentence);
   }
   s->log.number = number;
   s->log.bytes_since_cut += size;

@@ -116,11 +116,11 @@ static void make_table(disk *d, test_client *c)
   hr_table_desc desc = describe("another");
   uint64_t number;
   hotrow_status status;
+  now->tried = c->push_seq;
   test_clear(d->t);
   test_body(c, HR_OP_TABLE_CREATE, &desc, sizeof desc);
   test_send(d->t, c);
   if (hr_rocksdb_is_busy(d->storage)) {
-    now->tried = c->push_seq;
     hr_rocksdb_wait(d->storage);
     CHECK(hr_rocksdb_take_result(d->storage, &number, &status));
     if (status != HOTROW_OK) {
