@@ -18,8 +18,8 @@ static hotrow_status reserve_log(void *context, size_t push_bytes, size_t other_
   hr_rocksdb *s = context;
   size_t waiting = s->log.filling.size;
   HOTROW_ASSERT(!s->log.is_open);
-  if (push_bytes > 0 && waiting > 0 &&
-      (waiting > HR_STORE_LOG_WAITING_BYTES_MAX || push_bytes > HR_STORE_LOG_WAITING_BYTES_MAX - waiting))
+  size_t waiting_bytes_max = s->log.waiting_bytes_max;
+  if (push_bytes > 0 && waiting > 0 && (waiting > waiting_bytes_max || push_bytes > waiting_bytes_max - waiting))
     return hr_fail(HOTROW_ERR_BUSY, "%zu bytes wait to be logged, no room for %zu more", waiting, push_bytes);
   size_t size_bytes = HEADS_BYTES + push_bytes + other_bytes;
   if (!hr_bytes_take(&s->log.filling, size_bytes))
@@ -59,6 +59,7 @@ void hr_rocksdb_init_log(hr_rocksdb *s)
   s->calls.reserve_log = reserve_log;
   s->calls.put_log = put_log;
   s->calls.end_log = end_log;
+  s->log.waiting_bytes_max = HR_STORE_LOG_WAITING_BYTES_MAX;
 }
 
 uint64_t hr_rocksdb_end_record(hr_rocksdb *s)

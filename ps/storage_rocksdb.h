@@ -22,8 +22,9 @@
 #define HR_STORE_FREE_BYTES_MIN ((uint64_t)256 << 20)
 
 /* What the shard has put into its log and the writer has not taken; one message, or the pushes of one step, may go
- * beyond it. With more, pushes are not taken (HOTROW_ERR_BUSY). */
-#define HR_STORE_LOG_WAITING_BYTES_MAX ((size_t)64 << 20)
+ * beyond it. With more, pushes are not taken (HOTROW_ERR_BUSY). Clients stop by themselves before that, unless there
+ * are many: each keeps 256 MiB at most that is not durable. */
+#define HR_STORE_LOG_WAITING_BYTES_MAX ((size_t)512 << 20)
 
 typedef struct hr_rocksdb hr_rocksdb;
 

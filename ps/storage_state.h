@@ -57,6 +57,7 @@ typedef struct hr_record_head {
 typedef struct hr_records {
   hr_bytes filling; /* the shard's thread: {hr_record_head, record} */
   size_t record_at; /* in it, of the record that is open */
+  size_t waiting_bytes_max;
   bool is_open;
   uint64_t number;  /* of the last record ended */
   uint64_t covered; /* of the last one that a cut covers */

@@ -158,7 +158,10 @@ static const hr_option store_options[] = {
 static const hr_command store_command = {
     .name = "bench store",
     .summary = "pushes until they are durable, and loading them again, against memory and a plain file",
-    .details = "One client, one shard over loopback TCP, SGD. A plain file takes the same bytes, synced as often.",
+    .details =
+        "One client, one shard over loopback TCP, SGD. A plain file takes the same bytes, synced as often as cuts\n"
+        "are made. For each --durability of serve also the time from a push until it is durable: 1000 pushes of\n"
+        "256 rows, one every 2 ms.",
     .options = store_options,
     .option_count = sizeof store_options / sizeof store_options[0],
 };

@@ -6,7 +6,7 @@
 #include <hr/optimizer.h>
 #include <rocksdb/c.h>
 
-#include "storage_format.h"
+#include "storage_state.h"
 
 #define MANY_KEYS 100000u
 
@@ -305,6 +305,7 @@ static void too_much_that_waits(void)
   disk d;
   test_client a, b;
   begin(&d, "waits", &a, &b);
+  d.storage->log.waiting_bytes_max = (size_t)5 << 20;
   for (uint32_t i = 0; i < MANY_KEYS; i++) {
     keys[i] = i;
     grads[(size_t)i * TEST_DIM] = 1.0f;
@@ -320,7 +321,7 @@ static void too_much_that_waits(void)
   }
   CHECK_FAILS(status, HOTROW_ERR_BUSY, "wait to be logged, no room for");
   CHECK(d.t->replies[0].message.header.retry_ms > 0);
-  CHECK_EQ(taken, HR_STORE_LOG_WAITING_BYTES_MAX / (MANY_KEYS * 16));
+  CHECK_EQ(taken, ((size_t)5 << 20) / (MANY_KEYS * 16));
   a.push_seq = taken;
   test_client reader = test_reader(4);
   test_greet(d.t, &reader); /* what is small goes on, and reads do */
