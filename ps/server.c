@@ -369,7 +369,9 @@ static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_
   o->shard_count = o->shard_count ? o->shard_count : o->shards;
   o->io_threads = o->io_threads ? o->io_threads : 1;
   o->cut_bytes = o->cut_bytes ? o->cut_bytes : HR_CUT_BYTES_DEFAULT;
-  o->cut_interval_ms = o->cut_interval_ms ? o->cut_interval_ms : HR_CUT_INTERVAL_MS_DEFAULT;
+  uint32_t interval_ms =
+      o->durability == HOTROW_DURABILITY_LOG ? HR_CUT_INTERVAL_LOG_MS_DEFAULT : HR_CUT_INTERVAL_MS_DEFAULT;
+  o->cut_interval_ms = o->cut_interval_ms ? o->cut_interval_ms : interval_ms;
   if (!o->bind)
     return hr_fail(HOTROW_ERR_INVALID, "bind is NULL: an address to listen on is needed");
   if (o->shards > HOTROW_SERVER_SHARDS_MAX)

@@ -98,8 +98,10 @@ static void tend(hr_durable *d, uint64_t now_ns)
   hand_over_log(d, now_ns);
   if (hr_rocksdb_is_busy(d->storage))
     return;
-  bool is_urgent = hr_shard_awaits_cut(d->shard) || hr_shard_dirty_bytes(d->shard) >= d->dirty_bytes_max ||
-                   hr_rocksdb_log_bytes(d->storage) / HR_CUT_LOG_FACTOR >= d->dirty_bytes_max;
+  bool is_long = d->durability == HOTROW_DURABILITY_LOG
+                     ? hr_rocksdb_log_bytes(d->storage) / HR_CUT_LOG_FACTOR >= d->dirty_bytes_max
+                     : hr_shard_dirty_bytes(d->shard) >= d->dirty_bytes_max;
+  bool is_urgent = hr_shard_awaits_cut(d->shard) || is_long;
   if (now_ns >= d->due_ns || (is_urgent && d->status == HOTROW_OK))
     begin_cut(d, now_ns);
 }

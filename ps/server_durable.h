@@ -10,9 +10,10 @@
 #include "storage_rocksdb.h"
 
 #define HR_CUT_INTERVAL_MS_DEFAULT 1000u
+#define HR_CUT_INTERVAL_LOG_MS_DEFAULT 60000u /* with a log: a cut keeps it waiting for as long as it is written */
 #define HR_CUT_INTERVAL_MS_MAX 86400000u
 #define HR_CUT_BYTES_DEFAULT ((uint64_t)64 << 20)
-#define HR_CUT_LOG_FACTOR 4u /* a cut is made when the log is so many times longer than what dirty rows may be */
+#define HR_CUT_LOG_FACTOR 4u /* with a log a cut is made when that is so many times cut_bytes long */
 #define HR_LOG_RETRY_MS 100u /* when a full disk may have room again */
 
 typedef struct hr_durable {

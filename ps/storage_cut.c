@@ -16,6 +16,7 @@
 #include <hr/hash.h>
 
 #define BYTES_MIN ((size_t)1 << 16)
+#define LOG_EVERY_ENTRIES 1024u
 #define BYTES_KEPT_MAX ((size_t)256 << 20) /* a larger buffer is given back after its cut */
 
 /* ---- bytes ---- */
@@ -232,6 +233,28 @@ void hr_rocksdb_wait(const hr_rocksdb *s)
 
 /* ---- the writer's thread ---- */
 
+/* Once a write has failed none is tried. */
+static void write_slot(hr_rocksdb *s, hr_slot *slot, hotrow_status (*write_it)(hr_rocksdb *s))
+{
+  if (s->result == HOTROW_OK) {
+    hotrow_status status = write_it(s);
+    if (status != HOTROW_OK)
+      snprintf(s->sentence, sizeof s->sentence, "%s", hotrow_last_error());
+    s->result = status;
+  }
+  finish(s, slot, s->result);
+}
+
+/* Records that come while a cut is prepared do not wait for it; who handed them over has said so, or is about to. */
+static void write_log_between(hr_rocksdb *s)
+{
+  if (atomic_load_explicit(&s->log.slot.state, memory_order_acquire) != HR_SLOT_HANDED)
+    return;
+  while (sem_wait(&s->handed) != 0)
+    ;
+  write_slot(s, &s->log.slot, hr_rocksdb_write_log);
+}
+
 static void put(rocksdb_writebatch_t *batch, char kind, const hr_bytes *value)
 {
   rocksdb_writebatch_put(batch, &kind, 1, (const char *)value->bytes, value->size);
@@ -258,7 +281,7 @@ static int compare_keys(const void *a, const void *b)
 
 /* In the order of their keys RocksDB takes in rows three times as fast: each goes in where the one before did. If there
  * is no memory for the order they go in as they come. */
-static void put_entries(rocksdb_writebatch_t *batch, const hr_bytes *entries, size_t count)
+static void put_entries(hr_rocksdb *s, rocksdb_writebatch_t *batch, const hr_bytes *entries, size_t count)
 {
   const uint8_t **order = malloc((count + 1) * sizeof *order);
   size_t done = 0;
@@ -275,8 +298,11 @@ static void put_entries(rocksdb_writebatch_t *batch, const hr_bytes *entries, si
   HOTROW_ASSERT(done == count);
   if (order)
     qsort(order, count, sizeof *order, compare_keys);
-  for (size_t i = 0; order && i < count; i++)
+  for (size_t i = 0; order && i < count; i++) {
     put_entry(batch, order[i]);
+    if (i % LOG_EVERY_ENTRIES == 0)
+      write_log_between(s);
+  }
   free(order);
 }
 
@@ -284,14 +310,18 @@ static hotrow_status write_cut(hr_rocksdb *s)
 {
   const hr_cut *cut = &s->cut;
   rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-  put_entries(batch, &cut->entries, cut->entry_count);
+  put_entries(s, batch, &cut->entries, cut->entry_count);
+  write_log_between(s);
   put(batch, HR_STORE_JOBS, &cut->jobs);
   put(batch, HR_STORE_SESSIONS, &cut->sessions);
   if (cut->log_number > s->log.covered)
     hr_rocksdb_cover_log(batch, cut->log_number);
   char *error = NULL;
-  rocksdb_write(s->db, s->write_options, batch, &error);
+  if (s->result == HOTROW_OK) /* a group of records may have failed meanwhile */
+    rocksdb_write(s->db, s->write_options, batch, &error);
   rocksdb_writebatch_destroy(batch);
+  if (s->result != HOTROW_OK)
+    return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
   return error ? hr_rocksdb_fail(s, "write a cut", error) : HOTROW_OK;
 }
 
@@ -308,18 +338,6 @@ static hotrow_status write_and_count_cut(hr_rocksdb *s)
   s->counts.bytes += s->cut.entries.size + s->cut.jobs.size + s->cut.sessions.size;
   s->counts.write_ns += hr_now_ns() - begin_ns;
   return status;
-}
-
-/* Once a write has failed none is tried. */
-static void write_slot(hr_rocksdb *s, hr_slot *slot, hotrow_status (*write_it)(hr_rocksdb *s))
-{
-  if (s->result == HOTROW_OK) {
-    hotrow_status status = write_it(s);
-    if (status != HOTROW_OK)
-      snprintf(s->sentence, sizeof s->sentence, "%s", hotrow_last_error());
-    s->result = status;
-  }
-  finish(s, slot, s->result);
 }
 
 /* The log first: who pushes waits for it, and a cut takes long. */

@@ -51,10 +51,11 @@ static const hr_option options[] = {
      "with --data-dir, when a push is durable. cut: with the next cut of what changed. log: within milliseconds, as "
      "each is logged beside the cuts. none: when the server ends in order; if it is killed, all since its start is "
      "lost"},
-    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL,
-     "with --data-dir: how often what changed is made durable; with --durability log: how often the log begins anew"},
+    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "0", 0, 86400000, NULL,
+     "with --data-dir: how often what changed is made durable, or the log begins anew; 0: 1000, with a log 60000"},
     {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e15, NULL,
-     "with --data-dir: bytes of changed rows, per shard, that are not left until then"},
+     "with --data-dir: bytes of changed rows, per shard, that are not left until then; the log may have 4 times as "
+     "many"},
     {"io-threads", HR_OPTION_U32, AT(io_threads), "1", 1, 64, NULL, "network threads"},
     {"row-count-max", HR_OPTION_U64, AT(row_count_max), "0", 0, 0, NULL,
      "rows per table and shard; 0: what memory holds"},

@@ -39,11 +39,15 @@ typedef struct hotrow_server_options {
    * that is started on it again goes on from what was durable, and no update of a client that kept its pushes is lost
    * or applied twice. NULL: memory only. */
   const char *data_dir;
-  uint64_t cut_bytes; /* of changed rows, after which a shard makes a cut at once; 0 means 64 MiB */
+  /* Of changed rows, after which a shard makes a cut at once; 0 means 64 MiB. With HOTROW_DURABILITY_LOG: a quarter of
+   * the pushes that may be in the log. */
+  uint64_t cut_bytes;
   /* Called now and then while start loads from data_dir or load_path, and at the end of each shard. NULL: nobody. */
   void (*progress)(void *context, uint32_t shard_index, uint64_t row_count, uint64_t row_count_expected);
   void *context;
-  uint32_t cut_interval_ms; /* between two cuts: how long what a client pushed may not be durable. 0 means 1000 */
+  /* Between two cuts: how long what a client pushed may not be durable. 0 means 1000, and with HOTROW_DURABILITY_LOG,
+   * where it says how much a start has to apply, 60000. */
+  uint32_t cut_interval_ms;
   hotrow_durability durability;
 } hotrow_server_options;
 #define HOTROW_SERVER_OPTIONS_INIT HOTROW_INIT(hotrow_server_options)
