@@ -98,9 +98,9 @@ static void tend(hr_durable *d, uint64_t now_ns)
   hand_over_log(d, now_ns);
   if (hr_rocksdb_is_busy(d->storage))
     return;
-  bool is_long = d->durability == HOTROW_DURABILITY_LOG
-                     ? hr_rocksdb_log_bytes(d->storage) / HR_CUT_LOG_FACTOR >= d->dirty_bytes_max
-                     : hr_shard_dirty_bytes(d->shard) >= d->dirty_bytes_max;
+  bool has_log = d->durability == HOTROW_DURABILITY_LOG;
+  bool is_long = hr_shard_dirty_bytes(d->shard) >= (has_log ? d->log_bytes_max : d->dirty_bytes_max) ||
+                 (has_log && hr_rocksdb_log_bytes(d->storage) >= d->log_bytes_max);
   bool is_urgent = hr_shard_awaits_cut(d->shard) || is_long;
   if (now_ns >= d->due_ns || (is_urgent && d->status == HOTROW_OK))
     begin_cut(d, now_ns);

@@ -13,7 +13,7 @@
 #define HR_CUT_INTERVAL_LOG_MS_DEFAULT 60000u /* with a log: a cut keeps it waiting for as long as it is written */
 #define HR_CUT_INTERVAL_MS_MAX 86400000u
 #define HR_CUT_BYTES_DEFAULT ((uint64_t)64 << 20)
-#define HR_CUT_LOG_FACTOR 4u /* with a log a cut is made when that is so many times cut_bytes long */
+#define HR_CUT_LOG_FACTOR 4u /* with a log a cut is made when it, or what is dirty, has so many times cut_bytes */
 #define HR_LOG_RETRY_MS 100u /* when a full disk may have room again */
 
 typedef struct hr_durable {
@@ -22,6 +22,7 @@ typedef struct hr_durable {
   hotrow_durability durability;
   uint64_t interval_ns;
   uint64_t dirty_bytes_max;
+  uint64_t log_bytes_max;
   uint64_t due_ns;                    /* when the next cut is, if there are not too many dirty bytes before */
   uint64_t log_due_ns;                /* a log that was refused is not tried again before */
   hotrow_status status;               /* of the last cut */

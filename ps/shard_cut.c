@@ -7,6 +7,7 @@
 #include <hr/mutant.h>
 
 #include "shard_log.h"
+#include "shard_memory.h"
 #include "shard_sync.h"
 
 /* ---- what a cut holds ---- */
@@ -32,10 +33,11 @@ static size_t record_floats(const hr_table *table)
 static hotrow_status put_tables(const hr_shard *shard, const hr_storage *storage)
 {
   for (size_t i = 0; i < shard->table_count; i++)
-    if (shard->table_cuts[i] == HR_TABLE_CHANGED)
+    if (shard->table_cuts[i] == HR_TABLE_CHANGED ||
+        shard->stored_counts[i] != hr_table_get_desc(shard->tables[i])->row_count)
       HOTROW_TRY(storage->put_table(storage->context, hr_table_get_desc(shard->tables[i])));
   for (size_t i = 0; i < shard->table_count; i++) {
-    const hr_table *table = shard->tables[i];
+    hr_table *table = shard->tables[i];
     row_sink sink = {storage, hr_table_get_desc(table), record_floats(table)};
     HOTROW_TRY(hr_table_visit_dirty(table, put_row, &sink));
   }
@@ -117,8 +119,10 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
   shard->is_cut_awaited = false;
   shard->counters.cuts++;
   shard->counters.pushes_in_cut = shard->counters.pushes_applied;
+  hr_memory_begin_cut(shard, hr_shard_dirty_bytes(shard));
   for (size_t i = 0; i < shard->table_count; i++) {
-    hr_table_clear_dirty(shard->tables[i]);
+    hr_table_begin_cut(shard->tables[i]);
+    shard->stored_counts[i] = hr_table_get_desc(shard->tables[i])->row_count;
     if (shard->table_cuts[i] == HR_TABLE_CHANGED)
       shard->table_cuts[i] = HR_TABLE_IN_CUT;
   }
@@ -185,10 +189,13 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   bool is_awaited = false;
   shard->cut_in_progress = false;
   shard->counters.cuts_durable++;
+  hr_memory_end_cut(shard);
   hr_cut_count_durable(shard, shard->counters.pushes_in_cut);
-  for (size_t i = 0; i < shard->table_count; i++)
+  for (size_t i = 0; i < shard->table_count; i++) {
+    hr_table_end_cut(shard->tables[i]);
     if (shard->table_cuts[i] == HR_TABLE_IN_CUT)
       shard->table_cuts[i] = HR_TABLE_DURABLE;
+  }
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
     for (hr_session *session = shard->sessions[i]; session; session = session->next) {
       hr_cut_raise_durable(session, session->cut_seq);

@@ -6,6 +6,7 @@
 #include <hr/mutant.h>
 
 #include "shard_log.h"
+#include "shard_memory.h"
 #include "shard_pull.h"
 #include "shard_sync.h"
 
@@ -33,6 +34,8 @@ hotrow_status hr_data_apply_push(hr_shard *shard, const hr_header *header, const
     const hr_section *section = &sections[done];
     hr_table *table;
     status = hr_shard_find_table(shard, section->table, &table);
+    if (status == HOTROW_OK)
+      status = hr_memory_prepare_push(shard, table, section->keys, section->key_count);
     if (status == HOTROW_OK)
       status = hr_table_push(table, section, &shard->log);
     if (status != HOTROW_OK)
@@ -96,13 +99,15 @@ static bool take_new_push(hr_shard *shard, hr_session *session, hr_message *mess
     hr_reply_refuse(shard, session, header, HOTROW_ERR_PROTOCOL);
     return false;
   }
-  bool is_sync = header->flags & HR_FLAG_SYNC; /* which sees to its own room */
-  hotrow_status status = is_sync ? HOTROW_OK : hr_log_reserve(shard, hr_log_push_bytes(header->payload_size, count));
+  bool is_sync = header->flags & HR_FLAG_SYNC, was_decided = hr_session_was_decided(session, header->push_seq);
+  hotrow_status status = HOTROW_OK;
+  if (was_decided || !is_sync) /* an exact step sees to its own room */
+    status = hr_log_reserve(shard, was_decided ? 0 : hr_log_push_bytes(header->payload_size, count));
   if (status != HOTROW_OK) {
     say_busy(shard, session, header, status);
     return false;
   }
-  if (hr_session_was_decided(session, header->push_seq)) {
+  if (was_decided) {
     status = hr_session_outcome(session, header->push_seq)->status;
     hr_session_take_push(session, header);
     if (status != HOTROW_OK)
@@ -115,6 +120,11 @@ static bool take_new_push(hr_shard *shard, hr_session *session, hr_message *mess
       return false;
     }
   } else {
+    status = hr_memory_admit_push(shard, message->sections, count);
+    if (status != HOTROW_OK) {
+      hr_reply_refuse(shard, session, header, status);
+      return false;
+    }
     hr_session_take_push(session, header);
     status = hr_data_check_push(shard, message->sections, count);
     if (status == HOTROW_OK)

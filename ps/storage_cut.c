@@ -46,10 +46,10 @@ void hr_bytes_free(hr_bytes *b)
   *b = (hr_bytes){0};
 }
 
-void hr_bytes_empty(hr_bytes *b)
+void hr_bytes_empty(const hr_rocksdb *s, hr_bytes *b)
 {
   b->size = 0;
-  if (b->capacity > BYTES_KEPT_MAX)
+  if (b->capacity > (s->memory_bytes ? s->memory_bytes / 4 : BYTES_KEPT_MAX))
     hr_bytes_free(b);
 }
 
@@ -78,9 +78,9 @@ static hotrow_status begin_cut(void *context, uint64_t number)
   HOTROW_ASSERT(atomic_load_explicit(&s->slot.state, memory_order_acquire) == HR_SLOT_FREE);
   if (s->has_failed)
     return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
-  hr_bytes_empty(&s->cut.entries);
-  hr_bytes_empty(&s->cut.jobs);
-  hr_bytes_empty(&s->cut.sessions);
+  hr_bytes_empty(s, &s->cut.entries);
+  hr_bytes_empty(s, &s->cut.jobs);
+  hr_bytes_empty(s, &s->cut.sessions);
   HOTROW_TRY(hr_rocksdb_check_space(s, 0)); /* before rows are copied for nothing */
   s->cut.row_count = s->cut.entry_count = 0;
   s->cut.number = number;
@@ -366,7 +366,9 @@ hotrow_status hr_rocksdb_start_writer(hr_rocksdb *s)
                           .put_row = put_row,
                           .put_job = put_job,
                           .put_session = put_session,
-                          .end_cut = end_cut};
+                          .end_cut = end_cut,
+                          .get_rows = hr_rocksdb_get_rows,
+                          .visit_rows = hr_rocksdb_visit_rows};
   hr_rocksdb_init_log(s);
   s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
   if (s->event_fd < 0)

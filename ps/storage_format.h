@@ -8,7 +8,6 @@
 #define HR_STORE_MAGIC "HOTROW-D"
 #define HR_STORE_MAGIC_BYTES 8u
 #define HR_STORE_VERSION 2u
-#define HR_STORE_VERSION_MIN 1u /* has no log, and is otherwise the same */
 
 /* First byte of a key. */
 #define HR_STORE_META 'M'     /* nothing follows */

@@ -59,7 +59,7 @@ void hr_rocksdb_init_log(hr_rocksdb *s)
   s->calls.reserve_log = reserve_log;
   s->calls.put_log = put_log;
   s->calls.end_log = end_log;
-  s->log.waiting_bytes_max = HR_STORE_LOG_WAITING_BYTES_MAX;
+  s->log.waiting_bytes_max = s->memory_bytes ? s->memory_bytes / 4 : HR_STORE_LOG_WAITING_BYTES_MAX;
 }
 
 uint64_t hr_rocksdb_end_record(hr_rocksdb *s)
@@ -83,7 +83,7 @@ hotrow_status hr_rocksdb_log(hr_rocksdb *s)
   log->handed = log->filling;
   log->filling = emptied;
   log->bytes_since_cut += log->handed.size;
-  hr_bytes_empty(&log->filling);
+  hr_bytes_empty(s, &log->filling);
   log->handed_first = log->handed_last + 1;
   log->handed_last = log->number;
   hr_rocksdb_hand_over(s, &log->slot);

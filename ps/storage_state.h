@@ -20,7 +20,7 @@ typedef struct hr_bytes {
 
 /* Room for size_bytes more, taken. NULL: no memory, which is said, and nothing has changed. */
 void *hr_bytes_take(hr_bytes *b, size_t size_bytes);
-void hr_bytes_empty(hr_bytes *b); /* keeps its memory, unless that is much */
+void hr_bytes_empty(const hr_rocksdb *storage, hr_bytes *b); /* keeps its memory, unless that is much */
 void hr_bytes_free(hr_bytes *b);
 
 enum {
@@ -73,7 +73,11 @@ struct hr_rocksdb {
   hr_data_dir dir;
   rocksdb_options_t *options;
   rocksdb_writeoptions_t *write_options; /* synced */
-  rocksdb_t *db;                         /* owned; after a failure left open */
+  rocksdb_t *db;                         /* owned; after a failure left open, with these: */
+  rocksdb_column_family_handle_t *rows;  /* owned: the only one, "default" */
+  rocksdb_readoptions_t *read_options;
+  rocksdb_cache_t *cache; /* NULL: RocksDB's own */
+  size_t memory_bytes;
   uint64_t epoch;
   uint32_t shard_index;
   hr_cut cut;
@@ -113,5 +117,11 @@ hotrow_status hr_rocksdb_replay(hr_rocksdb *storage, hr_shard *shard, uint64_t n
 /* Fills storage->calls and starts the writer. */
 hotrow_status hr_rocksdb_start_writer(hr_rocksdb *storage);
 void hr_rocksdb_stop_writer(hr_rocksdb *storage);
+
+/* storage_read.c: the calls that read. */
+hotrow_status hr_rocksdb_get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
+                                  size_t key_count, hr_stored_row_fn found, void *found_context);
+hotrow_status hr_rocksdb_visit_rows(void *context, const hr_table_desc *desc, size_t float_count,
+                                    hr_stored_row_fn found, void *found_context);
 
 #endif

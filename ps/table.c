@@ -118,9 +118,12 @@ size_t hr_table_memory_bytes(const hr_table *table)
 {
   size_t row_bytes = table->row_stride * sizeof *table->rows + sizeof *table->keys +
                      (table->desc.announce_step > 0 ? sizeof *table->announced : 0);
-  return hr_index_memory_bytes(&table->index) + table->desc.row_count * row_bytes +
-         table->dirty.count * sizeof *table->dirty.rows + 3 * table->push_count_max * sizeof *table->push_rows +
-         table->push_grads_max * sizeof *table->push_grads;
+  size_t ahead =
+      hr_table_memory_ahead(&table->memory, HR_ARRAY_ROWS) + hr_table_memory_ahead(&table->memory, HR_ARRAY_KEYS) +
+      hr_table_memory_ahead(&table->memory, HR_ARRAY_ANNOUNCED) + hr_table_memory_ahead(&table->memory, HR_ARRAY_INDEX);
+  size_t mark_bytes = table->marks.bytes ? table->slot_count + table->marks.dirty_peak * sizeof *table->marks.dirty : 0;
+  return hr_index_memory_bytes(&table->index) + table->slot_count * row_bytes + ahead + mark_bytes +
+         3 * table->push_count_max * sizeof *table->push_rows + table->push_grads_max * sizeof *table->push_grads;
 }
 
 size_t hr_table_index_bytes(const hr_table *table)
@@ -134,7 +137,7 @@ float *hr_table_rows(const hr_table *table, size_t *row_stride_p)
   return table->rows;
 }
 
-void hr_table_find(const hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p, uint32_t *clocks_p)
+void hr_table_look(const hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p, uint32_t *clocks_p)
 {
   const hr_entry nothing = {.row = HR_ROW_NONE};
   hr_entry *entries[HR_PROBE_BLOCK];
@@ -148,35 +151,59 @@ void hr_table_find(const hr_table *table, const uint64_t *keys, size_t key_count
     }
 }
 
+void hr_table_find(const hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p, uint32_t *clocks_p)
+{
+  hr_table_look(table, keys, key_count, rows_p, clocks_p);
+  for (size_t i = 0; table->marks.counts_use && i < key_count; i++)
+    if (rows_p[i] != HR_ROW_NONE)
+      hr_table_use(table, rows_p[i]);
+}
+
 static void tell_memory(hr_table *table)
 {
-  uint64_t count = table->desc.row_count;
+  uint64_t count = table->resident_count;
   hr_table_memory_use(&table->memory, HR_ARRAY_ROWS, count * table->row_stride * sizeof *table->rows);
   hr_table_memory_use(&table->memory, HR_ARRAY_KEYS, count * sizeof *table->keys);
   if (table->desc.announce_step > 0)
     hr_table_memory_use(&table->memory, HR_ARRAY_ANNOUNCED, count * sizeof *table->announced);
 }
 
-/* Adds a key that is not there; its record holds nothing yet. */
-static hotrow_status add_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
+/* Adds a key that is not in memory; its record holds nothing yet. */
+hotrow_status hr_table_add_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
 {
-  if (table->desc.row_count == table->row_count_max)
-    return hr_fail(HOTROW_ERR_LIMIT, "table %s is full: row_count_max is %llu", table->desc.name,
-                   (unsigned long long)table->row_count_max);
   if (table->shard_count && hr_shard_of(hash, table->shard_count) != table->shard_index)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: key %llu belongs to shard %u, not to shard %u", table->desc.name,
                    (unsigned long long)key, hr_shard_of(hash, table->shard_count), table->shard_index);
-  HOTROW_TRY(hr_index_insert(&table->index, hash, key, (uint32_t)table->desc.row_count, entry_p));
-  table->keys[table->desc.row_count++] = key;
-  if (table->desc.row_count % TELL_ROWS == 0)
+  HOTROW_ASSERT(table->resident_count < table->row_count_max);
+  uint64_t row = table->resident_count;
+  HOTROW_TRY(hr_index_insert(&table->index, hash, key, (uint32_t)row, entry_p));
+  table->keys[row] = key;
+  if (table->marks.bytes)
+    table->marks.bytes[row] = table->marks.counts_use ? HR_ROW_USED : 0;
+  table->resident_count++;
+  if (table->resident_count > table->slot_count)
+    table->slot_count = table->resident_count;
+  if (table->resident_count % TELL_ROWS == 0)
     tell_memory(table);
   return HOTROW_OK;
 }
 
-static hotrow_status create_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
+static hotrow_status check_is_not_full(const hr_table *table)
 {
-  HOTROW_TRY(add_row(table, hash, key, entry_p));
+  if (table->desc.row_count == table->row_count_max)
+    return hr_fail(HOTROW_ERR_LIMIT, "table %s is full: row_count_max is %llu", table->desc.name,
+                   (unsigned long long)table->row_count_max);
+  return HOTROW_OK;
+}
+
+hotrow_status hr_table_create_row(hr_table *table, uint64_t key, hr_entry **entry_p)
+{
+  HOTROW_TRY(check_is_not_full(table));
+  HOTROW_TRY(hr_table_add_row(table, hr_key_hash(key, table->seed), key, entry_p));
   HOTROW_ASSERT(*entry_p);
+  table->desc.row_count++;
+  if (table->desc.announce_step > 0)
+    table->announced[(*entry_p)->row] = (hr_announced){0};
   float *record = hr_table_row_at(table, (*entry_p)->row);
   hr_table_default_row(table, key, record);
   hr_row_layout_init_state(&table->layout, record, record + table->layout.dim);
@@ -188,7 +215,12 @@ hotrow_status hr_table_find_or_create_one(hr_table *table, uint64_t key, hr_entr
 {
   uint64_t hash = hr_key_hash(key, table->seed);
   *entry_p = hr_index_find(&table->index, hash, key);
-  return *entry_p ? HOTROW_OK : create_row(table, hash, key, entry_p);
+  if (!*entry_p && table->resident_count < table->desc.row_count) {
+    uint64_t fetched;
+    HOTROW_TRY(hr_table_fetch(table, &key, 1, false, &fetched));
+    *entry_p = hr_index_find(&table->index, hash, key);
+  }
+  return *entry_p ? HOTROW_OK : hr_table_create_row(table, key, entry_p);
 }
 
 hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p,
@@ -203,6 +235,7 @@ hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, siz
         HOTROW_TRY(hr_table_find_or_create_one(table, keys[done + i], &entries[i]));
       rows_p[done + i] = entries[i]->row;
       clocks_p[done + i] = entries[i]->clock;
+      hr_table_use(table, entries[i]->row);
     }
   return HOTROW_OK;
 }
@@ -213,7 +246,7 @@ bool hr_table_lower_announce_step(hr_table *table, uint32_t step)
   if (step == 0 || (present > 0 && present <= step))
     return false;
   table->desc.announce_step = step;
-  for (uint64_t row = 0; present == 0 && row < table->desc.row_count; row++) { /* nobody has a copy that relies on it */
+  for (uint64_t row = 0; present == 0 && row < table->resident_count; row++) { /* nobody has a copy that relies on it */
     const hr_entry *entry = hr_index_find(&table->index, hr_key_hash(table->keys[row], table->seed), table->keys[row]);
     table->announced[row] = (hr_announced){.clock = entry->clock};
   }
@@ -233,14 +266,14 @@ void hr_table_default_row(const hr_table *table, uint64_t key, float *value)
   hr_init_segments(desc->segments, desc->segment_count, desc->seed, table->seed, key, value);
 }
 
-hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
+static hotrow_status scan_resident(const hr_table *table, hr_table_visit_fn visit, void *context)
 {
   uint32_t rows[SCAN_CHUNK] = {0}, clocks[SCAN_CHUNK] = {0};
-  for (uint64_t first = 0; first < table->desc.row_count; first += SCAN_CHUNK) {
-    uint64_t left = table->desc.row_count - first;
+  for (uint64_t first = 0; first < table->resident_count; first += SCAN_CHUNK) {
+    uint64_t left = table->resident_count - first;
     size_t count = left < SCAN_CHUNK ? (size_t)left : SCAN_CHUNK;
     const uint64_t *keys = table->keys + first;
-    hr_table_find(table, keys, count, rows, clocks);
+    hr_table_look(table, keys, count, rows, clocks);
     for (size_t i = 0; i < count; i++) {
       HOTROW_ASSERT(rows[i] == first + i);
       HOTROW_TRY(visit(keys[i], clocks[i], hr_table_row_at(table, first + i), context));
@@ -249,16 +282,40 @@ hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void
   return HOTROW_OK;
 }
 
+typedef struct cold_scan {
+  const hr_table *table;
+  hr_table_visit_fn visit;
+  void *context;
+} cold_scan;
+
+static hotrow_status visit_cold(uint64_t key, uint32_t clock, const float *record, void *context)
+{
+  const cold_scan *scan = context;
+  return hr_table_has_resident(scan->table, key) ? HOTROW_OK : scan->visit(key, clock, record, scan->context);
+}
+
+hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
+{
+  HOTROW_TRY(scan_resident(table, visit, context));
+  if (table->resident_count == table->desc.row_count)
+    return HOTROW_OK;
+  cold_scan scan = {table, visit, context};
+  return table->storage->visit_rows(table->storage->context, &table->desc, table->layout.dim + table->layout.state_dim,
+                                    visit_cold, &scan);
+}
+
 hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *value_and_state)
 {
   uint64_t hash = hr_key_hash(key, table->seed);
   if (hr_index_find(&table->index, hash, key))
     return hr_fail(HOTROW_ERR_EXISTS, "table %s has key %llu already", table->desc.name, (unsigned long long)key);
+  HOTROW_TRY(check_is_not_full(table));
   hr_entry *entry;
-  HOTROW_TRY(add_row(table, hash, key, &entry));
+  HOTROW_TRY(hr_table_add_row(table, hash, key, &entry));
+  table->desc.row_count++;
   entry->clock = clock;
   if (table->desc.announce_step > 0)
-    table->announced[entry->row].clock = clock;
+    table->announced[entry->row] = (hr_announced){.clock = clock};
   memcpy(hr_table_row_at(table, entry->row), value_and_state,
          (table->layout.dim + table->layout.state_dim) * sizeof(float));
   return HOTROW_OK;

@@ -6,6 +6,7 @@
 #include <hr/wire.h>
 
 #include "announce_log.h"
+#include "storage.h"
 
 #define HR_ROW_NONE UINT32_MAX
 
@@ -29,7 +30,7 @@ uint64_t hr_table_get_seed(const hr_table *table);   /* hr_table_seed(name): for
 size_t hr_table_memory_bytes(const hr_table *table); /* index and touched rows */
 size_t hr_table_index_bytes(const hr_table *table);
 
-/* The row array, for the kernels: value at rows + row*stride, state behind the value. Stable for the table's life. */
+/* The row array, for the kernels: value at rows + row*stride, state behind the value. It stays where it is. */
 float *hr_table_rows(const hr_table *table, size_t *row_stride_p);
 
 /* rows_p[i], clocks_p[i] of keys[i]; HR_ROW_NONE (clock 0) for a key that is not there. Any duplicates are legal. */
@@ -59,18 +60,48 @@ bool hr_table_lower_announce_step(hr_table *table, uint32_t step);
 /* The default row, for keys a reader asks for that are not there: the initial value of that key. */
 void hr_table_default_row(const hr_table *table, uint64_t key, float *value);
 
-/* Visits every row, in the order of the row array. */
-typedef hotrow_status (*hr_table_visit_fn)(uint64_t key, uint32_t clock, const float *value_and_state, void *context);
+/* Visits every row: those in memory in the order of the row array, then the others as its storage has them. What that
+ * returns, and what visit returns */
+typedef hr_stored_row_fn hr_table_visit_fn;
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context);
 
-/* From now on the table knows which rows were created or pushed to since they were last cleared. HOTROW_ERR_NO_MEMORY
- */
+/* From now on the table knows which rows were created or pushed to since they were last put in a cut.
+ * HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_track(hr_table *table);
 void hr_table_untrack(hr_table *table);
-void hr_table_touch_all(hr_table *table); /* as if all rows had been pushed to */
-uint64_t hr_table_dirty_count(const hr_table *table);
-hotrow_status hr_table_visit_dirty(const hr_table *table, hr_table_visit_fn visit, void *context);
-void hr_table_clear_dirty(hr_table *table);
+void hr_table_touch_all(hr_table *table);             /* as if all rows had been pushed to */
+uint64_t hr_table_dirty_count(const hr_table *table); /* at least as many as there are */
+hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, void *context);
+/* The rows that were just visited are in a cut: none is dirty, and none may leave memory before the cut has ended. */
+void hr_table_begin_cut(hr_table *table);
+void hr_table_end_cut(hr_table *table);
+
+/* From now on little memory is touched ahead of need: it is counted. */
+void hr_table_save_memory(hr_table *table);
+
+/* A table larger than memory: rows that are safe in a storage may leave memory and are fetched when they are asked for.
+ * desc.row_count counts them all; hr_table_find and the dirty rows know only those in memory. Rows that are to be
+ * created are looked for in the storage one by one, so fetch them before. Eviction moves rows in the row array.
+ *
+ * From now on the table knows which rows were used. The storage (borrowed) must be one that can be read.
+ * HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_table_set_storage(hr_table *table, const hr_storage *storage);
+uint64_t hr_table_resident_count(const hr_table *table); /* rows in memory */
+bool hr_table_has_resident(const hr_table *table, uint64_t key);
+/* Takes up to `count` rows out of memory that are neither dirty nor in a cut that has not ended, those first that were
+ * not used lately. Returns how many; their memory is for the table's next rows. */
+uint64_t hr_table_evict(hr_table *table, uint64_t count);
+/* Puts those of the rows with these keys back that the storage has, and creates the others if `creates`. The keys
+ * ascend, none is twice or in memory. HOTROW_ERR_LIMIT, HOTROW_ERR_INVALID (another shard's), and what the storage
+ * returns: some may be back */
+hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_count, bool creates,
+                             uint64_t *fetched_count_p);
+/* The storage has `row_count` rows in all, of which those that were restored are in memory. */
+void hr_table_set_row_count(hr_table *table, uint64_t row_count);
+size_t hr_table_record_bytes(const hr_table *table); /* value and state */
+size_t hr_table_row_bytes(const hr_table *table);    /* of memory that a row takes, at most, about */
+uint64_t hr_table_slot_count(const hr_table *table); /* rows that it has taken memory for */
+void hr_table_give_back(hr_table *table);            /* memory of rows that left goes back to the system */
 
 /* Puts a row in as it was saved, and as announced at this clock; the key must not be there yet. It is not dirty for
  * that. HOTROW_ERR_EXISTS, _LIMIT, _NO_MEMORY, _INVALID (a key of another shard) */

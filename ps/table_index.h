@@ -3,7 +3,8 @@
  * Buckets belong to segments of 64 KiB; a directory finds the segment by hash bits. A segment that fills up is split
  * alone and the directory doubles when it must (extendible hashing: Fagin et al. 1979), so growth costs tens of
  * microseconds at a time. Within a segment a key lies in its home bucket or in the ones after it (linear probing).
- * Nothing is ever taken out, so the ways of a bucket fill in order and the first free way ends a search.
+ * The ways of a bucket fill in order and the first free way ends a search; a key that is taken out is replaced by those
+ * that had to go past it.
  *
  * The top HR_PARTITION_BITS of a hash say which shard owns the key and are nearly equal within a shard: the directory
  * uses the bits below them, the home bucket uses the lowest. One thread. */
@@ -62,6 +63,16 @@ static inline size_t hr_index_slot(uint64_t hash, uint32_t depth)
   return (size_t)((hash << HR_PARTITION_BITS >> 1) >> (63u - depth)); /* two shifts: depth may be 0 */
 }
 
+/* What a key takes of the index at most, about: 16 bytes where no way is free. */
+#define HR_INDEX_ROW_BYTES 32u
+
+/* The bucket where a key is looked for first. */
+static inline hr_bucket *hr_index_home(const hr_index *index, uint64_t key)
+{
+  uint64_t hash = hr_key_hash(key, index->table_seed);
+  return &index->directory[hr_index_slot(hash, index->depth)]->buckets[hash % HR_SEGMENT_BUCKETS];
+}
+
 /* The ways of a bucket that hold a key, as bits. */
 static inline unsigned hr_bucket_match(const hr_bucket *bucket, uint64_t key)
 {
@@ -91,5 +102,9 @@ static inline hr_entry *hr_index_find(const hr_index *index, uint64_t hash, uint
 /* Adds a key that is not there, with clock 0. On failure nothing has changed that can be seen.
  *   HOTROW_ERR_NO_MEMORY, HOTROW_ERR_LIMIT (more keys with equal hash bits than chance gives) */
 hotrow_status hr_index_insert(hr_index *index, uint64_t hash, uint64_t key, uint32_t row, hr_entry **entry_p);
+
+/* Takes out a key that is there. Entries found before are no longer good. Segments stay: an index takes as much memory
+ * as its largest number of keys made it. */
+void hr_index_remove(hr_index *index, uint64_t hash, uint64_t key);
 
 #endif

@@ -16,16 +16,17 @@
 #define LEAD_SHIFT 3u                  /* the helper is ahead by an eighth of what is used, within these: */
 #define LEAD_BYTES_MIN ((size_t)8 << 20)
 #define LEAD_BYTES_MAX ((size_t)64 << 20)
+#define SAVING_HELPER_BYTES ((size_t)16 << 20) /* where memory is short: an eighth of it is one huge page */
 
 static size_t round_up(size_t size_bytes)
 {
   return (size_bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
 }
 
-static size_t lead_of(size_t used_bytes)
+static size_t lead_of(const hr_table_memory *memory, size_t used_bytes)
 {
   size_t lead = used_bytes >> LEAD_SHIFT;
-  lead = lead < LEAD_BYTES_MIN ? LEAD_BYTES_MIN : lead;
+  lead = lead < memory->lead_bytes_min ? memory->lead_bytes_min : lead;
   return round_up(lead < LEAD_BYTES_MAX ? lead : LEAD_BYTES_MAX);
 }
 
@@ -33,6 +34,8 @@ void hr_table_memory_init(hr_table_memory *memory)
 {
   memset(memory, 0, sizeof *memory);
   memory->can_have_helper = sem_init(&memory->wake, 0, 0) == 0;
+  memory->helper_bytes = HELPER_BYTES;
+  memory->lead_bytes_min = LEAD_BYTES_MIN;
   for (size_t i = 0; i < HR_ARRAY_COUNT; i++)
     memory->arrays[i].wake_bytes = SIZE_MAX;
 }
@@ -50,29 +53,30 @@ hotrow_status hr_table_memory_map(hr_table_memory *memory, hr_array_kind kind, s
     return hr_fail(HOTROW_ERR_NO_MEMORY, "%s: cannot reserve %zu bytes: %s", what, size, strerror(errno));
   array->bytes = bytes;
   array->size_bytes = size;
-  array->wake_bytes = HELPER_BYTES;
+  array->wake_bytes = memory->helper_bytes;
   madvise(bytes, size, MADV_NOHUGEPAGE); /* advice: other pages give the same results */
   *memory_p = bytes;
   return HOTROW_OK;
 }
 
 /* Makes the next huge page of an array ready. False if there is nothing to do, or it cannot be done. */
-static bool make_ready(hr_array *array)
+static bool make_ready(const hr_table_memory *memory, hr_array *array)
 {
   size_t used = atomic_load_explicit(&array->used_bytes, memory_order_relaxed);
   if (used == 0)
     return false;
-  size_t lead = lead_of(used), reached = round_up(used), wanted = reached + lead;
+  size_t lead = lead_of(memory, used), reached = round_up(used), wanted = reached + lead;
   wanted = wanted < array->size_bytes ? wanted : array->size_bytes;
   /* A page that the table's thread may come to meanwhile would be made by that, all of it at once. */
   size_t nearest = round_up(reached + lead / 2);
-  if (array->ready_bytes < nearest)
-    array->ready_bytes = nearest;
-  if (array->ready_bytes >= wanted)
+  size_t ready = atomic_load_explicit(&array->ready_bytes, memory_order_relaxed);
+  ready = ready < nearest ? nearest : ready;
+  uint8_t *page = array->bytes + ready;
+  bool is_needed = ready < wanted;
+  atomic_store_explicit(&array->ready_bytes, ready + (is_needed ? HUGE_PAGE_BYTES : 0), memory_order_relaxed);
+  if (!is_needed)
     return false;
-  uint8_t *page = array->bytes + array->ready_bytes;
-  array->ready_bytes += HUGE_PAGE_BYTES;
-  HOTROW_ASSERT(array->ready_bytes <= array->size_bytes);
+  HOTROW_ASSERT(ready + HUGE_PAGE_BYTES <= array->size_bytes);
   madvise(page, HUGE_PAGE_BYTES, MADV_HUGEPAGE);
   return madvise(page, HUGE_PAGE_BYTES, MADV_POPULATE_WRITE) == 0;
 }
@@ -98,7 +102,7 @@ static void *run_helper(void *context)
       for (size_t i = 0; i < HR_ARRAY_COUNT; i++) {
         if (atomic_load_explicit(&memory->is_ending, memory_order_relaxed))
           return NULL;
-        goes_on |= make_ready(&memory->arrays[i]);
+        goes_on |= make_ready(memory, &memory->arrays[i]);
       }
     }
     for (size_t i = 0; i < HR_ARRAY_COUNT; i++)
@@ -127,13 +131,52 @@ void hr_table_memory_wake(hr_table_memory *memory, hr_array_kind kind, size_t us
     sem_post(&memory->wake);
 }
 
+void hr_table_memory_save(hr_table_memory *memory)
+{
+  memory->helper_bytes = SAVING_HELPER_BYTES;
+  memory->lead_bytes_min = HUGE_PAGE_BYTES;
+  for (size_t i = 0; i < HR_ARRAY_COUNT; i++)
+    memory->arrays[i].wake_bytes = SAVING_HELPER_BYTES;
+}
+
+size_t hr_table_memory_ahead(const hr_table_memory *memory, hr_array_kind kind)
+{
+  const hr_array *array = &memory->arrays[kind];
+  size_t ready = atomic_load_explicit(&array->ready_bytes, memory_order_relaxed);
+  size_t used = atomic_load_explicit(&array->used_bytes, memory_order_relaxed);
+  return ready > used ? ready - used : 0;
+}
+
+static void end_helper(hr_table_memory *memory)
+{
+  if (!memory->has_helper)
+    return;
+  atomic_store_explicit(&memory->is_ending, true, memory_order_relaxed);
+  sem_post(&memory->wake);
+  pthread_join(memory->helper, NULL);
+  atomic_store_explicit(&memory->is_ending, false, memory_order_relaxed);
+  memory->has_helper = false;
+}
+
+/* Without the helper: it might be touching what goes. It is started again when more is used. */
+void hr_table_memory_shrink(hr_table_memory *memory, hr_array_kind kind, size_t used_bytes)
+{
+  hr_array *array = &memory->arrays[kind];
+  size_t kept = round_up(used_bytes);
+  end_helper(memory);
+  if (kept < array->size_bytes)
+    madvise(array->bytes + kept, array->size_bytes - kept, MADV_DONTNEED);
+  atomic_store_explicit(&array->used_bytes, used_bytes, memory_order_relaxed);
+  if (atomic_load_explicit(&array->ready_bytes, memory_order_relaxed) > kept)
+    atomic_store_explicit(&array->ready_bytes, kept, memory_order_relaxed);
+  array->advised_bytes = array->advised_bytes < kept ? array->advised_bytes : kept;
+  size_t wake = used_bytes + HUGE_PAGE_BYTES;
+  array->wake_bytes = wake > memory->helper_bytes ? wake : memory->helper_bytes;
+}
+
 void hr_table_memory_fini(hr_table_memory *memory)
 {
-  if (memory->has_helper) {
-    atomic_store_explicit(&memory->is_ending, true, memory_order_relaxed);
-    sem_post(&memory->wake);
-    pthread_join(memory->helper, NULL);
-  }
+  end_helper(memory);
   for (size_t i = 0; i < HR_ARRAY_COUNT; i++)
     if (memory->arrays[i].bytes)
       munmap(memory->arrays[i].bytes, memory->arrays[i].size_bytes);

@@ -24,10 +24,10 @@ typedef enum hr_array_kind {
 typedef struct hr_array {
   uint8_t *bytes; /* owned */
   size_t size_bytes;
-  size_t wake_bytes;        /* once so many are used the helper is told */
-  size_t ready_bytes;       /* the helper's: touched up to here, or left to the table's thread */
-  size_t advised_bytes;     /* likewise: may be huge pages up to here */
-  atomic_size_t used_bytes; /* as last told */
+  size_t wake_bytes;         /* once so many are used the helper is told */
+  atomic_size_t ready_bytes; /* the helper's: touched up to here, or left to the table's thread */
+  size_t advised_bytes;      /* likewise: may be huge pages up to here */
+  atomic_size_t used_bytes;  /* as last told */
 } hr_array;
 
 typedef struct hr_table_memory {
@@ -35,11 +35,20 @@ typedef struct hr_table_memory {
   pthread_t helper;
   sem_t wake;
   bool has_helper, can_have_helper;
+  size_t helper_bytes;   /* used of an array before there is a helper */
+  size_t lead_bytes_min; /* how far it is ahead at least */
   atomic_bool is_ending;
 } hr_table_memory;
 
 void hr_table_memory_init(hr_table_memory *memory);
 void hr_table_memory_fini(hr_table_memory *memory); /* ends the helper and frees the arrays */
+
+/* The helper is to begin later and to touch less ahead. Before there are rows. */
+void hr_table_memory_save(hr_table_memory *memory);
+/* How much of an array was touched that is not used yet, about. */
+size_t hr_table_memory_ahead(const hr_table_memory *memory, hr_array_kind kind);
+/* Less of an array is used than before: the rest goes back to the system, and reads as 0 when it is used again. */
+void hr_table_memory_shrink(hr_table_memory *memory, hr_array_kind kind, size_t used_bytes);
 
 /* HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_memory_map(hr_table_memory *memory, hr_array_kind kind, size_t size_bytes, const char *what,

@@ -98,6 +98,7 @@ static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const 
         }
       }
       push_rows[i] = entry->row;
+      hr_table_use(table, entry->row);
       entry->clock += steps ? steps[i] : 1;
       if (push_clocks) {
         push_clocks[i] = entry->clock;
@@ -141,7 +142,7 @@ hotrow_status hr_table_push(hr_table *table, const hr_section *push, hr_announce
   }
   table->kernels->optimizer_apply(&table->layout, push->lr_scale, table->rows, table->row_stride, table->push_rows,
                                   grads, push->extra_dim ? push->squares : NULL, steps, push->key_count, NULL);
-  for (size_t i = 0; table->dirty.bits && i < push->key_count; i++)
+  for (size_t i = 0; table->marks.bytes && i < push->key_count; i++)
     hr_table_touch(table, table->push_rows[i]);
   if (table->desc.announce_step > 0)
     announce(table, push->keys, push->key_count, log);

@@ -14,19 +14,32 @@ typedef struct hr_announced {
   uint32_t place; /* in the log */
 } hr_announced;
 
-/* Rows that changed since they were last put in a cut. */
-typedef struct hr_dirty_rows {
-  uint64_t *bits; /* owned, of row_count_max; NULL: nobody asks */
-  uint32_t *rows; /* owned [row_count_max]: those whose bit is set, in the order in which they changed */
-  uint64_t count;
-} hr_dirty_rows;
+/* What a byte of hr_row_marks says: */
+#define HR_ROW_DIRTY 1u /* changed since it was last put in a cut */
+#define HR_ROW_USED 2u  /* asked for or pushed to since eviction last came by */
+#define HR_ROW_CUT_SHIFT 2u
+#define HR_ROW_CUTS                                                                                                    \
+  63u /* the rest: the number of the last cut that it is in, 1 .. HR_ROW_CUTS and again; 0: in none                    \
+       */
+
+typedef struct hr_row_marks {
+  uint8_t *bytes;  /* owned [row_count_max]; NULL: nobody asks */
+  uint32_t *dirty; /* owned [2 row_count_max]: the dirty rows in the order in which they changed; one that was moved is
+                      there by both its numbers, and the old one may be another row's now or nobody's */
+  uint64_t dirty_count, dirty_peak;
+  bool has_moved;    /* a dirty row was */
+  bool counts_use;   /* HR_ROW_USED is kept */
+  uint8_t next_cut;  /* its number */
+  uint8_t in_flight; /* the number of the cut that is not durable yet; 0: there is none */
+  uint64_t hand;     /* the row that eviction comes by next */
+} hr_row_marks;
 
 /* Address space for row_count_max elements each; memory once touched. A record of the row array is value[dim],
  * state[state_dim], padding. Keys are an array of their own: only a scan reads them, and a record of whole cache lines
- * stays one. */
+ * stays one. Rows in memory have the numbers 0 .. resident_count - 1: one that goes is replaced by the last. */
 struct hr_table {
   uint32_t shard_index, shard_count; /* of the owner; shard_count 0: any key may be created */
-  hr_table_desc desc;                /* row_count is the number of rows there are */
+  hr_table_desc desc;                /* row_count is the number of rows there are, in memory or not */
   hotrow_row_layout layout;
   hr_index index;
   hr_probe_fn probe;       /* of many keys at once */
@@ -34,10 +47,13 @@ struct hr_table {
   float *rows;             /* borrowed */
   uint64_t *keys;          /* borrowed */
   hr_announced *announced; /* borrowed; touched only if desc.announce_step > 0 */
-  hr_dirty_rows dirty;
+  hr_row_marks marks;
+  const hr_storage *storage; /* borrowed; NULL: all rows are in memory */
   size_t row_stride;
   uint64_t row_count_max;
-  uint64_t seed; /* of key hashes */
+  uint64_t resident_count; /* rows in memory */
+  uint64_t slot_count;     /* rows that there is touched memory for */
+  uint64_t seed;           /* of key hashes */
   const hotrow_kernels *kernels;
 
   /* Scratch of a push [push_count_max]. */
@@ -56,19 +72,34 @@ static inline float *hr_table_row_at(const hr_table *table, uint64_t row)
 
 static inline void hr_table_touch(hr_table *table, uint32_t row)
 {
-  hr_dirty_rows *dirty = &table->dirty;
-  uint64_t bit = (uint64_t)1 << (row % 64);
-  if (!dirty->bits || (dirty->bits[row / 64] & bit))
+  hr_row_marks *marks = &table->marks;
+  if (!marks->bytes || (marks->bytes[row] & HR_ROW_DIRTY))
     return;
-  dirty->bits[row / 64] |= bit;
-  dirty->rows[dirty->count++] = row;
+  marks->bytes[row] |= HR_ROW_DIRTY;
+  marks->dirty[marks->dirty_count++] = row;
 }
+
+static inline void hr_table_use(const hr_table *table, uint32_t row)
+{
+  if (table->marks.counts_use)
+    table->marks.bytes[row] |= HR_ROW_USED;
+}
+
+/* Finds and marks nothing as used. */
+void hr_table_look(const hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p, uint32_t *clocks_p);
 
 /* Can the entry of a probe's block be used? Not if the key was not there, for it may be now, and not after a split. */
 static inline bool hr_table_entry_is_good(const hr_table *table, const hr_probe *probe, const hr_entry *entry)
 {
   return entry && probe->split_count == table->index.split_count;
 }
+
+/* Adds a key that is not in memory; its record holds nothing yet. HOTROW_ERR_NO_MEMORY, HOTROW_ERR_LIMIT (chosen keys),
+ * HOTROW_ERR_INVALID (another shard's) */
+hotrow_status hr_table_add_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p);
+
+/* Adds a row that is nowhere yet. As hr_table_add_row, and HOTROW_ERR_LIMIT (row_count_max) */
+hotrow_status hr_table_create_row(hr_table *table, uint64_t key, hr_entry **entry_p);
 
 /* The entry of a key, whose row is created if it is not there. HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY,
  * HOTROW_ERR_INVALID (another shard's) */

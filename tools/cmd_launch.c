@@ -39,6 +39,7 @@ typedef struct launch_values {
   uint32_t workers;
   uint32_t ready_timeout_ms;
   uint32_t grace_ms;
+  uint64_t memory;
   uint32_t cut_interval_ms;
   uint32_t durability;
   bool exec;
@@ -56,6 +57,9 @@ static const hr_option options[] = {
      "directory for the shards' rows: a later launch of as many shards goes on from there"},
     {"durability", HR_OPTION_CHOICE, AT(durability), "cut", 0, 0, hr_durability_names,
      "with --data-dir: when a push is durable, as of serve"},
+    {"memory", HR_OPTION_U64, AT(memory), "0", 0, 1e18, NULL,
+     "of each shard's process, as 8GiB: with --data-dir rows not used lately leave it when others need the place,\n"
+     "without one new rows are refused; 0: no bound"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "0", 0, 86400000, NULL,
      "with --data-dir: how often what changed is made durable, as of serve"},
     {"restart-shards", HR_OPTION_BOOL, AT(restart_shards), NULL, 0, 0, NULL,
@@ -286,7 +290,7 @@ static void start_shard(launch *l, uint32_t index)
   snprintf(interval, sizeof interval, "%" PRIu32, l->values.cut_interval_ms);
   bool is_first = !l->endpoints[index][0];
   char *bind = is_first ? "tcp://127.0.0.1:*" : l->endpoints[index];
-  char *argv[22] = {"hotrow", "serve", "--shards", "1", "--shard-first", first, "--bind", bind, "--shard-count", count};
+  char *argv[24] = {"hotrow", "serve", "--shards", "1", "--shard-first", first, "--bind", bind, "--shard-count", count};
   size_t argc = 10;
   if (l->values.save_dir) {
     argv[argc++] = "--save-dir";
@@ -299,6 +303,12 @@ static void start_shard(launch *l, uint32_t index)
     argv[argc++] = interval;
     argv[argc++] = "--durability";
     argv[argc++] = (char *)hr_durability_names[l->values.durability];
+  }
+  char memory[24];
+  snprintf(memory, sizeof memory, "%" PRIu64, l->values.memory);
+  if (l->values.memory > 0) {
+    argv[argc++] = "--memory";
+    argv[argc++] = memory;
   }
   if (l->values.load && is_first) { /* later it has what it loaded */
     argv[argc++] = "--load";

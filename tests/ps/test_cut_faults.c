@@ -68,7 +68,7 @@ static void begin(disk *d, const char *dir, test_client *c)
 {
   *d = (disk){.dir = dir, .durability = durability};
   *c = test_worker(1, 7, 0, 1, 100);
-  hotrow_status status = hr_rocksdb_open(dir, 0, 1, &d->storage);
+  hotrow_status status = hr_rocksdb_open(dir, 0, 1, 0, &d->storage);
   if (status == HOTROW_OK) {
     d->t = test_shard_open(&(hr_shard_options){.epoch = hr_rocksdb_epoch(d->storage),
                                                .storage = hr_rocksdb_calls(d->storage),

@@ -89,7 +89,7 @@ static int wait_for(pid_t child)
 static void look_in_child(const char *dir)
 {
   disk d = {.durability = HOTROW_DURABILITY_LOG};
-  hotrow_status status = hr_rocksdb_open(dir, 0, 1, &d.storage);
+  hotrow_status status = hr_rocksdb_open(dir, 0, 1, 0, &d.storage);
   if (status == HOTROW_OK) {
     d.t = test_shard_open(&(hr_shard_options){
         .epoch = 1, .storage = hr_rocksdb_calls(d.storage), .durability = d.durability, .row_count_max = 100000});

@@ -406,7 +406,7 @@ static uint8_t *get(const char *dir, uint64_t number, size_t *size_p)
 static hotrow_status load(const char *dir)
 {
   hr_rocksdb *storage;
-  HOTROW_TRY(hr_rocksdb_open(dir, 0, 1, &storage));
+  HOTROW_TRY(hr_rocksdb_open(dir, 0, 1, 0, &storage));
   test_shard *t = test_shard_open(&(hr_shard_options){.epoch = 1, .storage = hr_rocksdb_calls(storage)});
   hotrow_status status = hr_rocksdb_restore(storage, t->shard, 1, NULL, NULL);
   char sentence[HR_ERROR_TEXT_BYTES];

@@ -49,11 +49,16 @@ typedef struct hotrow_server_options {
    * where it says how much a start has to apply, 60000. */
   uint32_t cut_interval_ms;
   hotrow_durability durability;
+  /* What the process may take, in bytes: its shards get equal shares for rows, state, index, buffers and RocksDB. With
+   * a data_dir rows that were not used lately leave memory when others need the place, and are read when they are asked
+   * for; without one new rows are refused (HOTROW_ERR_QUOTA). 0: no bound. At least 64 MiB a shard. */
+  uint64_t memory_bytes;
 } hotrow_server_options;
 #define HOTROW_SERVER_OPTIONS_INIT HOTROW_INIT(hotrow_server_options)
 
 /* Loads, binds and starts the shard threads; when it returns the server is ready. Blocks while loading.
- *   HOTROW_ERR_INVALID      a bad option; an address that is not loopback; durability without data_dir
+ *   HOTROW_ERR_INVALID      a bad option; an address that is not loopback; durability without data_dir; too little
+ *                           memory
  *   HOTROW_ERR_UNREACHABLE  an address in use or not there
  *   HOTROW_ERR_NOT_FOUND, HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE   of load_path
  *   HOTROW_ERR_STORAGE      save_dir or data_dir is not there, or not to be written to

@@ -23,7 +23,9 @@
   X(ACK_IS_DURABLE, "pushes are forgotten when applied, not when durable")                                             \
   X(TORN_CUT, "a cut has the rows of one moment and the watermarks of the next")                                       \
   X(EARLY_LOG, "the log is called durable when it is handed over")                                                     \
-  X(HOLLOW_LOG, "the log has the watermark of a push and not its rows")
+  X(HOLLOW_LOG, "the log has the watermark of a push and not its rows")                                                \
+  X(EARLY_EVICTION, "a row leaves memory before the cut that holds it is durable")                                     \
+  X(FORGOTTEN_UPDATES, "a row that comes back to memory counts as announced at its clock")
 
 #ifdef HOTROW_MUTANTS
 typedef enum hr_mutant_kind {

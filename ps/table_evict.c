@@ -1,0 +1,171 @@
+/* Rows that leave memory, and rows that come back to it.
+ *
+ * The choice is CLOCK's (Corbato 1968): a hand goes round the rows, and one that was used since it last came by is
+ * passed over once. */
+#include "table_state.h"
+
+#include <string.h>
+
+#include <hr/assert.h>
+#include <hr/mutant.h>
+
+/* The next turns of the hand are of keys whose buckets are on their way from memory. */
+#define AHEAD 16u
+
+void hr_table_save_memory(hr_table *table)
+{
+  hr_table_memory_save(&table->memory);
+}
+
+hotrow_status hr_table_set_storage(hr_table *table, const hr_storage *storage)
+{
+  HOTROW_ASSERT(storage->get_rows && storage->visit_rows);
+  if (!table->marks.bytes)
+    HOTROW_TRY(hr_table_track(table));
+  table->storage = storage;
+  table->marks.counts_use = true;
+  return HOTROW_OK;
+}
+
+uint64_t hr_table_resident_count(const hr_table *table)
+{
+  return table->resident_count;
+}
+
+size_t hr_table_record_bytes(const hr_table *table)
+{
+  return (table->layout.dim + table->layout.state_dim) * sizeof *table->rows;
+}
+
+size_t hr_table_row_bytes(const hr_table *table)
+{
+  return table->row_stride * sizeof *table->rows + sizeof *table->keys + sizeof *table->announced +
+         sizeof *table->marks.bytes + sizeof *table->marks.dirty + HR_INDEX_ROW_BYTES;
+}
+
+uint64_t hr_table_slot_count(const hr_table *table)
+{
+  return table->slot_count;
+}
+
+/* The last row takes the place of one that is gone. */
+static void move_last(hr_table *table, uint32_t to, uint32_t last)
+{
+  hr_row_marks *marks = &table->marks;
+  uint64_t key = table->keys[last];
+  hr_index_find(&table->index, hr_key_hash(key, table->seed), key)->row = to;
+  memcpy(hr_table_row_at(table, to), hr_table_row_at(table, last), table->row_stride * sizeof *table->rows);
+  table->keys[to] = key;
+  if (table->desc.announce_step > 0)
+    table->announced[to] = table->announced[last];
+  marks->bytes[to] = marks->bytes[last];
+  if (marks->bytes[to] & HR_ROW_DIRTY) {
+    marks->dirty[marks->dirty_count++] = to;
+    marks->has_moved = true;
+  }
+}
+
+static void take_out(hr_table *table, uint32_t row)
+{
+  uint64_t key = table->keys[row];
+  hr_index_remove(&table->index, hr_key_hash(key, table->seed), key);
+  uint32_t last = (uint32_t)--table->resident_count;
+  if (row != last)
+    move_last(table, row, last);
+}
+
+static bool may_go(const hr_row_marks *marks, uint8_t mark)
+{
+  bool is_in_flight =
+      marks->in_flight != 0 && !HR_MUTANT(EARLY_EVICTION) && mark >> HR_ROW_CUT_SHIFT == marks->in_flight;
+  return !(mark & (HR_ROW_DIRTY | HR_ROW_USED)) && !is_in_flight;
+}
+
+uint64_t hr_table_evict(hr_table *table, uint64_t count)
+{
+  hr_row_marks *marks = &table->marks;
+  HOTROW_ASSERT(marks->counts_use);
+  uint64_t evicted = 0;
+  /* Twice round: the first time may only find that all rows were used. A list of dirty rows has room for as many that
+   * were moved as there are rows. */
+  for (uint64_t turns = 2 * table->resident_count; turns > 0 && evicted < count; turns--) {
+    if (table->resident_count == 0 || marks->dirty_count >= table->row_count_max)
+      break;
+    if (marks->hand >= table->resident_count)
+      marks->hand = 0;
+    uint64_t row = marks->hand;
+    if (row + AHEAD < table->resident_count && may_go(marks, marks->bytes[row + AHEAD]))
+      __builtin_prefetch(hr_index_home(&table->index, table->keys[row + AHEAD]));
+    if (may_go(marks, marks->bytes[row])) {
+      take_out(table, (uint32_t)row);
+      evicted++;
+    } else {
+      marks->bytes[row] &= (uint8_t)~HR_ROW_USED;
+      marks->hand++;
+    }
+  }
+  return evicted;
+}
+
+typedef struct fetch {
+  hr_table *table;
+  uint64_t count;
+} fetch;
+
+/* What was announced of it is forgotten, and who has a copy counts on hearing of announce_step updates after that: the
+ * next push is announced, whatever it was. */
+static hotrow_status put_back(uint64_t key, uint32_t clock, const float *record, void *context)
+{
+  fetch *f = context;
+  hr_table *table = f->table;
+  hr_entry *entry;
+  if (table->resident_count == table->desc.row_count)
+    return hr_fail(HOTROW_ERR_CORRUPT, "table %s: key %llu is stored and should not be", table->desc.name,
+                   (unsigned long long)key);
+  HOTROW_TRY(hr_table_add_row(table, hr_key_hash(key, table->seed), key, &entry));
+  entry->clock = clock;
+  if (table->desc.announce_step > 0)
+    table->announced[entry->row] =
+        (hr_announced){.clock = clock - (HR_MUTANT(FORGOTTEN_UPDATES) ? 0 : HR_WIRE_BOUND_MAX)};
+  memcpy(hr_table_row_at(table, entry->row), record, (table->layout.dim + table->layout.state_dim) * sizeof(float));
+  f->count++;
+  return HOTROW_OK;
+}
+
+hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_count, bool creates,
+                             uint64_t *fetched_count_p)
+{
+  fetch f = {.table = table};
+  hotrow_status status =
+      table->storage->get_rows(table->storage->context, &table->desc, table->layout.dim + table->layout.state_dim, keys,
+                               key_count, put_back, &f);
+  *fetched_count_p = f.count;
+  for (size_t i = 0; creates && status == HOTROW_OK && i < key_count; i++) {
+    hr_entry *entry;
+    if (!hr_table_has_resident(table, keys[i]))
+      status = hr_table_create_row(table, keys[i], &entry);
+  }
+  return status;
+}
+
+void hr_table_set_row_count(hr_table *table, uint64_t row_count)
+{
+  HOTROW_ASSERT(row_count >= table->resident_count && (table->storage || row_count == table->resident_count));
+  table->desc.row_count = row_count;
+}
+
+bool hr_table_has_resident(const hr_table *table, uint64_t key)
+{
+  return hr_index_find(&table->index, hr_key_hash(key, table->seed), key) != NULL;
+}
+
+void hr_table_give_back(hr_table *table)
+{
+  uint64_t count = table->resident_count;
+  if (count == table->slot_count)
+    return;
+  hr_table_memory_shrink(&table->memory, HR_ARRAY_ROWS, count * table->row_stride * sizeof *table->rows);
+  hr_table_memory_shrink(&table->memory, HR_ARRAY_KEYS, count * sizeof *table->keys);
+  hr_table_memory_shrink(&table->memory, HR_ARRAY_ANNOUNCED, count * sizeof *table->announced);
+  table->slot_count = count;
+}
