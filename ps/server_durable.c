@@ -93,7 +93,7 @@ static void tend(hr_durable *d, uint64_t now_ns)
 {
   take_result(d);
   take_logged(d);
-  if (d->is_failed || d->durability == HOTROW_DURABILITY_NONE)
+  if (d->is_failed || (d->durability == HOTROW_DURABILITY_NONE && !hr_shard_awaits_cut(d->shard)))
     return;
   hand_over_log(d, now_ns);
   if (hr_rocksdb_is_busy(d->storage))

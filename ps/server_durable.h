@@ -3,7 +3,7 @@
  *
  * HOTROW_DURABILITY_CUT: a cut is made every interval, and sooner if there is reason to. _LOG: what was logged is
  * handed over as soon as what was before it is on disk; a cut is made as well, so that the log does not become long.
- * _NONE: one cut is made, at the end. */
+ * _NONE: one cut is made, at the end, and others only where rows must leave memory that are in none. */
 #ifndef HR_SERVER_DURABLE_H
 #define HR_SERVER_DURABLE_H
 
