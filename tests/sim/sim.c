@@ -114,7 +114,7 @@ static void choose_faults(cluster *sim)
   c->burst_max = sim_below(sim, 3) == 0 ? (uint32_t)sim_below(sim, 100) : 0;
   c->announce_log_count = sim_below(sim, 2) ? 1 + (uint32_t)sim_below(sim, 16) : 1024;
   c->is_durable = sim_below(sim, 2);
-  c->has_log = c->is_durable && (c->seed >> 1 & 1);
+  c->has_log = c->is_durable && !(c->seed >> 1 & 1);
   c->shard_deaths = c->is_durable && is_faulty ? (uint32_t)sim_below(sim, DEATHS_MAX + 1) : 0;
   /* A rank of an exact job that comes back alone ends the job. */
   uint32_t free_sessions = SIM_SESSIONS_MAX - c->workers;
