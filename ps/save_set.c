@@ -89,6 +89,9 @@ static hotrow_status check_manifest(const char *path, const uint8_t *bytes, size
     hotrow_row_layout layout;
     if (hr_row_layout_make(table->desc.segments, table->desc.segment_count, &layout) != HOTROW_OK)
       return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %s", path, table->desc.name, hotrow_last_error());
+    if (!hr_dtype_is_kept(table->desc.storage_dtype))
+      return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: storage_dtype %u is none of ours", path, table->desc.name,
+                     table->desc.storage_dtype);
     if (table->desc.dim != layout.dim || table->desc.row_count > HR_TABLE_ROWS_MAX ||
         table->file_size != sizeof(hr_rows_header) + table->desc.row_count * hr_save_record_size(&layout))
       return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %llu rows of dim %u do not make a file of %llu bytes", path,

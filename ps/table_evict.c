@@ -104,8 +104,7 @@ hotrow_status hr_table_put_back(hr_table *table, uint64_t key, uint32_t clock, c
   entry->clock = clock;
   if (table->desc.announce_step > 0)
     table->announced[entry->row] = (hr_announced){.clock = clock - HR_WIRE_BOUND_MAX};
-  memcpy(hr_table_row_at(table, entry->row), value_and_state,
-         (table->layout.dim + table->layout.state_dim) * sizeof(float));
+  hr_table_write_record(table, entry->row, value_and_state);
   return HOTROW_OK;
 }
 
