@@ -22,10 +22,11 @@
 #include "server_address.h"
 #include "server_counts.h"
 #include "server_durable.h"
+#include "server_memory.h"
 #include "server_send.h"
 #include "shard.h"
 
-HR_NO_TAIL_PADDING(hotrow_server_options, reserved);
+HR_NO_TAIL_PADDING(hotrow_server_options, memory_bytes);
 
 #define QUEUE_MESSAGES 128 /* of one client, not yet taken in */
 #define LINGER_MS 200
@@ -34,6 +35,7 @@ HR_NO_TAIL_PADDING(hotrow_server_options, reserved);
 #define HEARTBEAT_MS 5000
 #define HEARTBEAT_TIMEOUT_MS 30000
 #define FRAME_ALIGNMENT 8u
+#define MEMORY_EVERY_NS ((uint64_t)1000000000) /* the system is asked how much the process has */
 #define ALIGNED_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * FRAME_ALIGNMENT)
 
 /* A shard, its socket and its thread. After start only the thread touches them, but for counts. */
@@ -45,6 +47,7 @@ typedef struct host {
   hr_durable durable;
   hr_counts_slot counts; /* for any thread */
   uint64_t published_ns;
+  uint64_t measured_ns;     /* when memory was looked at last */
   hotrow_status end_status; /* of the last cut, once the thread has ended */
   pthread_t thread;
   bool is_running;
@@ -72,15 +75,26 @@ static void count_replies(host *h)
                          atomic_load_explicit(&h->sender.unread_bytes, memory_order_relaxed));
 }
 
+static void count_memory(host *h, uint64_t now_ns)
+{
+  if (h->measured_ns != 0 && now_ns - h->measured_ns < MEMORY_EVERY_NS)
+    return;
+  h->measured_ns = now_ns;
+  const hr_rocksdb *storage = h->durable.storage;
+  hr_shard_count_memory(h->shard, storage ? hr_rocksdb_memory_bytes(storage) : 0, hr_process_bytes());
+}
+
 /* Puts the counts where any thread can read them: before the thread waits, and now and then while it does not. */
 static void publish(void *context)
 {
   host *h = context;
   hotrow_shard_counts counts;
+  uint64_t now_ns = hr_now_ns();
   count_replies(h);
+  count_memory(h, now_ns);
   hr_shard_get_counts(h->shard, &counts);
   hr_counts_publish(&h->counts, &counts);
-  h->published_ns = hr_now_ns();
+  h->published_ns = now_ns;
 }
 
 /* One part, with EINTR tried again. False when the server stops. */
@@ -270,12 +284,14 @@ static hotrow_status random_epoch(uint64_t *epoch_p)
   return HOTROW_OK;
 }
 
-static hotrow_status open_storage(host *h, const hotrow_server_options *o, hr_shard_options *options)
+static hotrow_status open_storage(host *h, const hotrow_server_options *o, const hr_memory_shares *shares,
+                                  hr_shard_options *options)
 {
   hr_durable *d = &h->durable;
-  HOTROW_TRY(hr_rocksdb_open(o->data_dir, options->shard_index, options->shard_count, &d->storage));
+  HOTROW_TRY(
+      hr_rocksdb_open(o->data_dir, options->shard_index, options->shard_count, shares->storage_bytes, &d->storage));
   d->interval_ns = o->cut_interval_ms * (uint64_t)1000000;
-  d->dirty_bytes_max = o->cut_bytes;
+  d->dirty_bytes_max = o->cut_bytes < shares->cut_bytes_max ? o->cut_bytes : shares->cut_bytes_max;
   options->storage = hr_rocksdb_calls(d->storage);
   options->epoch = hr_rocksdb_epoch(d->storage);
   return HOTROW_OK;
@@ -315,12 +331,16 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
       .transport = {.send = hr_sender_send,
                     .context = &h->sender,
                     .lend = hr_sender_lend,
+                    .lent_count_max = HR_LENT_COUNT,
                     .has_room = hr_sender_has_room},
       .aside = {.begin = begin_aside, .context = h},
   };
+  hr_memory_shares shares;
+  HOTROW_TRY(hr_memory_share_out(o->memory_bytes, o->shards, o->data_dir != NULL, &shares));
+  options.memory_bytes = shares.shard_bytes;
   char address[HR_ENDPOINT_BYTES];
   HOTROW_TRY(hr_address_of_shard(o->bind, i, address, sizeof address));
-  HOTROW_TRY(o->data_dir ? open_storage(h, o, &options) : random_epoch(&options.epoch));
+  HOTROW_TRY(o->data_dir ? open_storage(h, o, &shares, &options) : random_epoch(&options.epoch));
   HOTROW_TRY(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
   void *aligned;
   HOTROW_TRY(hr_map(ALIGNED_BYTES, "aligned frames", &aligned));

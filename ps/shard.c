@@ -16,12 +16,13 @@
 #include "shard_sync.h"
 
 #define SCRATCH_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint32_t))
+#define MISSING_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint64_t))
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p)
 {
   HOTROW_ASSERT(options->epoch != 0 && options->kernels && options->transport.send);
   HOTROW_ASSERT(options->shard_index < options->shard_count && options->shard_count <= HR_SHARD_COUNT_MAX);
-  void *memory, *pool = NULL, *rows = NULL, *clocks = NULL;
+  void *memory, *pool = NULL, *rows = NULL, *clocks = NULL, *missing = NULL;
   HOTROW_TRY(hr_alloc(1, sizeof(hr_shard), "shard", &memory));
   hr_shard *shard = memory;
   shard->options = *options;
@@ -34,9 +35,12 @@ hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_
     status = hr_map(SCRATCH_BYTES, "row numbers of a pull", &rows);
   if (status == HOTROW_OK)
     status = hr_map(SCRATCH_BYTES, "clocks of a pull", &clocks);
+  if (status == HOTROW_OK)
+    status = hr_map(MISSING_BYTES, "missing keys of a request", &missing);
   shard->pool = pool;
   shard->rows = rows;
   shard->clocks = clocks;
+  shard->memory.missing = missing;
   if (status != HOTROW_OK) {
     hr_shard_destroy(shard);
     return status;
@@ -61,6 +65,7 @@ void hr_shard_destroy(hr_shard *shard)
     hr_table_destroy(shard->tables[i]);
   HOTROW_ASSERT(shard->held_bytes == 0);
   hr_announce_log_fini(&shard->log);
+  hr_unmap(shard->memory.missing, MISSING_BYTES);
   hr_unmap(shard->clocks, SCRATCH_BYTES);
   hr_unmap(shard->rows, SCRATCH_BYTES);
   hr_unmap(shard->pool, HR_REPLY_POOL_BYTES);
@@ -86,7 +91,14 @@ hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_
   hr_table *table;
   HOTROW_TRY(hr_table_create(&own, shard->options.row_count_max, &table));
   hr_table_set_owner(table, shard->options.shard_index, shard->options.shard_count);
-  hotrow_status status = shard->options.storage ? hr_table_track(table) : HOTROW_OK;
+  const hr_storage *storage = shard->options.storage;
+  hotrow_status status = HOTROW_OK;
+  if (shard->options.memory_bytes > 0)
+    hr_table_save_memory(table);
+  if (storage && storage->get_rows && shard->options.memory_bytes > 0)
+    status = hr_table_set_storage(table, storage);
+  else if (storage)
+    status = hr_table_track(table);
   if (status != HOTROW_OK) {
     hr_table_destroy(table);
     return status;

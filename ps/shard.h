@@ -48,6 +48,7 @@ typedef struct hr_shard_transport {
   void (*send)(void *context, const hr_route_id *to, const hr_frame *frames, size_t frame_count);
   void *context;
   void *(*lend)(void *context);
+  size_t lent_count_max; /* different memories that `lend` gives */
   bool (*has_room)(void *context, const hr_route_id *to);
 } hr_shard_transport;
 
@@ -73,6 +74,8 @@ typedef struct hr_shard_options {
   size_t held_bytes_max;       /* copies of pushes and pulls that wait for other ranks; 0: HR_SHARD_HELD_BYTES_MAX */
   uint32_t announce_log_count; /* 0: HR_ANNOUNCE_LOG_COUNT_DEFAULT */
   const hr_storage *storage;   /* borrowed; NULL: memory only */
+  size_t memory_bytes;         /* that tables and buffers may take; 0: no bound. With a storage that can be read rows
+                                  leave for others, without one new rows are refused */
   hr_shard_aside aside;        /* checkpoints are made safe there */
 } hr_shard_options;
 
@@ -105,6 +108,12 @@ size_t hr_shard_dirty_bytes(const hr_shard *shard); /* of the rows of the next c
  * cut have come again. now_ns: the time of the restart. After a failure the shard is to be destroyed.
  *   HOTROW_ERR_CORRUPT, and what hr_table_create() and hr_table_restore_row() return */
 hotrow_status hr_shard_restore_table(hr_shard *shard, const hr_table_desc *desc);
+/* How many of a table's rows are to be restored, if there is not room for all that the tables' descriptions speak of.
+ */
+uint64_t hr_shard_restore_max(const hr_shard *shard, uint32_t table_id);
+/* No more rows of this table come; is_all: there are no others either. HOTROW_ERR_CORRUPT (not as many as there should
+ * be) */
+hotrow_status hr_shard_restore_end(hr_shard *shard, uint32_t table_id, bool is_all);
 hotrow_status hr_shard_restore_row(hr_shard *shard, uint32_t table_id, uint64_t key, uint32_t clock,
                                    const float *record, size_t float_count);
 hotrow_status hr_shard_restore_job(hr_shard *shard, const hr_stored_job *stored, const hr_stored_member *members,
@@ -120,6 +129,8 @@ void hr_shard_count_time(hr_shard *shard, uint64_t ns);
 void hr_shard_count_cut(hr_shard *shard, uint64_t copy_ns);
 void hr_shard_count_writes(hr_shard *shard, uint64_t rows, uint64_t bytes, uint64_t write_ns);
 void hr_shard_count_replies(hr_shard *shard, uint64_t dropped, uint64_t unread_bytes);
+/* What the storage and the process have in memory. */
+void hr_shard_count_memory(hr_shard *shard, uint64_t storage_bytes, uint64_t process_bytes);
 void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts_p);
 
 /* For tests and stats. */

@@ -6,6 +6,7 @@
 #include <hr/assert.h>
 #include <hr/mutant.h>
 
+#include "shard_memory.h"
 #include "shard_sync.h"
 
 /* ---- what a cut holds ---- */
@@ -31,7 +32,8 @@ static size_t record_floats(const hr_table *table)
 static hotrow_status put_tables(const hr_shard *shard, const hr_storage *storage)
 {
   for (size_t i = 0; i < shard->table_count; i++)
-    if (shard->table_cuts[i] == HR_TABLE_CHANGED)
+    if (shard->table_cuts[i] == HR_TABLE_CHANGED ||
+        shard->stored_counts[i] != hr_table_get_desc(shard->tables[i])->row_count)
       HOTROW_TRY(storage->put_table(storage->context, hr_table_get_desc(shard->tables[i])));
   for (size_t i = 0; i < shard->table_count; i++) {
     hr_table *table = shard->tables[i];
@@ -111,8 +113,10 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
   shard->is_cut_awaited = false;
   shard->counters.cuts++;
   shard->counters.pushes_in_cut = shard->counters.pushes_applied;
+  hr_memory_begin_cut(shard, hr_shard_dirty_bytes(shard));
   for (size_t i = 0; i < shard->table_count; i++) {
     hr_table_begin_cut(shard->tables[i]);
+    shard->stored_counts[i] = hr_table_get_desc(shard->tables[i])->row_count;
     if (shard->table_cuts[i] == HR_TABLE_CHANGED)
       shard->table_cuts[i] = HR_TABLE_IN_CUT;
   }
@@ -167,6 +171,7 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   bool is_awaited = false;
   shard->cut_in_progress = false;
   shard->counters.cuts_durable++;
+  hr_memory_end_cut(shard);
   shard->counters.pushes_durable = shard->counters.pushes_in_cut;
   for (size_t i = 0; i < shard->table_count; i++) {
     hr_table_end_cut(shard->tables[i]);

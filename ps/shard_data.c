@@ -5,6 +5,7 @@
 #include <hr/assert.h>
 #include <hr/mutant.h>
 
+#include "shard_memory.h"
 #include "shard_pull.h"
 #include "shard_sync.h"
 
@@ -28,6 +29,7 @@ hotrow_status hr_data_apply_push(hr_shard *shard, const hr_section *sections, si
   for (size_t i = 0; i < section_count; i++) {
     hr_table *table;
     HOTROW_TRY(hr_shard_find_table(shard, sections[i].table, &table));
+    HOTROW_TRY(hr_memory_prepare_push(shard, table, sections[i].keys, sections[i].key_count));
     HOTROW_TRY(hr_table_push(table, &sections[i], &shard->log));
     shard->counters.rows_pushed += sections[i].key_count;
     shard->counters.bytes_pushed[sections[i].dtype] +=
@@ -101,6 +103,11 @@ static bool take_new_push(hr_shard *shard, hr_session *session, hr_message *mess
       return false;
     }
   } else {
+    status = hr_memory_admit_push(shard, message->sections, count);
+    if (status != HOTROW_OK) {
+      hr_reply_refuse(shard, session, header, status);
+      return false;
+    }
     hr_session_take_push(session, header);
     status = hr_data_check_push(shard, message->sections, count);
     if (status == HOTROW_OK)

@@ -6,6 +6,8 @@
 #include <hr/mutant.h>
 #include <hr/optimizer.h>
 
+#include "shard_memory.h"
+
 /* Of the section's rows (shard->rows, shard->clocks) moves those to be sent to the front: the held ones that break the
  * bound, whose positions go to `index`, then the others. Fills in the reply section's counts; unseen_counts may be
  * NULL.
@@ -149,6 +151,7 @@ static hotrow_status find_rows(hr_shard *shard, const hr_section *asked, bool fi
   if (asked->dim != desc->dim)
     return hr_fail(HOTROW_ERR_INVALID, "pull of %u floats a row from table %s of dim %u", asked->dim, desc->name,
                    desc->dim);
+  HOTROW_TRY(hr_memory_prepare(shard, table, asked->keys, asked->key_count, !find_only));
   if (find_only)
     hr_table_find(table, asked->keys, asked->key_count, shard->rows, shard->clocks);
   else

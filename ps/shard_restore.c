@@ -4,6 +4,7 @@
 #include <hr/assert.h>
 
 #include "shard_cut.h"
+#include "shard_memory.h"
 #include "shard_sync.h"
 
 hotrow_status hr_shard_restore_table(hr_shard *shard, const hr_table_desc *desc)
@@ -14,6 +15,24 @@ hotrow_status hr_shard_restore_table(hr_shard *shard, const hr_table_desc *desc)
   hr_table *table;
   HOTROW_TRY(hr_shard_add_table(shard, desc, &table));
   shard->table_cuts[desc->id] = HR_TABLE_DURABLE;
+  shard->stored_counts[desc->id] = desc->row_count;
+  return HOTROW_OK;
+}
+
+uint64_t hr_shard_restore_max(const hr_shard *shard, uint32_t table_id)
+{
+  HOTROW_ASSERT(table_id < shard->table_count);
+  return hr_memory_load_max(shard, shard->tables[table_id], shard->stored_counts);
+}
+
+hotrow_status hr_shard_restore_end(hr_shard *shard, uint32_t table_id, bool is_all)
+{
+  hr_table *table = shard->tables[table_id];
+  uint64_t stored = shard->stored_counts[table_id], loaded = hr_table_resident_count(table);
+  if (is_all ? loaded != stored : loaded > stored)
+    return hr_fail(HOTROW_ERR_CORRUPT, "table %s has %llu stored rows, and %llu are there",
+                   hr_table_get_desc(table)->name, (unsigned long long)stored, (unsigned long long)loaded);
+  hr_table_set_row_count(table, stored);
   return HOTROW_OK;
 }
 

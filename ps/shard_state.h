@@ -49,7 +49,17 @@ typedef struct hr_shard_counters {
   uint64_t replies_dropped, unread_bytes;
   uint64_t busy_ns, request_ns;
   uint64_t request_times[HOTROW_TIME_BUCKETS];
+  uint64_t rows_evicted; /* that left memory */
+  uint64_t rows_fetched; /* that came back */
+  uint64_t storage_bytes, process_bytes;
 } hr_shard_counters;
+
+/* See shard_memory.h. */
+typedef struct hr_shard_memory {
+  uint64_t *missing;      /* owned [HR_WIRE_KEYS_MAX]: keys of the request in hand */
+  size_t in_flight_bytes; /* of rows in the cut that is not durable yet */
+  bool is_exhausted;      /* nothing more can leave before a cut is durable */
+} hr_shard_memory;
 
 typedef enum hr_table_cut {
   HR_TABLE_CHANGED, /* to be put in the next cut */
@@ -61,6 +71,7 @@ struct hr_shard {
   hr_shard_options options;
   hr_table *tables[HR_SHARD_TABLES_MAX]; /* owned; a table's id is its index */
   hr_table_cut table_cuts[HR_SHARD_TABLES_MAX];
+  uint64_t stored_counts[HR_SHARD_TABLES_MAX]; /* rows that each table's stored description speaks of */
   size_t table_count;
   hr_session *sessions[HR_SESSION_BUCKETS]; /* owned */
   size_t session_count;
@@ -73,6 +84,7 @@ struct hr_shard {
   hr_shard_checkpoint *checkpoint; /* owned; NULL until the first one */
   hr_save_origin origin;           /* token 0: not started from a checkpoint */
   hr_announce_log log;
+  hr_shard_memory memory;
   uint64_t cut_number;  /* of the last cut begun */
   bool cut_in_progress; /* handed over and not durable */
   bool is_cut_awaited;  /* a client waits for pushes that are in no cut */

@@ -8,6 +8,7 @@
 #include <hr/options.h>
 
 #include "shard_admin.h"
+#include "shard_memory.h"
 
 HR_NO_TAIL_PADDING(hotrow_shard_counts, refused);
 _Static_assert(HOTROW_OP_COUNT == HR_OP_COUNT, "operations of the wire");
@@ -65,6 +66,12 @@ void hr_shard_count_replies(hr_shard *shard, uint64_t dropped, uint64_t unread_b
   shard->counters.unread_bytes = unread_bytes;
 }
 
+void hr_shard_count_memory(hr_shard *shard, uint64_t storage_bytes, uint64_t process_bytes)
+{
+  shard->counters.storage_bytes = storage_bytes;
+  shard->counters.process_bytes = process_bytes;
+}
+
 /* ---- as numbers ---- */
 
 static void fill_tables(const hr_shard *shard, hotrow_shard_counts *counts)
@@ -73,23 +80,25 @@ static void fill_tables(const hr_shard *shard, hotrow_shard_counts *counts)
   for (size_t i = 0; i < shard->table_count; i++) {
     const hr_table *table = shard->tables[i];
     const hr_table_desc *desc = hr_table_get_desc(table);
-    uint64_t rows = desc->row_count;
+    uint64_t rows = hr_table_resident_count(table);
     uint64_t values = rows * desc->dim * hr_dtype_bytes((hotrow_dtype)desc->storage_dtype);
     uint64_t states = rows * hr_table_get_layout(table)->state_dim * sizeof(float);
     size_t all = hr_table_memory_bytes(table);
-    counts->rows += rows;
+    counts->rows += desc->row_count;
+    counts->rows_in_memory += rows;
     counts->value_bytes += values;
     counts->state_bytes += states;
     counts->index_bytes += all > values + states ? all - values - states : 0;
   }
 }
 
-static uint64_t buffer_bytes(const hr_shard *shard)
+size_t hr_shard_buffer_bytes(const hr_shard *shard)
 {
   const hr_announce_log *log = &shard->log;
   uint64_t announcements = log->next < log->count_max ? log->next : log->count_max;
   return shard->held_bytes + announcements * sizeof(hr_announcement) + hr_blobs_bytes(shard) +
-         shard->session_count * sizeof(hr_session) + shard->reply_bytes_max;
+         shard->session_count * sizeof(hr_session) +
+         shard->reply_bytes_max * (1 + shard->options.transport.lent_count_max);
 }
 
 static void fill_totals(const hr_shard_counters *c, hotrow_shard_counts *counts)
@@ -105,6 +114,9 @@ static void fill_totals(const hr_shard_counters *c, hotrow_shard_counts *counts)
     counts->bytes_pulled += c->bytes_pulled[i];
     counts->bytes_pushed += c->bytes_pushed[i];
   }
+  counts->rows_evicted = c->rows_evicted;
+  counts->rows_fetched = c->rows_fetched;
+  counts->process_bytes = c->process_bytes;
   counts->resets = c->resets;
   counts->replies_dropped = c->replies_dropped;
   counts->unread_bytes = c->unread_bytes;
@@ -135,8 +147,10 @@ void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts)
       .sessions = shard->session_count,
       .jobs = shard->job_count,
       .blobs = shard->blob_count,
-      .buffer_bytes = buffer_bytes(shard),
+      .buffer_bytes = hr_shard_buffer_bytes(shard),
       .held_bytes = shard->held_bytes,
+      .memory_bytes = hr_memory_used(shard) + shard->counters.storage_bytes,
+      .memory_bytes_max = shard->options.memory_bytes,
       .dirty_bytes = hr_shard_dirty_bytes(shard),
       .announcements_kept = shard->log.next - hr_announce_log_first(&shard->log),
       .announcements = shard->log.next - 1,
@@ -207,6 +221,9 @@ static void write_numbers(const hotrow_shard_counts *c, writer *w)
       NUMBER(cut_rows),       NUMBER(cut_bytes),
       NUMBER(pushes_applied), NUMBER(pushes_durable),
       NUMBER(busy_ns),        NUMBER(request_ns),
+      NUMBER(memory_bytes),   NUMBER(memory_bytes_max),
+      NUMBER(process_bytes),  NUMBER(rows_in_memory),
+      NUMBER(rows_evicted),   NUMBER(rows_fetched),
 #undef NUMBER
   };
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {

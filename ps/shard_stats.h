@@ -4,6 +4,9 @@
 
 #include "shard_session.h"
 
+/* Sessions, blobs, announcements, requests that wait, memory for replies. */
+size_t hr_shard_buffer_bytes(const hr_shard *shard);
+
 hotrow_status hr_admin_stats(hr_shard *shard, hr_session *session, const hr_message *message);
 
 #endif

@@ -45,10 +45,10 @@ void hr_bytes_free(hr_bytes *b)
   *b = (hr_bytes){0};
 }
 
-static void empty(hr_bytes *b)
+static void empty(const hr_rocksdb *s, hr_bytes *b)
 {
   b->size = 0;
-  if (b->capacity > BYTES_KEPT_MAX)
+  if (b->capacity > (s->memory_bytes ? s->memory_bytes / 4 : BYTES_KEPT_MAX))
     hr_bytes_free(b);
 }
 
@@ -79,9 +79,9 @@ static hotrow_status begin_cut(void *context, uint64_t number)
   HOTROW_ASSERT(atomic_load_explicit(&s->slot, memory_order_acquire) == HR_SLOT_FREE);
   if (s->result != HOTROW_OK)
     return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
-  empty(&s->cut.entries);
-  empty(&s->cut.jobs);
-  empty(&s->cut.sessions);
+  empty(s, &s->cut.entries);
+  empty(s, &s->cut.jobs);
+  empty(s, &s->cut.sessions);
   HOTROW_TRY(check_space(s)); /* before rows are copied for nothing */
   s->cut.row_count = s->cut.entry_count = 0;
   s->cut.number = number;
@@ -302,7 +302,9 @@ hotrow_status hr_rocksdb_start_writer(hr_rocksdb *s)
                           .put_row = put_row,
                           .put_job = put_job,
                           .put_session = put_session,
-                          .end_cut = end_cut};
+                          .end_cut = end_cut,
+                          .get_rows = hr_rocksdb_get_rows,
+                          .visit_rows = hr_rocksdb_visit_rows};
   s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (s->event_fd < 0)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no event for the storage: %s", strerror(errno));

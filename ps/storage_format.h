@@ -7,7 +7,7 @@
 
 #define HR_STORE_MAGIC "HOTROW-D"
 #define HR_STORE_MAGIC_BYTES 8u
-#define HR_STORE_VERSION 1u
+#define HR_STORE_VERSION 2u
 
 /* First byte of a key. */
 #define HR_STORE_META 'M'     /* nothing follows */

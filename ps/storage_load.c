@@ -16,7 +16,7 @@ typedef struct load {
   void *context;
   uint64_t row_count, row_count_expected;
   uint32_t shard_index;
-  float record[3 * HOTROW_DIM_MAX + HOTROW_SEGMENTS_MAX]; /* a row's floats, aligned */
+  float record[HR_STORE_FLOATS_MAX]; /* a row's floats, aligned */
 } load;
 
 static hotrow_status fail_size(const load *l, const char *what, size_t size)
@@ -103,20 +103,26 @@ static hotrow_status load_entry(load *l, char kind, const rocksdb_iterator_t *at
   }
 }
 
-/* All entries whose keys begin with `kind`. */
-static hotrow_status load_kind(load *l, char kind)
+/* Up to `count_max` entries whose keys begin with `prefix`; *is_all_p: there are no more. */
+static hotrow_status load_entries(load *l, const uint8_t *prefix, size_t prefix_size, uint64_t count_max,
+                                  bool *is_all_p)
 {
   rocksdb_readoptions_t *options = rocksdb_readoptions_create();
   rocksdb_readoptions_set_fill_cache(options, 0);
   rocksdb_readoptions_set_readahead_size(options, READAHEAD_BYTES);
   rocksdb_iterator_t *at = rocksdb_create_iterator(l->storage->db, options);
   hotrow_status status = HOTROW_OK;
-  rocksdb_iter_seek(at, &kind, 1);
-  for (; status == HOTROW_OK && rocksdb_iter_valid(at); rocksdb_iter_next(at)) {
+  *is_all_p = true;
+  rocksdb_iter_seek(at, (const char *)prefix, prefix_size);
+  for (uint64_t count = 0; status == HOTROW_OK && rocksdb_iter_valid(at); rocksdb_iter_next(at), count++) {
     size_t key_size;
-    if (*rocksdb_iter_key(at, &key_size) != kind)
+    const char *key = rocksdb_iter_key(at, &key_size);
+    if (key_size < prefix_size || memcmp(key, prefix, prefix_size) != 0)
       break;
-    status = load_entry(l, kind, at);
+    *is_all_p = count < count_max;
+    if (!*is_all_p)
+      break;
+    status = load_entry(l, (char)prefix[0], at);
   }
   char *error = NULL;
   if (status == HOTROW_OK)
@@ -124,6 +130,43 @@ static hotrow_status load_kind(load *l, char kind)
   rocksdb_iter_destroy(at);
   rocksdb_readoptions_destroy(options);
   return error ? hr_rocksdb_fail(l->storage, "read it", error) : status;
+}
+
+static hotrow_status load_kind(load *l, char kind)
+{
+  uint8_t prefix = (uint8_t)kind;
+  bool is_all;
+  return load_entries(l, &prefix, 1, UINT64_MAX, &is_all);
+}
+
+/* Rows of a table that is not described. */
+static hotrow_status refuse_rows_after(load *l, uint32_t table_count)
+{
+  uint8_t first[HR_STORE_TABLE_KEY_BYTES];
+  hr_store_table_key(first, HR_STORE_ROW, table_count);
+  rocksdb_iterator_t *at = rocksdb_create_iterator(l->storage->db, l->storage->read_options);
+  rocksdb_iter_seek(at, (const char *)first, sizeof first);
+  size_t key_size;
+  bool is_there = rocksdb_iter_valid(at) && *rocksdb_iter_key(at, &key_size) == HR_STORE_ROW;
+  rocksdb_iter_destroy(at);
+  if (is_there)
+    return hr_fail(HOTROW_ERR_CORRUPT, "data directory %s: rows of a table that is not there: it has %u",
+                   l->storage->dir.path.text, table_count);
+  return HOTROW_OK;
+}
+
+static hotrow_status load_rows(load *l)
+{
+  for (uint32_t id = 0; id < hr_shard_table_count(l->shard); id++) {
+    uint8_t prefix[HR_STORE_TABLE_KEY_BYTES];
+    bool is_all;
+    hr_store_table_key(prefix, HR_STORE_ROW, id);
+    HOTROW_TRY(load_entries(l, prefix, sizeof prefix, hr_shard_restore_max(l->shard, id), &is_all));
+    hotrow_status status = hr_shard_restore_end(l->shard, id, is_all);
+    if (status != HOTROW_OK)
+      return hr_fail(status, "data directory %s: %s", l->storage->dir.path.text, hotrow_last_error());
+  }
+  return refuse_rows_after(l, (uint32_t)hr_shard_table_count(l->shard));
 }
 
 hotrow_status hr_rocksdb_restore(const hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns,
@@ -137,9 +180,10 @@ hotrow_status hr_rocksdb_restore(const hr_rocksdb *storage, hr_shard *shard, uin
             .context = context,
             .shard_index = storage->shard_index};
   rocksdb_property_int(storage->db, "rocksdb.estimate-num-keys", &l.row_count_expected);
-  static const char order[] = {HR_STORE_TABLE, HR_STORE_ROW, HR_STORE_JOBS, HR_STORE_SESSIONS};
-  for (size_t i = 0; i < sizeof order; i++)
-    HOTROW_TRY(load_kind(&l, order[i]));
+  HOTROW_TRY(load_kind(&l, HR_STORE_TABLE));
+  HOTROW_TRY(load_rows(&l));
+  HOTROW_TRY(load_kind(&l, HR_STORE_JOBS));
+  HOTROW_TRY(load_kind(&l, HR_STORE_SESSIONS));
   if (progress)
     progress(context, l.shard_index, l.row_count, l.row_count);
   return HOTROW_OK;

@@ -10,6 +10,9 @@
 #include "storage_state.h"
 
 #define WRITE_BUFFER_BYTES ((size_t)64 << 20)
+#define BUFFER_SHARES                                                                                                  \
+  4u /* of the memory that is set: two buffers, one filled and one written; the cache has the rest */
+#define FILTER_BITS 10.0 /* a key: 1 % of those that are not there cost a read */
 #define BACKGROUND_JOBS 2
 #define LOG_FILES_MAX 4u
 #define LOG_LEVEL_WARN 2
@@ -29,15 +32,32 @@ hotrow_status hr_rocksdb_fail(const hr_rocksdb *storage, const char *deed, char 
   return code;
 }
 
-/* Rows do not compress, are read only to be loaded, and are in memory anyway: no compression, no block cache to speak
- * of. */
-static rocksdb_options_t *make_options(void)
+/* Rows that are asked for one by one: a filter says of most tables that a key is not in them without a read, and
+ * filters, indexes and blocks share one cache, so that there is an end to them. */
+static void set_memory(hr_rocksdb *s, rocksdb_options_t *options)
+{
+  rocksdb_block_based_table_options_t *tables = rocksdb_block_based_options_create();
+  size_t buffer = s->memory_bytes / BUFFER_SHARES;
+  s->cache = rocksdb_cache_create_lru(s->memory_bytes / 2);
+  rocksdb_block_based_options_set_block_cache(tables, s->cache);
+  rocksdb_block_based_options_set_filter_policy(tables, rocksdb_filterpolicy_create_bloom_full(FILTER_BITS));
+  rocksdb_block_based_options_set_cache_index_and_filter_blocks(tables, 1);
+  rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(tables, 1);
+  rocksdb_options_set_block_based_table_factory(options, tables);
+  rocksdb_block_based_options_destroy(tables);
+  rocksdb_options_set_write_buffer_size(options, buffer < WRITE_BUFFER_BYTES ? buffer : WRITE_BUFFER_BYTES);
+}
+
+/* Rows do not compress. If they are read only to be loaded there is no block cache to speak of. */
+static rocksdb_options_t *make_options(hr_rocksdb *s)
 {
   rocksdb_options_t *options = rocksdb_options_create();
   rocksdb_options_set_create_if_missing(options, 1);
   rocksdb_options_set_paranoid_checks(options, 1);
   rocksdb_options_set_compression(options, rocksdb_no_compression);
   rocksdb_options_set_write_buffer_size(options, WRITE_BUFFER_BYTES);
+  if (s->memory_bytes > 0)
+    set_memory(s, options);
   rocksdb_options_set_max_background_jobs(options, BACKGROUND_JOBS);
   rocksdb_options_set_wal_recovery_mode(options, RECOVERY_TOLERATE_TAIL);
   rocksdb_options_set_info_log_level(options, LOG_LEVEL_WARN);
@@ -119,15 +139,19 @@ static hotrow_status begin_epoch(hr_rocksdb *s, uint32_t shard_index, uint32_t s
 
 static hotrow_status open_database(hr_rocksdb *s)
 {
+  static const char *const names[] = {"default"};
   char *error = NULL;
-  s->options = make_options();
+  s->options = make_options(s);
   s->write_options = rocksdb_writeoptions_create();
+  s->read_options = rocksdb_readoptions_create();
   rocksdb_writeoptions_set_sync(s->write_options, 1);
-  s->db = rocksdb_open(s->options, s->dir.path.text, &error);
+  const rocksdb_options_t *each[] = {s->options};
+  s->db = rocksdb_open_column_families(s->options, s->dir.path.text, 1, names, each, &s->rows, &error);
   return error ? hr_rocksdb_fail(s, "open it", error) : HOTROW_OK;
 }
 
-hotrow_status hr_rocksdb_open(const char *data_dir, uint32_t shard_index, uint32_t shard_count, hr_rocksdb **storage_p)
+hotrow_status hr_rocksdb_open(const char *data_dir, uint32_t shard_index, uint32_t shard_count, size_t memory_bytes,
+                              hr_rocksdb **storage_p)
 {
   void *memory;
   HOTROW_TRY(hr_alloc(1, sizeof(hr_rocksdb), "storage", &memory));
@@ -135,6 +159,7 @@ hotrow_status hr_rocksdb_open(const char *data_dir, uint32_t shard_index, uint32
   s->event_fd = -1;
   s->dir.lock = -1;
   s->shard_index = shard_index;
+  s->memory_bytes = memory_bytes;
   hotrow_status status = hr_data_dir_open(data_dir, shard_index, shard_count, &s->dir);
   if (status == HOTROW_OK)
     status = open_database(s);
@@ -156,9 +181,13 @@ void hr_rocksdb_close(hr_rocksdb *s)
     return;
   hr_rocksdb_stop_writer(s);
   if (s->db && s->result == HOTROW_OK) {
+    rocksdb_column_family_handle_destroy(s->rows);
     rocksdb_close(s->db);
     rocksdb_options_destroy(s->options);
     rocksdb_writeoptions_destroy(s->write_options);
+    rocksdb_readoptions_destroy(s->read_options);
+    if (s->cache)
+      rocksdb_cache_destroy(s->cache);
   }
   hr_data_dir_close(&s->dir);
   free(s);
@@ -187,4 +216,12 @@ int hr_rocksdb_fd(const hr_rocksdb *storage)
 hr_rocksdb_counts hr_rocksdb_get_counts(const hr_rocksdb *storage)
 {
   return storage->counts;
+}
+
+size_t hr_rocksdb_memory_bytes(const hr_rocksdb *s)
+{
+  uint64_t buffers = 0, tables = 0;
+  rocksdb_property_int(s->db, "rocksdb.cur-size-all-mem-tables", &buffers);
+  rocksdb_property_int(s->db, "rocksdb.estimate-table-readers-mem", &tables);
+  return (size_t)(buffers + tables) + (s->cache ? rocksdb_cache_get_usage(s->cache) : 0);
 }

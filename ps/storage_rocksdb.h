@@ -21,7 +21,8 @@
 typedef struct hr_rocksdb hr_rocksdb;
 
 /* Opens the shard's directory in data_dir, makes it if it is missing, and locks it. Then this start has an epoch,
- * larger than any before, which is on disk before this returns.
+ * larger than any before, which is on disk before this returns. memory_bytes: for RocksDB's buffers and cache, in a
+ * database whose rows are asked for while they are not in memory; 0: they are read only to be loaded.
  *
  *   HOTROW_ERR_BUSY     another process has it open
  *   HOTROW_ERR_EXISTS   it is of another shard, or of another shard count
@@ -29,7 +30,8 @@ typedef struct hr_rocksdb hr_rocksdb;
  *   HOTROW_ERR_CORRUPT  damaged, or no database of a shard
  *   HOTROW_ERR_STORAGE, HOTROW_ERR_NO_MEMORY
  * The sentence names the directory. */
-hotrow_status hr_rocksdb_open(const char *data_dir, uint32_t shard_index, uint32_t shard_count, hr_rocksdb **storage_p);
+hotrow_status hr_rocksdb_open(const char *data_dir, uint32_t shard_index, uint32_t shard_count, size_t memory_bytes,
+                              hr_rocksdb **storage_p);
 /* Waits for the cut under way. Accepts NULL. */
 void hr_rocksdb_close(hr_rocksdb *storage);
 
@@ -58,6 +60,8 @@ typedef struct hr_rocksdb_counts {
   uint64_t bytes;    /* keys and values */
   uint64_t write_ns; /* in the writer, sync included */
 } hr_rocksdb_counts;
+/* What RocksDB has in memory, as it counts itself. */
+size_t hr_rocksdb_memory_bytes(const hr_rocksdb *storage);
 /* When no cut is under way. */
 hr_rocksdb_counts hr_rocksdb_get_counts(const hr_rocksdb *storage);
 

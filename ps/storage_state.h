@@ -47,7 +47,11 @@ struct hr_rocksdb {
   hr_data_dir dir;
   rocksdb_options_t *options;
   rocksdb_writeoptions_t *write_options; /* synced */
-  rocksdb_t *db;                         /* owned; after a failure left open */
+  rocksdb_t *db;                         /* owned; after a failure left open, with these: */
+  rocksdb_column_family_handle_t *rows;  /* owned: the only one, "default" */
+  rocksdb_readoptions_t *read_options;
+  rocksdb_cache_t *cache; /* NULL: RocksDB's own */
+  size_t memory_bytes;
   uint64_t epoch;
   uint32_t shard_index;
   hr_cut cut;
@@ -70,5 +74,11 @@ hotrow_status hr_rocksdb_fail(const hr_rocksdb *storage, const char *deed, char 
 /* Fills storage->calls and starts the writer. */
 hotrow_status hr_rocksdb_start_writer(hr_rocksdb *storage);
 void hr_rocksdb_stop_writer(hr_rocksdb *storage);
+
+/* storage_read.c: the calls that read. */
+hotrow_status hr_rocksdb_get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
+                                  size_t key_count, hr_stored_row_fn found, void *found_context);
+hotrow_status hr_rocksdb_visit_rows(void *context, const hr_table_desc *desc, size_t float_count,
+                                    hr_stored_row_fn found, void *found_context);
 
 #endif

@@ -205,10 +205,10 @@ static hotrow_status check_is_not_full(const hr_table *table)
   return HOTROW_OK;
 }
 
-static hotrow_status create_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p)
+hotrow_status hr_table_create_row(hr_table *table, uint64_t key, hr_entry **entry_p)
 {
   HOTROW_TRY(check_is_not_full(table));
-  HOTROW_TRY(hr_table_add_row(table, hash, key, entry_p));
+  HOTROW_TRY(hr_table_add_row(table, hr_key_hash(key, table->seed), key, entry_p));
   HOTROW_ASSERT(*entry_p);
   table->desc.row_count++;
   if (table->desc.announce_step > 0)
@@ -225,7 +225,12 @@ hotrow_status hr_table_find_or_create_one(hr_table *table, uint64_t key, hr_entr
 {
   uint64_t hash = hr_key_hash(key, table->seed);
   *entry_p = hr_index_find(&table->index, hash, key);
-  return *entry_p ? HOTROW_OK : create_row(table, hash, key, entry_p);
+  if (!*entry_p && table->resident_count < table->desc.row_count) {
+    uint64_t fetched;
+    HOTROW_TRY(hr_table_fetch(table, &key, 1, false, &fetched));
+    *entry_p = hr_index_find(&table->index, hash, key);
+  }
+  return *entry_p ? HOTROW_OK : hr_table_create_row(table, key, entry_p);
 }
 
 hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p,
@@ -277,7 +282,7 @@ void hr_table_default_row(const hr_table *table, uint64_t key, float *value)
   }
 }
 
-hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
+static hotrow_status scan_resident(const hr_table *table, hr_table_visit_fn visit, void *context)
 {
   uint32_t rows[SCAN_CHUNK] = {0}, clocks[SCAN_CHUNK] = {0};
   for (uint64_t first = 0; first < table->resident_count; first += SCAN_CHUNK) {
@@ -291,6 +296,28 @@ hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void
     }
   }
   return HOTROW_OK;
+}
+
+typedef struct cold_scan {
+  const hr_table *table;
+  hr_table_visit_fn visit;
+  void *context;
+} cold_scan;
+
+static hotrow_status visit_cold(uint64_t key, uint32_t clock, const float *record, void *context)
+{
+  const cold_scan *scan = context;
+  return hr_table_has_resident(scan->table, key) ? HOTROW_OK : scan->visit(key, clock, record, scan->context);
+}
+
+hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
+{
+  HOTROW_TRY(scan_resident(table, visit, context));
+  if (table->resident_count == table->desc.row_count)
+    return HOTROW_OK;
+  cold_scan scan = {table, visit, context};
+  return table->storage->visit_rows(table->storage->context, &table->desc, table->layout.dim + table->layout.state_dim,
+                                    visit_cold, &scan);
 }
 
 hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *value_and_state)

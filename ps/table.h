@@ -6,6 +6,7 @@
 #include <hr/wire.h>
 
 #include "announce_log.h"
+#include "storage.h"
 
 #define HR_ROW_NONE UINT32_MAX
 
@@ -67,9 +68,10 @@ bool hr_table_lower_announce_step(hr_table *table, uint32_t step);
  * keep it. */
 void hr_table_default_row(const hr_table *table, uint64_t key, float *value);
 
-/* Visits every row in memory, in the order of the row array. Whatever the table's storage dtype, a record that leaves
- * it is of floats, which lose nothing, and one that comes back has the bits that left. */
-typedef hotrow_status (*hr_table_visit_fn)(uint64_t key, uint32_t clock, const float *value_and_state, void *context);
+/* Visits every row: those in memory in the order of the row array, then the others as its storage has them. Whatever
+ * the table's storage dtype, a record that leaves it is of floats, which lose nothing, and one that comes back has the
+ * bits that left. What the storage returns, and what visit returns */
+typedef hr_stored_row_fn hr_table_visit_fn;
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context);
 
 /* From now on the table knows which rows were created or pushed to since they were last put in a cut.
@@ -83,20 +85,29 @@ hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, voi
 void hr_table_begin_cut(hr_table *table);
 void hr_table_end_cut(hr_table *table);
 
-/* A table larger than memory: rows that are safe elsewhere may leave memory and are put back when they are asked for.
- * desc.row_count counts them all; everything else here knows only those in memory. Between two calls of those above
- * rows may be moved in the row array.
+/* From now on little memory is touched ahead of need: it is counted. */
+void hr_table_save_memory(hr_table *table);
+
+/* A table larger than memory: rows that are safe in a storage may leave memory and are fetched when they are asked for.
+ * desc.row_count counts them all; hr_table_find and the dirty rows know only those in memory. Rows that are to be
+ * created are looked for in the storage one by one, so fetch them before. Eviction moves rows in the row array.
  *
- * From now on the table knows which were used, and is sparing with memory ahead of need.
+ * From now on the table knows which rows were used. The storage (borrowed) must be one that can be read.
  * HOTROW_ERR_NO_MEMORY */
-hotrow_status hr_table_count_use(hr_table *table);
+hotrow_status hr_table_set_storage(hr_table *table, const hr_storage *storage);
 uint64_t hr_table_resident_count(const hr_table *table); /* rows in memory */
 bool hr_table_has_resident(const hr_table *table, uint64_t key);
 /* Takes up to `count` rows out of memory that are neither dirty nor in a cut that has not ended, those first that were
  * not used lately. Returns how many; their memory is for the table's next rows. */
 uint64_t hr_table_evict(hr_table *table, uint64_t count);
-/* A row that left comes back as it was. HOTROW_ERR_NO_MEMORY, HOTROW_ERR_LIMIT, HOTROW_ERR_INVALID (another shard's) */
-hotrow_status hr_table_put_back(hr_table *table, uint64_t key, uint32_t clock, const float *value_and_state);
+/* Puts those of the rows with these keys back that the storage has, and creates the others if `creates`. The keys
+ * ascend, none is twice or in memory. HOTROW_ERR_LIMIT, HOTROW_ERR_INVALID (another shard's), and what the storage
+ * returns: some may be back */
+hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_count, bool creates,
+                             uint64_t *fetched_count_p);
+/* The storage has `row_count` rows in all, of which those that were restored are in memory. */
+void hr_table_set_row_count(hr_table *table, uint64_t row_count);
+size_t hr_table_record_bytes(const hr_table *table); /* value and state */
 size_t hr_table_row_bytes(const hr_table *table);    /* of memory that a row takes, at most, about */
 uint64_t hr_table_slot_count(const hr_table *table); /* rows that it has taken memory for */
 void hr_table_give_back(hr_table *table);            /* memory of rows that left goes back to the system */

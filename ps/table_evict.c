@@ -7,22 +7,34 @@
 #include <string.h>
 
 #include <hr/assert.h>
+#include <hr/mutant.h>
 
 /* The next turns of the hand are of keys whose buckets are on their way from memory. */
 #define AHEAD 16u
 
-hotrow_status hr_table_count_use(hr_table *table)
+void hr_table_save_memory(hr_table *table)
 {
+  hr_table_memory_save(&table->memory);
+}
+
+hotrow_status hr_table_set_storage(hr_table *table, const hr_storage *storage)
+{
+  HOTROW_ASSERT(storage->get_rows && storage->visit_rows);
   if (!table->marks.bytes)
     HOTROW_TRY(hr_table_track(table));
+  table->storage = storage;
   table->marks.counts_use = true;
-  hr_table_memory_save(&table->memory);
   return HOTROW_OK;
 }
 
 uint64_t hr_table_resident_count(const hr_table *table)
 {
   return table->resident_count;
+}
+
+size_t hr_table_record_bytes(const hr_table *table)
+{
+  return (table->layout.dim + table->layout.state_dim) * sizeof *table->rows;
 }
 
 size_t hr_table_row_bytes(const hr_table *table)
@@ -64,7 +76,8 @@ static void take_out(hr_table *table, uint32_t row)
 
 static bool may_go(const hr_row_marks *marks, uint8_t mark)
 {
-  bool is_in_flight = marks->in_flight != 0 && mark >> HR_ROW_CUT_SHIFT == marks->in_flight;
+  bool is_in_flight =
+      marks->in_flight != 0 && !HR_MUTANT(EARLY_EVICTION) && mark >> HR_ROW_CUT_SHIFT == marks->in_flight;
   return !(mark & (HR_ROW_DIRTY | HR_ROW_USED)) && !is_in_flight;
 }
 
@@ -94,18 +107,51 @@ uint64_t hr_table_evict(hr_table *table, uint64_t count)
   return evicted;
 }
 
+typedef struct fetch {
+  hr_table *table;
+  uint64_t count;
+} fetch;
+
 /* What was announced of it is forgotten, and who has a copy counts on hearing of announce_step updates after that: the
  * next push is announced, whatever it was. */
-hotrow_status hr_table_put_back(hr_table *table, uint64_t key, uint32_t clock, const float *value_and_state)
+static hotrow_status put_back(uint64_t key, uint32_t clock, const float *record, void *context)
 {
+  fetch *f = context;
+  hr_table *table = f->table;
   hr_entry *entry;
-  HOTROW_ASSERT(table->resident_count < table->desc.row_count);
+  if (table->resident_count == table->desc.row_count)
+    return hr_fail(HOTROW_ERR_CORRUPT, "table %s: key %llu is stored and should not be", table->desc.name,
+                   (unsigned long long)key);
   HOTROW_TRY(hr_table_add_row(table, hr_key_hash(key, table->seed), key, &entry));
   entry->clock = clock;
   if (table->desc.announce_step > 0)
-    table->announced[entry->row] = (hr_announced){.clock = clock - HR_WIRE_BOUND_MAX};
-  hr_table_write_record(table, entry->row, value_and_state);
+    table->announced[entry->row] =
+        (hr_announced){.clock = clock - (HR_MUTANT(FORGOTTEN_UPDATES) ? 0 : HR_WIRE_BOUND_MAX)};
+  hr_table_write_record(table, entry->row, record);
+  f->count++;
   return HOTROW_OK;
+}
+
+hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_count, bool creates,
+                             uint64_t *fetched_count_p)
+{
+  fetch f = {.table = table};
+  hotrow_status status =
+      table->storage->get_rows(table->storage->context, &table->desc, table->layout.dim + table->layout.state_dim, keys,
+                               key_count, put_back, &f);
+  *fetched_count_p = f.count;
+  for (size_t i = 0; creates && status == HOTROW_OK && i < key_count; i++) {
+    hr_entry *entry;
+    if (!hr_table_has_resident(table, keys[i]))
+      status = hr_table_create_row(table, keys[i], &entry);
+  }
+  return status;
+}
+
+void hr_table_set_row_count(hr_table *table, uint64_t row_count)
+{
+  HOTROW_ASSERT(row_count >= table->resident_count && (table->storage || row_count == table->resident_count));
+  table->desc.row_count = row_count;
 }
 
 bool hr_table_has_resident(const hr_table *table, uint64_t key)

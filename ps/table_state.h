@@ -57,6 +57,7 @@ struct hr_table {
   uint64_t *keys;          /* borrowed */
   hr_announced *announced; /* borrowed; touched only if desc.announce_step > 0 */
   hr_row_marks marks;
+  const hr_storage *storage; /* borrowed; NULL: all rows are in memory */
   size_t row_stride, value_floats;
   hr_row_work work;
   uint64_t row_count_max;
@@ -132,6 +133,9 @@ static inline bool hr_table_entry_is_good(const hr_table *table, const hr_probe 
 /* Adds a key that is not in memory; its record holds nothing yet. HOTROW_ERR_NO_MEMORY, HOTROW_ERR_LIMIT (chosen keys),
  * HOTROW_ERR_INVALID (another shard's) */
 hotrow_status hr_table_add_row(hr_table *table, uint64_t hash, uint64_t key, hr_entry **entry_p);
+
+/* Adds a row that is nowhere yet. As hr_table_add_row, and HOTROW_ERR_LIMIT (row_count_max) */
+hotrow_status hr_table_create_row(hr_table *table, uint64_t key, hr_entry **entry_p);
 
 /* The entry of a key, whose row is created if it is not there. HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY,
  * HOTROW_ERR_INVALID (another shard's) */

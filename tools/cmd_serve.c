@@ -23,6 +23,7 @@ typedef struct serve_values {
   const char *ready_file;
   const char *metrics;
   uint64_t row_count_max;
+  uint64_t memory;
   uint64_t cut_bytes;
   uint32_t shards;
   uint32_t shard_first;
@@ -48,6 +49,9 @@ static const hr_option options[] = {
      "with --data-dir: how often what changed is made durable"},
     {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e15, NULL,
      "with --data-dir: bytes of changed rows, per shard, that are not left until then"},
+    {"memory", HR_OPTION_U64, AT(memory), "0", 0, 1e18, NULL,
+     "of this process, as 8GiB: with --data-dir rows not used lately leave it when others need the place, without one\n"
+     "new rows are refused; 0: no bound"},
     {"io-threads", HR_OPTION_U32, AT(io_threads), "1", 1, 64, NULL, "network threads"},
     {"row-count-max", HR_OPTION_U64, AT(row_count_max), "0", 0, 0, NULL,
      "rows per table and shard; 0: what memory holds"},
@@ -197,6 +201,7 @@ static hotrow_server_options server_options_of(const serve_values *values, load_
   o.row_count_max = values->row_count_max;
   o.data_dir = values->data_dir;
   o.cut_bytes = values->cut_bytes;
+  o.memory_bytes = values->memory;
   o.cut_interval_ms = values->cut_interval_ms;
   o.progress = show_loading;
   o.context = display;

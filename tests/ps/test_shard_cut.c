@@ -182,7 +182,7 @@ static void a_cut_holds_what_changed(void)
   CHECK_EQ(test_counter(s.t->shard, "\"dirty_bytes\""), 6 * TEST_DIM * sizeof(float));
   cut(&s);
   CHECK_EQ(hr_shard_dirty_bytes(s.t->shard), 0);
-  CHECK(s.disk->staged.row_count == 6 && s.disk->staged.table_count == 0);
+  CHECK(s.disk->staged.row_count == 6 && s.disk->staged.table_count == 1 && s.disk->staged.tables[0].row_count == 6);
   CHECK(s.disk->staged.session_count == 1 && s.disk->staged.job_count == 1);
   CHECK_OK(push(&s, &a, 6));
   CHECK_OK(push(&s, &a, 7));
@@ -227,7 +227,7 @@ static void a_cut_that_fails_is_made_again(void)
       CHECK_EQ(s.t->replies[0].message.header.durable_seq, 0);
       cut(&s);
     } else {
-      CHECK(fail_at == 1 + 1 + 7 + 1 + 1 + 1); /* begin, rows, job, session, end; and one to spare */
+      CHECK(fail_at == 1 + 1 + 7 + 1 + 1 + 1 + 1); /* begin, table, rows, job, session, end; and one to spare */
     }
     test_storage_commit(s.disk, s.t->shard);
     die(&s);

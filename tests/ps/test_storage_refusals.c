@@ -15,14 +15,14 @@ static hr_rocksdb *storage; /* that must not be there after a refusal */
 static void one_process_at_a_time(void)
 {
   const char *dir = disk_dir("lock");
-  CHECK_OK(hr_rocksdb_open(dir, 0, 2, &storage));
+  CHECK_OK(hr_rocksdb_open(dir, 0, 2, 0, &storage));
   hr_rocksdb *other = NULL, *second = NULL;
-  CHECK_FAILS(hr_rocksdb_open(dir, 0, 2, &second), HOTROW_ERR_BUSY, dir);
+  CHECK_FAILS(hr_rocksdb_open(dir, 0, 2, 0, &second), HOTROW_ERR_BUSY, dir);
   CHECK(!second);
-  CHECK_OK(hr_rocksdb_open(dir, 1, 2, &other)); /* another shard's is another's */
+  CHECK_OK(hr_rocksdb_open(dir, 1, 2, 0, &other)); /* another shard's is another's */
   hr_rocksdb_close(other);
   hr_rocksdb_close(storage);
-  CHECK_OK(hr_rocksdb_open(dir, 0, 2, &storage));
+  CHECK_OK(hr_rocksdb_open(dir, 0, 2, 0, &storage));
   hr_rocksdb_close(storage);
 }
 
@@ -30,14 +30,14 @@ static void a_shard_of_another_place(void)
 {
   const char *dir = disk_dir("place");
   char from[600], to[600];
-  CHECK_OK(hr_rocksdb_open(dir, 0, 2, &storage));
+  CHECK_OK(hr_rocksdb_open(dir, 0, 2, 0, &storage));
   hr_rocksdb_close(storage);
-  CHECK_FAILS(hr_rocksdb_open(dir, 0, 3, &storage), HOTROW_ERR_EXISTS, "is of 2 shards, this server is of 3");
+  CHECK_FAILS(hr_rocksdb_open(dir, 0, 3, 0, &storage), HOTROW_ERR_EXISTS, "is of 2 shards, this server is of 3");
   snprintf(from, sizeof from, "%s/shard-0-of-2", dir);
   snprintf(to, sizeof to, "%s/shard-1-of-2", dir);
   CHECK_EQ(rename(from, to), 0);
-  CHECK_FAILS(hr_rocksdb_open(dir, 1, 2, &storage), HOTROW_ERR_EXISTS, "holds shard 0 of 2, not 1 of 2");
-  CHECK_FAILS(hr_rocksdb_open(disk_dir("no/such"), 0, 1, &storage), HOTROW_ERR_STORAGE, "no/such");
+  CHECK_FAILS(hr_rocksdb_open(dir, 1, 2, 0, &storage), HOTROW_ERR_EXISTS, "holds shard 0 of 2, not 1 of 2");
+  CHECK_FAILS(hr_rocksdb_open(disk_dir("no/such"), 0, 1, 0, &storage), HOTROW_ERR_STORAGE, "no/such");
 }
 
 static void write_file(const char *dir, const char *name)
@@ -77,14 +77,14 @@ static void what_is_not_ours(void)
   CHECK(mkdir(dir, 0777) == 0 && mkdir(path, 0777) == 0);
   write_file(path, "LOG"); /* as a start that was killed leaves it */
   write_file(path, "thesis.txt");
-  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, &storage), HOTROW_ERR_CORRUPT, "thesis.txt");
+  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, 0, &storage), HOTROW_ERR_CORRUPT, "thesis.txt");
   snprintf(name, sizeof name, "%s/thesis.txt", path);
   unlink(name);
-  CHECK_OK(hr_rocksdb_open(dir, 0, 1, &storage));
+  CHECK_OK(hr_rocksdb_open(dir, 0, 1, 0, &storage));
   hr_rocksdb_close(storage);
   snprintf(name, sizeof name, "%s/CURRENT", path);
   CHECK_EQ(unlink(name), 0);
-  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, &storage), HOTROW_ERR_CORRUPT, "no file CURRENT");
+  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, 0, &storage), HOTROW_ERR_CORRUPT, "no file CURRENT");
 
   dir = disk_dir("foreign-2");
   snprintf(path, sizeof path, "%s/shard-0-of-1", dir);
@@ -92,16 +92,16 @@ static void what_is_not_ours(void)
   rocksdb_t *db = open_foreign(path);
   put_foreign(db, "balance", 7, "100", 3);
   rocksdb_close(db);
-  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, &storage), HOTROW_ERR_CORRUPT, "database of something else");
+  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, 0, &storage), HOTROW_ERR_CORRUPT, "database of something else");
   db = open_foreign(path);
   put_foreign(db, "M", 1, "100", 3);
   rocksdb_close(db);
-  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, &storage), HOTROW_ERR_CORRUPT, "record of 3 bytes");
+  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, 0, &storage), HOTROW_ERR_CORRUPT, "record of 3 bytes");
   hr_store_meta meta = {.magic = HR_STORE_MAGIC, .version = 9, .shard_count = 1};
   db = open_foreign(path);
   put_foreign(db, "M", 1, &meta, sizeof meta);
   rocksdb_close(db);
-  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, &storage), HOTROW_ERR_VERSION, "format version 9, this build reads 1");
+  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, 0, &storage), HOTROW_ERR_VERSION, "format version 9, this build reads 2");
 }
 
 /* One shard with a table, 200 rows and a session. */
@@ -122,7 +122,7 @@ static const char *make(const char *name)
 
 static hotrow_status load(const char *dir)
 {
-  HOTROW_TRY(hr_rocksdb_open(dir, 0, 1, &storage));
+  HOTROW_TRY(hr_rocksdb_open(dir, 0, 1, 0, &storage));
   test_shard *t = test_shard_open(&(hr_shard_options){.epoch = 1, .storage = hr_rocksdb_calls(storage)});
   hotrow_status status = hr_rocksdb_restore(storage, t->shard, 1, NULL, NULL);
   char sentence[HR_ERROR_TEXT_BYTES];

@@ -1,4 +1,6 @@
 /* Rows that leave memory and come back, against a plain model and a store in memory. */
+#include <stdlib.h>
+
 #include <hr/optimizer.h>
 #include <hr/random.h>
 
@@ -17,8 +19,32 @@ typedef struct copy {
   float value[DIM];
 } copy;
 
-static copy now[UNIVERSE], stored[UNIVERSE], in_flight[UNIVERSE];
+static copy now[UNIVERSE], stored[UNIVERSE], in_flight[UNIVERSE], scanned[UNIVERSE];
 static uint32_t visits[UNIVERSE];
+
+static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
+                              size_t key_count, hr_stored_row_fn found, void *found_context)
+{
+  CHECK(context == stored && desc->dim == float_count);
+  for (size_t i = 0; i < key_count; i++) {
+    CHECK(i == 0 || keys[i] > keys[i - 1]);
+    if (keys[i] < UNIVERSE && stored[keys[i]].is_there)
+      HOTROW_TRY(found(keys[i], stored[keys[i]].clock, stored[keys[i]].value, found_context));
+  }
+  return HOTROW_OK;
+}
+
+static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t float_count, hr_stored_row_fn found,
+                                void *found_context)
+{
+  CHECK(context == stored && desc->dim == float_count);
+  for (uint64_t key = 0; key < UNIVERSE; key++)
+    if (stored[key].is_there)
+      HOTROW_TRY(found(key, stored[key].clock, stored[key].value, found_context));
+  return HOTROW_OK;
+}
+
+static const hr_storage storage = {.context = stored, .get_rows = get_rows, .visit_rows = visit_rows};
 
 /* Rows begin at 0 and SGD's rate is 1, so that a row is minus the sum of its gradients: whole numbers, exact. */
 static hr_table *make_wide(uint32_t dim, uint32_t announce_step)
@@ -31,7 +57,7 @@ static hr_table *make_wide(uint32_t dim, uint32_t announce_step)
   CHECK_OK(hr_initializer_resolve(&initializer, dim, &desc.segments[0].initializer));
   hr_table *table = NULL;
   CHECK_OK(hr_table_create(&desc, 2 * UNIVERSE, &table));
-  CHECK_OK(hr_table_count_use(table));
+  CHECK_OK(hr_table_set_storage(table, &storage));
   return table;
 }
 
@@ -95,15 +121,33 @@ static void check_rows(const hr_table *table)
                     memcmp(stored[key].value, now[key].value, sizeof now->value) == 0,
                 "key %llu left before it was safe", (unsigned long long)key);
   }
+  memset(visits, 0, sizeof visits);
+  memset(scanned, 0, sizeof scanned);
+  CHECK_OK(hr_table_scan(table, take_row, scanned));
+  for (uint64_t key = 0; key < UNIVERSE; key++)
+    CHECK(visits[key] == now[key].is_there && memcmp(scanned[key].value, now[key].value, sizeof now->value) == 0);
   CHECK_EQ(there, row_count(table));
   CHECK_EQ(resident, hr_table_resident_count(table));
 }
 
+static int compare_keys(const void *a, const void *b)
+{
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
 static void put_back(hr_table *table, const uint64_t *keys, size_t count)
 {
+  uint64_t missing[BATCH], fetched, expected = 0;
+  size_t missing_count = 0;
   for (size_t i = 0; i < count; i++)
-    if (now[keys[i]].is_there && !hr_table_has_resident(table, keys[i]))
-      CHECK_OK(hr_table_put_back(table, keys[i], stored[keys[i]].clock, stored[keys[i]].value));
+    if (!hr_table_has_resident(table, keys[i])) {
+      missing[missing_count++] = keys[i];
+      expected += now[keys[i]].is_there;
+    }
+  qsort(missing, missing_count, sizeof *missing, compare_keys);
+  CHECK_OK(hr_table_fetch(table, missing, missing_count, false, &fetched));
+  CHECK_EQ(fetched, expected);
 }
 
 static void push(hr_table *table, const uint64_t *keys, size_t count, hr_announce_log *log)
@@ -166,6 +210,7 @@ static void no_row_is_lost_whatever_leaves_and_comes_back(void)
 static void fill(hr_table *table, uint64_t count)
 {
   memset(now, 0, sizeof now);
+  memset(stored, 0, sizeof stored);
   for (uint64_t first = 0; first < count; first += BATCH) {
     uint64_t keys[BATCH];
     for (uint64_t i = 0; i < BATCH; i++)
@@ -207,6 +252,29 @@ static void rows_in_use_stay_longer(void)
   hr_table_destroy(table);
 }
 
+/* Whoever has not fetched them gets them all the same, and no new rows in their place. */
+static void rows_that_left_are_not_created_anew(void)
+{
+  hr_table *table = make(0);
+  fill(table, 1000);
+  begin_cut(table);
+  end_cut(table);
+  CHECK_EQ(hr_table_evict(table, 900), 900);
+  uint64_t keys[BATCH];
+  uint32_t rows[BATCH], clocks[BATCH];
+  for (uint64_t i = 0; i < BATCH; i++)
+    keys[i] = i;
+  CHECK_OK(hr_table_find_or_create(table, keys, BATCH, rows, clocks));
+  for (uint64_t i = 0; i < BATCH; i++)
+    CHECK_EQ(clocks[i], 1);
+  for (uint64_t i = 0; i < BATCH; i++)
+    keys[i] = 999 - i;
+  push(table, keys, BATCH, NULL);
+  check_rows(table);
+  CHECK_EQ(row_count(table), 1000);
+  hr_table_destroy(table);
+}
+
 /* A reader counts on being told within announce_step updates of what it last heard; the table has forgotten what it
  * told. */
 static void a_row_that_came_back_is_announced_at_its_next_push(void)
@@ -216,6 +284,7 @@ static void a_row_that_came_back_is_announced_at_its_next_push(void)
   hr_table *table = make(10);
   uint64_t keys[2] = {5, 6};
   memset(now, 0, sizeof now);
+  memset(stored, 0, sizeof stored);
   for (int i = 0; i < 12; i++)
     push(table, keys, 2, &log);
   CHECK_EQ(log.next, 3); /* both at 10 */
@@ -275,6 +344,7 @@ int main(void)
   RUN(rows_in_use_stay_longer);
   RUN(a_row_that_came_back_is_announced_at_its_next_push);
   RUN(memory_goes_back);
+  RUN(rows_that_left_are_not_created_anew);
   memset(now, 0, sizeof now);
   memset(stored, 0, sizeof stored);
   RUN(no_row_is_lost_whatever_leaves_and_comes_back);

@@ -49,10 +49,10 @@ bool sim_chance(cluster *sim, uint32_t permille)
 
 static void print_config(const sim_config *c)
 {
-  fprintf(stderr, "\n  %u workers, %u shards%s, %u keys, batch %u, cache %llu rows, policy %d, window %u%s%s\n",
-          c->workers, c->shards, c->is_durable ? " (durable)" : "", c->keys, c->batch,
-          (unsigned long long)c->cache_rows, (int)c->policy, c->window, c->use_fused ? ", fused" : "",
-          c->use_flush ? ", flush" : "");
+  fprintf(stderr, "\n  %u workers, %u shards%s%s, %u keys, batch %u, cache %llu rows, policy %d, window %u%s%s\n",
+          c->workers, c->shards, c->is_durable ? " (durable)" : "", c->evict_permille ? " (rows leave memory)" : "",
+          c->keys, c->batch, (unsigned long long)c->cache_rows, (int)c->policy, c->window,
+          c->use_fused ? ", fused" : "", c->use_flush ? ", flush" : "");
   for (uint32_t t = 0; t < c->tables; t++)
     fprintf(stderr, "  table %u: bounds %u/%u, mode %d, dtype %d%s\n", t, c->pull_bound[t], c->push_bound[t],
             (int)c->mode[t], (int)c->dtype[t], c->counts_occurrences[t] ? ", occurrences" : "");
@@ -119,6 +119,7 @@ static void choose_faults(cluster *sim)
   c->partings = is_faulty ? (uint32_t)sim_below(sim, 3) : 0;
   c->sessions = c->workers + c->worker_deaths;
   c->busy_permille = sim_below(sim, 3) == 0 ? (uint32_t)sim_below(sim, 300) : 0;
+  c->evict_permille = c->is_durable && sim_below(sim, 2) ? (uint32_t)sim_below(sim, 500) : 0;
 }
 
 static void choose_config(cluster *sim, uint64_t seed)

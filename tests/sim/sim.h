@@ -43,10 +43,11 @@ typedef struct sim_config {
   uint32_t burst_max;        /* steps without a lookup before them, one after the other */
   uint32_t drop_permille, repeat_permille, cut_permille;
   uint64_t delay_max_ns;
-  uint32_t slow_worker;                           /* its messages take 50 times as long; none: workers */
-  uint32_t announce_log_count;                    /* small: it wraps */
-  uint32_t busy_permille;                         /* of the requests that a shard may refuse so */
-  bool is_durable;                                /* shards have storage, and may die */
+  uint32_t slow_worker;        /* its messages take 50 times as long; none: workers */
+  uint32_t announce_log_count; /* small: it wraps */
+  uint32_t busy_permille;      /* of the requests that a shard may refuse so */
+  bool is_durable;             /* shards have storage, and may die */
+  uint32_t evict_permille;     /* of the messages to a durable shard, before which rows leave its memory */
   uint32_t shard_deaths, worker_deaths, partings; /* that will come */
 } sim_config;
 
@@ -130,7 +131,7 @@ typedef struct sim_event { /* a fault that is planned */
 
 typedef struct sim_totals {
   uint64_t reads, stale_reads, messages, dropped, repeated, cut, resends, hits, fetched_ahead, given_up;
-  uint64_t announcements, resets, shard_deaths, worker_deaths, replayed, durable_cuts, busy;
+  uint64_t announcements, resets, shard_deaths, worker_deaths, replayed, durable_cuts, busy, fetched;
 } sim_totals;
 
 typedef struct cluster {

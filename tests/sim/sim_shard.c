@@ -11,6 +11,7 @@
 #define CUT_EVERY_NS_MAX 200000000u
 #define CUT_WRITE_NS_MAX 30000000u
 #define DOWN_NS_MAX 100000000u
+#define SHARD_BYTES ((size_t)1 << 40) /* more than there is: rows leave when the simulator says so */
 
 typedef struct sim_row {
   bool is_there;
@@ -113,6 +114,43 @@ static hotrow_status end_cut(void *context, uint64_t number)
   return HOTROW_OK;
 }
 
+/* Rows that left memory come from what is durable. */
+static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
+                              size_t key_count, hr_stored_row_fn found, void *found_context)
+{
+  sim_shard *s = context;
+  CHECK_EQ(float_count, s->sim->config.sessions);
+  for (size_t i = 0; i < key_count; i++) {
+    CHECK(i == 0 || keys[i] > keys[i - 1]);
+    const sim_row *row = &s->durable.rows[desc->id][sim_index_of_key(s->sim, desc->id, keys[i])];
+    if (row->is_there)
+      HOTROW_TRY(found(keys[i], row->clock, row->values, found_context));
+    s->sim->totals.fetched += row->is_there;
+  }
+  return HOTROW_OK;
+}
+
+static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t float_count, hr_stored_row_fn found,
+                                void *found_context)
+{
+  sim_shard *s = context;
+  CHECK_EQ(float_count, s->sim->config.sessions);
+  for (uint32_t k = 0; k < s->sim->config.keys; k++)
+    if (s->durable.rows[desc->id][k].is_there)
+      HOTROW_TRY(found(sim_key(desc->id, k), s->durable.rows[desc->id][k].clock, s->durable.rows[desc->id][k].values,
+                       found_context));
+  return HOTROW_OK;
+}
+
+/* As if others needed the place. */
+static void evict_some(sim_shard *s)
+{
+  cluster *sim = s->sim;
+  for (size_t t = 0; t < hr_shard_table_count(s->shard); t++)
+    if (sim_chance(sim, sim->config.evict_permille))
+      hr_table_evict(hr_shard_table(s->shard, t), 1 + sim_below(sim, sim->config.keys));
+}
+
 /* ---- lives ---- */
 
 static bool has_room(void *context, const hr_route_id *to)
@@ -133,9 +171,11 @@ static void begin_life(sim_shard *s)
                               .epoch = 1 + sim_below(sim, 1u << 30),
                               .announce_log_count = sim->config.announce_log_count,
                               .transport = {.send = sim_send_to_worker, .context = sim, .has_room = has_room}};
-  s->storage = (hr_storage){s, begin_cut, put_table, put_row, put_job, put_session, end_cut};
+  s->storage = (hr_storage){s, begin_cut, put_table, put_row, put_job, put_session, end_cut, get_rows, visit_rows};
   if (sim->config.is_durable)
     options.storage = &s->storage;
+  if (sim->config.evict_permille > 0)
+    options.memory_bytes = SHARD_BYTES;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
   CHECK_OK(hr_shard_create(&options, &s->shard));
 }
@@ -260,24 +300,32 @@ void sim_shards_destroy(cluster *sim)
 void sim_shard_receive(cluster *sim, uint32_t shard, const hr_route_id *from, const hr_frame *frames, size_t count)
 {
   sim->shard_in_hand = shard;
+  if (sim->config.evict_permille > 0)
+    evict_some(sim->shards[shard]);
   hr_shard_receive(sim->shards[shard]->shard, from, frames, count, sim->now_ns);
+}
+
+typedef struct count_target {
+  const cluster *sim;
+  sim_counts *counts;
+  uint32_t table;
+} count_target;
+
+static hotrow_status count_row(uint64_t key, uint32_t clock, const float *values, void *context)
+{
+  const count_target *target = context;
+  uint32_t k = sim_index_of_key(target->sim, target->table, key);
+  target->counts->clocks[target->table][k] = clock;
+  memcpy(target->counts->steps[target->table][k], values, target->sim->config.sessions * sizeof *values);
+  return HOTROW_OK;
 }
 
 void sim_count_rows(cluster *sim, uint32_t shard, sim_counts *counts)
 {
-  const sim_config *c = &sim->config;
   const hr_shard *s = sim_shard_get(sim, shard);
   memset(counts, 0, sizeof *counts);
   for (uint32_t t = 0; t < hr_shard_table_count(s); t++) {
-    const hr_table *table = hr_shard_table(s, t);
-    size_t stride;
-    const float *rows = hr_table_rows(table, &stride);
-    for (uint32_t k = 0; k < c->keys; k++) {
-      uint64_t key = sim_key(t, k);
-      uint32_t row;
-      hr_table_find(table, &key, 1, &row, &counts->clocks[t][k]);
-      if (row != HR_ROW_NONE)
-        memcpy(counts->steps[t][k], rows + row * stride, c->sessions * sizeof(float));
-    }
+    count_target target = {sim, counts, t};
+    CHECK_OK(hr_table_scan(hr_shard_table(s, t), count_row, &target));
   }
 }

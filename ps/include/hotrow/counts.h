@@ -31,6 +31,10 @@ typedef struct hotrow_shard_counts {
   uint64_t dirty_bytes;  /* of rows that are in no cut yet */
   uint64_t unread_bytes; /* of large replies that clients have not taken yet */
   uint64_t announcements_kept;
+  uint64_t rows_in_memory;   /* the others are in the data directory only */
+  uint64_t memory_bytes;     /* all that is counted: rows, state, index, buffers, copies of cuts, the storage's own */
+  uint64_t memory_bytes_max; /* that it may take; 0: no bound */
+  uint64_t process_bytes;    /* the whole process, as the system counts it: less than a second old; 0: not known */
   /* Totals: requests. */
   uint64_t pulls;       /* answered */
   uint64_t pulls_held;  /* that had to wait for a step */
@@ -42,6 +46,8 @@ typedef struct hotrow_shard_counts {
   uint64_t bytes_pulled; /* of values sent */
   uint64_t bytes_pushed; /* of gradients applied */
   uint64_t announcements;
+  uint64_t rows_evicted; /* that left memory for others */
+  uint64_t rows_fetched; /* that came back from the data directory */
   uint64_t resets;
   uint64_t replies_dropped; /* nobody could take them */
   /* Totals: cuts. */

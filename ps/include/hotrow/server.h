@@ -35,11 +35,15 @@ typedef struct hotrow_server_options {
   void *context;
   uint32_t cut_interval_ms; /* between two cuts: how long what a client pushed may not be durable. 0 means 1000 */
   uint32_t reserved;        /* 0 */
+  /* What the process may take, in bytes: its shards get equal shares for rows, state, index, buffers and RocksDB. With a
+   * data_dir rows that were not used lately leave memory when others need the place, and are read when they are asked
+   * for; without one new rows are refused (HOTROW_ERR_QUOTA). 0: no bound. At least 64 MiB a shard. */
+  uint64_t memory_bytes;
 } hotrow_server_options;
 #define HOTROW_SERVER_OPTIONS_INIT HOTROW_INIT(hotrow_server_options)
 
 /* Loads, binds and starts the shard threads; when it returns the server is ready. Blocks while loading.
- *   HOTROW_ERR_INVALID      a bad option; an address that is not loopback
+ *   HOTROW_ERR_INVALID      a bad option; an address that is not loopback; too little memory
  *   HOTROW_ERR_UNREACHABLE  an address in use or not there
  *   HOTROW_ERR_NOT_FOUND, HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE   of load_path
  *   HOTROW_ERR_STORAGE      save_dir or data_dir is not there, or not to be written to

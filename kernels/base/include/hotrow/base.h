@@ -51,7 +51,8 @@ extern "C" {
   X(HOTROW_ERR_STORAGE, -14, "storage error")              /* disk full, or not writable */                            \
   X(HOTROW_ERR_CORRUPT, -15, "corrupt data")               /* a file does not match its checksum: restore */           \
   X(HOTROW_ERR_DEVICE, -16, "device error")                /* the accelerator failed */                                \
-  X(HOTROW_ERR_INTERNAL, -17, "internal error")            /* our bug: report it */
+  X(HOTROW_ERR_INTERNAL, -17, "internal error")            /* our bug: report it */                                    \
+  X(HOTROW_ERR_QUOTA, -18, "no room left")                 /* give the servers more memory, or make fewer rows */
 
 typedef enum hotrow_status {
 #define HOTROW_STATUS_ENUM(name, value, text) name = (value),

@@ -21,7 +21,9 @@
   X(LOST_PENDING, "a refreshed row lacks the own steps kept back")                                                     \
   X(UNSPOILED, "a row fetched ahead is taken although it was pushed meanwhile")                                        \
   X(ACK_IS_DURABLE, "pushes are forgotten when applied, not when durable")                                             \
-  X(TORN_CUT, "a cut has the rows of one moment and the watermarks of the next")
+  X(TORN_CUT, "a cut has the rows of one moment and the watermarks of the next")                                       \
+  X(EARLY_EVICTION, "a row leaves memory before the cut that holds it is durable")                                     \
+  X(FORGOTTEN_UPDATES, "a row that comes back to memory counts as announced at its clock")
 
 #ifdef HOTROW_MUTANTS
 typedef enum hr_mutant_kind {

@@ -1,0 +1,35 @@
+#include "server_memory.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+/* Beside what shards count: the program, libraries, stacks, sockets and messages on their way, what malloc keeps. */
+#define PROCESS_BYTES ((uint64_t)24 << 20)
+#define STORAGE_SHARES 8u
+#define CUT_SHARES 32u
+
+hotrow_status hr_memory_share_out(uint64_t memory_bytes, uint32_t shards, bool has_storage, hr_memory_shares *shares_p)
+{
+  *shares_p = (hr_memory_shares){.cut_bytes_max = SIZE_MAX};
+  if (memory_bytes == 0)
+    return HOTROW_OK;
+  if (memory_bytes < shards * HR_SERVER_MEMORY_BYTES_MIN)
+    return hr_fail(HOTROW_ERR_INVALID, "memory_bytes %llu for %u shards: at least %llu MiB a shard",
+                   (unsigned long long)memory_bytes, shards, (unsigned long long)(HR_SERVER_MEMORY_BYTES_MIN >> 20));
+  size_t share = (size_t)((memory_bytes - PROCESS_BYTES) / shards);
+  shares_p->storage_bytes = has_storage ? share / STORAGE_SHARES : 0;
+  shares_p->shard_bytes = share - shares_p->storage_bytes;
+  shares_p->cut_bytes_max = share / CUT_SHARES;
+  return HOTROW_OK;
+}
+
+uint64_t hr_process_bytes(void)
+{
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (!file)
+    return 0;
+  unsigned long long size = 0, resident = 0;
+  int count = fscanf(file, "%llu %llu", &size, &resident);
+  fclose(file);
+  return count == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}

@@ -1,0 +1,21 @@
+/* How the memory of a server is shared out, and what the system says that it takes. */
+#ifndef HR_SERVER_MEMORY_H
+#define HR_SERVER_MEMORY_H
+
+#include <hr/status.h>
+
+#define HR_SERVER_MEMORY_BYTES_MIN ((uint64_t)64 << 20) /* a shard */
+
+typedef struct hr_memory_shares {
+  size_t shard_bytes;   /* rows, state, index, buffers, copies of cuts; 0: no bound */
+  size_t storage_bytes; /* RocksDB's buffers and cache; 0: as it likes */
+  size_t cut_bytes_max; /* of dirty rows after which a cut is made */
+} hr_memory_shares;
+
+/* memory_bytes: of the process, with `shards` shards in it; 0: no bound. HOTROW_ERR_INVALID */
+hotrow_status hr_memory_share_out(uint64_t memory_bytes, uint32_t shards, bool has_storage, hr_memory_shares *shares_p);
+
+/* Resident bytes of this process; 0: the system does not say. */
+uint64_t hr_process_bytes(void);
+
+#endif

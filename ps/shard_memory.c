@@ -1,0 +1,226 @@
+#include "shard_memory.h"
+
+#include <stdlib.h>
+
+#include <hr/assert.h>
+
+#include "shard_stats.h"
+
+#define OVER_SHIFT 3u /* over its memory by more than this part, a shard takes no pushes before a cut is durable */
+/* A table from which others take memory gives up this part of its rows at least, as giving it back takes the system
+ * some time. */
+#define SHRINK_SHIFT 5u
+#define TRIES_MAX 4
+#define LOAD_PERCENT 90u /* of what is free is filled at the start */
+
+size_t hr_memory_used(const hr_shard *shard)
+{
+  size_t used = hr_shard_buffer_bytes(shard) +
+                HR_MEMORY_CUT_COPIES * (hr_shard_dirty_bytes(shard) + shard->memory.in_flight_bytes);
+  for (size_t i = 0; i < shard->table_count; i++)
+    used += hr_table_memory_bytes(shard->tables[i]);
+  return used;
+}
+
+static uint64_t cold_count(const hr_table *table)
+{
+  return hr_table_get_desc(table)->row_count - hr_table_resident_count(table);
+}
+
+static size_t resident_bytes(const hr_table *table)
+{
+  return hr_table_resident_count(table) * hr_table_row_bytes(table);
+}
+
+static bool can_evict(const hr_shard *shard)
+{
+  const hr_storage *storage = shard->options.storage;
+  return storage && storage->get_rows;
+}
+
+/* What `count` rows more of a table take: memory for those that there is none for yet, and copies, if they are new and
+ * so dirty. */
+typedef struct demand {
+  size_t row_bytes, copy_bytes;
+} demand;
+
+static demand demand_of(const hr_shard *shard, const hr_table *table, uint64_t count, bool creates)
+{
+  uint64_t slots = hr_table_slot_count(table) - hr_table_resident_count(table);
+  bool is_copied = creates && can_evict(shard);
+  return (demand){
+      .row_bytes = count > slots ? (count - slots) * hr_table_row_bytes(table) : 0,
+      .copy_bytes = is_copied ? HR_MEMORY_CUT_COPIES * count * hr_table_record_bytes(table) : 0,
+  };
+}
+
+/* By how much the shard would be over its memory. */
+static size_t excess_of(const hr_shard *shard, demand d)
+{
+  size_t used = hr_memory_used(shard) + d.row_bytes + d.copy_bytes, max = shard->options.memory_bytes;
+  return used > max ? used - max : 0;
+}
+
+static hr_table *largest(const hr_shard *shard)
+{
+  hr_table *found = shard->tables[0];
+  for (size_t i = 1; i < shard->table_count; i++)
+    if (resident_bytes(shard->tables[i]) > resident_bytes(found))
+      found = shard->tables[i];
+  return found;
+}
+
+static void evict(hr_shard *shard, hr_table *table, uint64_t count)
+{
+  uint64_t evicted = hr_table_evict(table, count);
+  shard->counters.rows_evicted += evicted;
+  shard->memory.is_exhausted = evicted < count && (shard->cut_in_progress || hr_shard_dirty_bytes(shard) > 0);
+}
+
+/* Gives memory back to the system, from the table that has most. */
+static void shrink(hr_shard *shard, size_t size_bytes)
+{
+  hr_table *table = largest(shard);
+  uint64_t count = size_bytes / hr_table_row_bytes(table) + 1, least = hr_table_resident_count(table) >> SHRINK_SHIFT;
+  evict(shard, table, count > least ? count : least);
+  hr_table_give_back(table);
+}
+
+static hotrow_status refuse(hr_shard *shard, const hr_table *table, uint64_t count)
+{
+  unsigned long long mib = shard->options.memory_bytes >> 20;
+  const char *name = hr_table_get_desc(table)->name;
+  if (can_evict(shard) && !shard->is_degraded && (shard->cut_in_progress || hr_shard_dirty_bytes(shard) > 0)) {
+    shard->is_cut_awaited = true;
+    return hr_fail(HOTROW_ERR_BUSY, "shard %u has %llu MiB of memory and rows in it that are not durable yet",
+                   shard->options.shard_index, mib);
+  }
+  return hr_fail(HOTROW_ERR_QUOTA, "shard %u has %llu MiB of memory and no room for %llu more rows of table %s",
+                 shard->options.shard_index, mib, (unsigned long long)count, name);
+}
+
+/* Room for `count` rows that are not in memory, and for what changes. Rows of the table itself leave their places to
+ * the new ones; for the rest memory goes back to the system. */
+static hotrow_status make_room(hr_shard *shard, hr_table *table, uint64_t count, bool creates)
+{
+  size_t excess = excess_of(shard, demand_of(shard, table, count, creates));
+  /* More than once, as an index keeps what a row that goes had of it. */
+  for (int tries = 0; excess > 0 && tries < TRIES_MAX && can_evict(shard) && !shard->memory.is_exhausted; tries++) {
+    demand d = demand_of(shard, table, count, creates);
+    bool is_large = resident_bytes(table) >= resident_bytes(largest(shard)) / 2;
+    size_t own_bytes = !is_large ? 0 : d.row_bytes < excess ? d.row_bytes : excess;
+    if (own_bytes > 0)
+      evict(shard, table, own_bytes / hr_table_row_bytes(table) + 1);
+    if (excess > own_bytes && !shard->memory.is_exhausted)
+      shrink(shard, excess - own_bytes);
+    excess = excess_of(shard, demand_of(shard, table, count, creates));
+  }
+  /* Rows that are there change too, and are copied: over its memory by a part, it takes nothing that may wait. */
+  bool is_needed = count > 0 || excess > shard->options.memory_bytes >> OVER_SHIFT;
+  return excess > 0 && is_needed ? refuse(shard, table, count) : HOTROW_OK;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+/* The keys that are not in memory, ascending, each once: memory.missing. */
+static size_t find_missing(hr_shard *shard, const hr_table *table, const uint64_t *keys, size_t key_count)
+{
+  uint64_t *missing = shard->memory.missing;
+  size_t count = 0, distinct = 0;
+  hr_table_find(table, keys, key_count, shard->rows, shard->clocks);
+  for (size_t i = 0; i < key_count; i++)
+    if (shard->rows[i] == HR_ROW_NONE)
+      missing[count++] = keys[i];
+  qsort(missing, count, sizeof *missing, compare_keys);
+  for (size_t i = 0; i < count; i++)
+    if (distinct == 0 || missing[i] != missing[distinct - 1])
+      missing[distinct++] = missing[i];
+  return distinct;
+}
+
+/* Nothing to do if no row of the table is elsewhere and there is room for whatever may be new. */
+static bool is_at_ease(const hr_shard *shard, const hr_table *table, size_t key_count)
+{
+  return cold_count(table) == 0 && excess_of(shard, demand_of(shard, table, key_count, true)) == 0;
+}
+
+/* Gets the rows of keys that are not in memory, which others may have had to leave: they may be of this request too. */
+static hotrow_status fetch(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count,
+                           size_t missing_count, uint64_t evicted_before, bool creates)
+{
+  uint64_t fetched = 0;
+  if (cold_count(table) == 0)
+    return HOTROW_OK;
+  if (shard->counters.rows_evicted != evicted_before)
+    missing_count = find_missing(shard, table, keys, key_count);
+  hotrow_status status = hr_table_fetch(table, shard->memory.missing, missing_count, creates, &fetched);
+  shard->counters.rows_fetched += fetched;
+  return status;
+}
+
+hotrow_status hr_memory_prepare(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count, bool creates)
+{
+  if (shard->options.memory_bytes == 0 || is_at_ease(shard, table, key_count))
+    return HOTROW_OK;
+  size_t missing_count = find_missing(shard, table, keys, key_count);
+  uint64_t cold = cold_count(table), count = creates || missing_count < cold ? missing_count : cold;
+  if (count == 0)
+    return HOTROW_OK;
+  uint64_t evicted_before = shard->counters.rows_evicted;
+  HOTROW_TRY(make_room(shard, table, count, creates));
+  return fetch(shard, table, keys, key_count, missing_count, evicted_before, creates);
+}
+
+hotrow_status hr_memory_prepare_push(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count)
+{
+  if (shard->options.memory_bytes == 0 || cold_count(table) == 0)
+    return HOTROW_OK;
+  size_t missing_count = find_missing(shard, table, keys, key_count);
+  if (missing_count == 0)
+    return HOTROW_OK;
+  uint64_t evicted_before = shard->counters.rows_evicted;
+  make_room(shard, table, missing_count, true); /* and if there is none it is over its memory for a while */
+  return fetch(shard, table, keys, key_count, missing_count, evicted_before, true);
+}
+
+hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, size_t section_count)
+{
+  for (size_t i = 0; shard->options.memory_bytes > 0 && i < section_count; i++) {
+    hr_table *table;
+    if (hr_shard_find_table(shard, sections[i].table, &table) != HOTROW_OK) /* a push that will be refused */
+      return HOTROW_OK;
+    if (is_at_ease(shard, table, sections[i].key_count))
+      continue;
+    size_t missing_count = find_missing(shard, table, sections[i].keys, sections[i].key_count);
+    HOTROW_TRY(make_room(shard, table, missing_count, true));
+  }
+  return HOTROW_OK;
+}
+
+void hr_memory_begin_cut(hr_shard *shard, size_t dirty_bytes)
+{
+  shard->memory.in_flight_bytes = dirty_bytes;
+}
+
+void hr_memory_end_cut(hr_shard *shard)
+{
+  shard->memory.in_flight_bytes = 0;
+  shard->memory.is_exhausted = false;
+}
+
+uint64_t hr_memory_load_max(const hr_shard *shard, const hr_table *table, const uint64_t *row_counts)
+{
+  size_t used = hr_memory_used(shard), max = shard->options.memory_bytes;
+  double wanted = 0, own = 0;
+  for (size_t i = 0; i < shard->table_count; i++) {
+    double size_bytes = (double)row_counts[i] * (double)hr_table_row_bytes(shard->tables[i]);
+    wanted += size_bytes;
+    own = shard->tables[i] == table ? (double)row_counts[i] : own;
+  }
+  double free_bytes = used < max ? (double)(max - used) / 100 * LOAD_PERCENT : 0;
+  return max == 0 || wanted <= free_bytes ? UINT64_MAX : (uint64_t)(own * (free_bytes / wanted));
+}

@@ -1,0 +1,36 @@
+/* Keeps a shard within its memory. Rows that are safe in its storage leave when others need their place, and are
+ * fetched before a table is asked for them. One thread. */
+#ifndef HR_SHARD_MEMORY_H
+#define HR_SHARD_MEMORY_H
+
+#include "shard_state.h"
+
+/* A dirty row is copied up to so often while it is made durable: the cut and RocksDB's batch, each in a buffer that
+ * grows by doubling. */
+#define HR_MEMORY_CUT_COPIES 4u
+
+/* What is counted of the shard's memory: tables and what they have touched ahead, buffers, copies of cuts. */
+size_t hr_memory_used(const hr_shard *shard);
+
+/* To be called before a table is asked for the rows of these keys: those that only the storage has are fetched, and
+ * there is room for as many as are missing. If `creates` missing rows will be made.
+ *
+ *   HOTROW_ERR_BUSY   rows that could leave are not durable yet: a cut was asked for
+ *   HOTROW_ERR_QUOTA  there is no room, and none will be
+ *   HOTROW_ERR_NO_MEMORY, HOTROW_ERR_LIMIT, HOTROW_ERR_INVALID (another shard's key), HOTROW_ERR_STORAGE,
+ *   HOTROW_ERR_CORRUPT */
+hotrow_status hr_memory_prepare(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count, bool creates);
+/* The same for what must be done now, room or not: a push that was taken. */
+hotrow_status hr_memory_prepare_push(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count);
+/* Is there room for a push that is not taken yet? HOTROW_ERR_BUSY, HOTROW_ERR_QUOTA */
+hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, size_t section_count);
+
+/* The cut that holds all that was dirty is under way, or durable. */
+void hr_memory_begin_cut(hr_shard *shard, size_t dirty_bytes);
+void hr_memory_end_cut(hr_shard *shard);
+
+/* How many rows of a table that has so many are to be loaded at the start, where there is not room for all: each table
+ * gets its share. */
+uint64_t hr_memory_load_max(const hr_shard *shard, const hr_table *table, const uint64_t *row_counts);
+
+#endif
