@@ -305,6 +305,29 @@ static void first_values_are_rounded_to_nearest(void)
   }
 }
 
+/* Rows of a save that another program wrote need not be what the dtype says. */
+static void what_is_put_in_is_rounded_to_nearest(void)
+{
+  enum { DIM = 11 };
+  hr_rng rng = {hr_test_seed(53)};
+  for (size_t d = 0; d < 2; d++) {
+    hr_table_desc desc = describe(dtypes[d], HOTROW_SGD, DIM);
+    hr_table *table = make(&desc);
+    for (uint64_t key = 0; key < 100; key++) {
+      float row[DIM], value[DIM];
+      uint32_t at, clock;
+      for (size_t c = 0; c < DIM; c++)
+        row[c] = hr_rng_unit(&rng) - 0.5f;
+      CHECK_OK(hr_table_restore_row(table, key, 1, row));
+      hr_table_find(table, &key, 1, &at, &clock);
+      hr_table_gather(table, HOTROW_F32, &at, 1, value, NULL);
+      round_to_nearest(dtypes[d], row, DIM);
+      CHECK(memcmp(value, row, sizeof row) == 0);
+    }
+    hr_table_destroy(table);
+  }
+}
+
 static void what_is_too_large_becomes_the_largest(void)
 {
   for (size_t d = 0; d < 2; d++) {
@@ -440,6 +463,7 @@ int main(void)
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &kernels));
   RUN(a_row_takes_half_the_room);
   RUN(first_values_are_rounded_to_nearest);
+  RUN(what_is_put_in_is_rounded_to_nearest);
   RUN(what_is_too_large_becomes_the_largest);
   RUN(small_steps_add_up);
   RUN(the_order_of_rows_leaves_no_trace);

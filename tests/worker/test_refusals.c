@@ -164,6 +164,7 @@ static void a_table_that_differs_is_named(void)
   DIFFERS(o.optimizer.lr = 1, "optimizer");
   DIFFERS(o.optimizer.kind = HOTROW_ADAM, "optimizer");
   DIFFERS(o.initializer.scale = 2, "initializer");
+  DIFFERS(o.storage_dtype = HOTROW_F16, "storage_dtype");
   hotrow_segment halves[2] = {{DIM / 2, o.optimizer, o.initializer}, {DIM - DIM / 2, o.optimizer, o.initializer}};
   DIFFERS((o.segments = halves, o.segment_count = 2), "segment");
 #undef DIFFERS
