@@ -107,7 +107,7 @@ hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_c
                              uint64_t *fetched_count_p);
 /* The storage has `row_count` rows in all, of which those that were restored are in memory. */
 void hr_table_set_row_count(hr_table *table, uint64_t row_count);
-size_t hr_table_record_bytes(const hr_table *table); /* value and state */
+size_t hr_table_record_bytes(const hr_table *table); /* value and state, as floats */
 size_t hr_table_row_bytes(const hr_table *table);    /* of memory that a row takes, at most, about */
 uint64_t hr_table_slot_count(const hr_table *table); /* rows that it has taken memory for */
 void hr_table_give_back(hr_table *table);            /* memory of rows that left goes back to the system */

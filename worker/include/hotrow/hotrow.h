@@ -145,7 +145,7 @@ HOTROW_API void hotrow_table_options_preset(hotrow_table_options *options, hotro
 HOTROW_API hotrow_status hotrow_table_create(hotrow_client *client, const hotrow_table_options *options,
                                              hotrow_table **table_p);
 
-/* Opens a table that is there; dim, optimizer, initializer and seed come from the shards.
+/* Opens a table that is there; dim, optimizer, initializer, storage dtype and seed come from the shards.
  *   HOTROW_ERR_INVALID, HOTROW_ERR_NOT_FOUND */
 HOTROW_API hotrow_status hotrow_table_open(hotrow_client *client, const hotrow_table_options *options,
                                            hotrow_table **table_p);
