@@ -45,6 +45,7 @@ static bool find_difference(const hr_table_desc *a, const hr_table_desc *b, char
   const char *whole = a->dim != b->dim                       ? "dim"
                       : a->seed != b->seed                   ? "seed"
                       : a->segment_count != b->segment_count ? "segment_count"
+                      : a->storage_dtype != b->storage_dtype ? "storage_dtype"
                                                              : NULL;
   if (whole) {
     snprintf(name, name_size, "%s", whole);

@@ -88,11 +88,12 @@ static void fill_tables(const hr_shard *shard, hotrow_shard_counts *counts)
   counts->tables = shard->table_count;
   for (size_t i = 0; i < shard->table_count; i++) {
     const hr_table *table = shard->tables[i];
-    const hotrow_row_layout *layout = hr_table_get_layout(table);
+    const hr_table_desc *desc = hr_table_get_desc(table);
     uint64_t rows = hr_table_resident_count(table);
-    uint64_t values = rows * layout->dim * sizeof(float), states = rows * layout->state_dim * sizeof(float);
+    uint64_t values = rows * desc->dim * hr_dtype_bytes((hotrow_dtype)desc->storage_dtype);
+    uint64_t states = rows * hr_table_get_layout(table)->state_dim * sizeof(float);
     size_t all = hr_table_memory_bytes(table);
-    counts->rows += hr_table_get_desc(table)->row_count;
+    counts->rows += desc->row_count;
     counts->rows_in_memory += rows;
     counts->value_bytes += values;
     counts->state_bytes += states;
@@ -201,11 +202,13 @@ static void write_counter(writer *w, const char *name, uint64_t value)
 
 static void write_tables(const hr_shard *shard, writer *w)
 {
+  static const char *const dtypes[] = {[HOTROW_F32] = "f32", [HOTROW_F16] = "f16", [HOTROW_BF16] = "bf16"};
   write_text(w, ",\"tables\":[");
   for (size_t i = 0; i < shard->table_count; i++) {
     const hr_table_desc *desc = hr_table_get_desc(shard->tables[i]);
-    write_text(w, "%s{\"name\":\"%s\",\"dim\":%u,\"rows\":%llu,\"memory_bytes\":%zu}", i ? "," : "", desc->name,
-               desc->dim, (unsigned long long)desc->row_count, hr_table_memory_bytes(shard->tables[i]));
+    write_text(w, "%s{\"name\":\"%s\",\"dim\":%u,\"rows\":%llu,\"memory_bytes\":%zu,\"storage_dtype\":\"%s\"}",
+               i ? "," : "", desc->name, desc->dim, (unsigned long long)desc->row_count,
+               hr_table_memory_bytes(shard->tables[i]), dtypes[desc->storage_dtype]);
   }
   write_text(w, "]");
 }

@@ -123,6 +123,7 @@ static const hr_option table_options[] = {
     {"repeats", HR_OPTION_U32, AT(repeats), "7", 1, 101, NULL, "repeats; the figures are their medians"},
     {"batches", HR_OPTION_U32, AT(batches), "64", 1, 100000, NULL, "batches of a repeat"},
     {"optimizer", HR_OPTION_CHOICE, AT(optimizer), "sgd", 0, 0, bench_optimizer_names, "of the pushes"},
+    {"storage-dtype", HR_OPTION_CHOICE, AT(storage_dtype), "f32", 0, 0, bench_storage_names, "of the rows' values"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
 };
 
