@@ -164,8 +164,10 @@ void hr_table_give_back(hr_table *table)
   uint64_t count = table->resident_count;
   if (count == table->slot_count)
     return;
-  hr_table_memory_shrink(&table->memory, HR_ARRAY_ROWS, count * table->row_stride * sizeof *table->rows);
-  hr_table_memory_shrink(&table->memory, HR_ARRAY_KEYS, count * sizeof *table->keys);
-  hr_table_memory_shrink(&table->memory, HR_ARRAY_ANNOUNCED, count * sizeof *table->announced);
+  const size_t sizes[] = {[HR_ARRAY_ROWS] = table->row_stride * sizeof *table->rows,
+                          [HR_ARRAY_KEYS] = sizeof *table->keys,
+                          [HR_ARRAY_ANNOUNCED] = sizeof *table->announced};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    hr_table_memory_shrink(&table->memory, (hr_array_kind)i, count * sizes[i], table->slot_count * sizes[i]);
   table->slot_count = count;
 }
