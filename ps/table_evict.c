@@ -127,7 +127,7 @@ static hotrow_status put_back(uint64_t key, uint32_t clock, const float *record,
   if (table->desc.announce_step > 0)
     table->announced[entry->row] =
         (hr_announced){.clock = clock - (HR_MUTANT(FORGOTTEN_UPDATES) ? 0 : HR_WIRE_BOUND_MAX)};
-  memcpy(hr_table_row_at(table, entry->row), record, (table->layout.dim + table->layout.state_dim) * sizeof(float));
+  hr_table_write_record(table, entry->row, record);
   f->count++;
   return HOTROW_OK;
 }
@@ -164,8 +164,10 @@ void hr_table_give_back(hr_table *table)
   uint64_t count = table->resident_count;
   if (count == table->slot_count)
     return;
-  hr_table_memory_shrink(&table->memory, HR_ARRAY_ROWS, count * table->row_stride * sizeof *table->rows);
-  hr_table_memory_shrink(&table->memory, HR_ARRAY_KEYS, count * sizeof *table->keys);
-  hr_table_memory_shrink(&table->memory, HR_ARRAY_ANNOUNCED, count * sizeof *table->announced);
+  const size_t sizes[] = {[HR_ARRAY_ROWS] = table->row_stride * sizeof *table->rows,
+                          [HR_ARRAY_KEYS] = sizeof *table->keys,
+                          [HR_ARRAY_ANNOUNCED] = sizeof *table->announced};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    hr_table_memory_shrink(&table->memory, (hr_array_kind)i, count * sizes[i], table->slot_count * sizes[i]);
   table->slot_count = count;
 }

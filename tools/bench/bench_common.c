@@ -8,6 +8,7 @@
 
 const char *const bench_optimizer_names[] = {"sgd", "rowwise_adagrad", NULL};
 const char *const bench_shard_optimizer_names[] = {"sgd", "rowwise_adagrad", "both", NULL};
+const char *const bench_storage_names[] = {"f32", "f16", "bf16", NULL};
 
 double bench_seconds(void)
 {
