@@ -86,41 +86,75 @@ static pid_t start_burden(overload_state *s, const overload_phase *phase)
   return burden;
 }
 
-static void print_phase(overload_state *s, const char *name, double seconds, const hotrow_shard_counts *counts)
+/* Milliseconds that no request of the phase took more of on the shard's thread. */
+static double longest_request_ms(const hotrow_shard_counts *before, const hotrow_shard_counts *counts)
 {
-  const bench_overload_options *o = s->options;
+  uint32_t bucket = HOTROW_TIME_BUCKETS - 1;
+  while (bucket > 0 && counts->request_times[bucket] == before->request_times[bucket])
+    bucket--;
+  return 1e-3 * (double)(UINT64_C(1) << bucket);
+}
+
+static uint64_t busy_count(const hotrow_shard_counts *counts)
+{
+  for (uint32_t i = 0; i < HOTROW_REFUSAL_COUNT; i++)
+    if (hotrow_refusal_name(i) && strcmp(hotrow_refusal_name(i), "busy") == 0)
+      return counts->refused[i];
+  return 0;
+}
+
+typedef struct figure {
+  const char *name;
+  double value;
+} figure;
+
+static void print_figures(bool is_json, const char *phase, const figure *figures, size_t count)
+{
+  printf(is_json ? "{\"phase\":\"%s\"" : "%s:", phase);
+  for (size_t i = 0; i < count; i++)
+    printf(is_json ? ",\"%s\":%.12g" : "  %s %.12g", figures[i].name, figures[i].value);
+  printf(is_json ? "}\n" : "\n");
+  fflush(stdout);
+}
+
+static void print_phase(overload_state *s, const char *name, double seconds, const hotrow_shard_counts *before,
+                        const hotrow_shard_counts *counts)
+{
   double p50 = bench_quantile(s->latency_ms, s->latency_count, 0.5);
-  double p99 = bench_quantile(s->latency_ms, s->latency_count, 0.99), max = s->latency_ms[s->latency_count - 1];
+  double p99 = bench_quantile(s->latency_ms, s->latency_count, 0.99), most = s->latency_ms[s->latency_count - 1];
+  uint64_t budget = s->options->memory, process = bench_memory_bytes_max(s->hotrow.server);
   if (s->alone_p99_ms == 0) {
     s->alone_p50_ms = p50;
     s->alone_p99_ms = p99;
   }
-  double times = p99 / s->alone_p99_ms;
-  unsigned long long most = bench_memory_bytes_max(s->hotrow.server);
-  uint64_t busy = 0;
-  for (uint32_t i = 0; i < HOTROW_REFUSAL_COUNT; i++)
-    if (hotrow_refusal_name(i) && strcmp(hotrow_refusal_name(i), "busy") == 0)
-      busy = counts->refused[i];
-  printf(o->json ? "{\"phase\":\"%s\",\"seconds\":%.1f,\"pulls\":%zu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,"
-                   "\"p50_times\":%.2f,\"p99_times\":%.2f,\"p99_is_met\":%s,\"budget_bytes\":%llu,"
-                   "\"process_bytes_max\":%llu,\"memory_is_met\":%s,"
-                 : "%-12s %4.1f s %6zu pulls, p50 %7.2f ms, p99 %7.2f, at most %7.2f (%.2f and %.2f times: met %s); of "
-                   "%llu bytes %llu, met %s; ",
-         name, seconds, s->latency_count, p50, p99, max, p50 / s->alone_p50_ms, times,
-         times <= P99_TIMES_MAX ? "true" : "false", (unsigned long long)o->memory, most,
-         most <= o->memory ? "true" : "false");
-  printf(
-      o->json ? "\"memory_bytes\":%llu,\"process_bytes\":%llu,\"rows\":%llu,\"rows_in_memory\":%llu,"
-                "\"rows_evicted\":%llu,\"rows_fetched\":%llu,\"unread_bytes\":%llu,\"replies_dropped\":%llu,"
-                "\"busy\":%llu,\"sessions\":%llu,\"burden_done\":%llu,\"burden_failed\":%llu}\n"
-              : "counted %llu, process %llu, %llu rows, %llu in memory, %llu evicted, %llu fetched, %llu bytes unread, "
-                "%llu replies dropped, %llu busy, %llu sessions; burden: %llu done, %llu failed\n",
-      (unsigned long long)counts->memory_bytes, (unsigned long long)counts->process_bytes,
-      (unsigned long long)counts->rows, (unsigned long long)counts->rows_in_memory,
-      (unsigned long long)counts->rows_evicted, (unsigned long long)counts->rows_fetched,
-      (unsigned long long)counts->unread_bytes, (unsigned long long)counts->replies_dropped, (unsigned long long)busy,
-      (unsigned long long)counts->sessions, atomic_load(&s->progress->done), atomic_load(&s->progress->failed));
-  fflush(stdout);
+  const figure figures[] = {
+      {"seconds", seconds},
+      {"pulls", (double)s->latency_count},
+      {"p50_ms", p50},
+      {"p99_ms", p99},
+      {"max_ms", most},
+      {"p50_times", p50 / s->alone_p50_ms},
+      {"p99_times", p99 / s->alone_p99_ms},
+      {"p99_is_met", p99 <= P99_TIMES_MAX * s->alone_p99_ms},
+      {"budget_bytes", (double)budget},
+      {"process_bytes_max", (double)process},
+      {"memory_is_met", process <= budget},
+      {"process_bytes", (double)counts->process_bytes},
+      {"memory_bytes", (double)counts->memory_bytes},
+      {"unread_bytes", (double)counts->unread_bytes},
+      {"rows", (double)counts->rows},
+      {"rows_in_memory", (double)counts->rows_in_memory},
+      {"rows_evicted", (double)(counts->rows_evicted - before->rows_evicted)},
+      {"rows_fetched", (double)(counts->rows_fetched - before->rows_fetched)},
+      {"replies_dropped", (double)(counts->replies_dropped - before->replies_dropped)},
+      {"busy", (double)(busy_count(counts) - busy_count(before))},
+      {"request_ms_max", longest_request_ms(before, counts)},
+      {"shard_load", 1e-9 * (double)(counts->busy_ns - before->busy_ns) / seconds},
+      {"sessions", (double)counts->sessions},
+      {"burden_done", (double)atomic_load(&s->progress->done)},
+      {"burden_failed", (double)atomic_load(&s->progress->failed)},
+  };
+  print_figures(s->options->json, name, figures, sizeof figures / sizeof *figures);
 }
 
 static bool run_for(overload_state *s, double seconds, pid_t burden)
@@ -139,15 +173,15 @@ static bool run_for(overload_state *s, double seconds, pid_t burden)
 
 static bool run_phase(overload_state *s, const overload_phase *phase)
 {
-  hotrow_shard_counts counts = {0};
-  if (!run_for(s, SETTLE_S, 0))
+  hotrow_shard_counts before, counts;
+  if (!run_for(s, SETTLE_S, 0) || !bench_hotrow_counts(&s->hotrow, &before))
     return false;
   bench_memory_reset(s->hotrow.server);
   pid_t burden = start_burden(s, phase);
   double begin = bench_seconds();
   bool ok = burden >= 0 && run_for(s, s->options->seconds, burden) && bench_hotrow_counts(&s->hotrow, &counts);
   if (ok)
-    print_phase(s, phase->name, bench_seconds() - begin, &counts);
+    print_phase(s, phase->name, bench_seconds() - begin, &before, &counts);
   if (burden > 0) {
     kill(burden, SIGKILL);
     waitpid(burden, NULL, 0);
