@@ -190,7 +190,7 @@ void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header 
   hr_wire_reply_error(request, status, hotrow_last_error(), shard->text, &shard->reply);
   address(shard, session);
   if (status == HOTROW_ERR_BUSY)
-    shard->reply.header.retry_ms = HR_RETRY_MS;
+    shard->reply.header.retry_ms = shard->memory.is_exhausted ? HR_RETRY_CUT_MS : HR_RETRY_MS;
   if (status == HR_STATUS_GAP) {
     HOTROW_ASSERT(session);
     shard->reply.header.applied_seq = session->received_seq;
