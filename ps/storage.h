@@ -72,6 +72,25 @@ typedef struct hr_storage {
   /* All rows of the table, in the order of their keys. */
   hotrow_status (*visit_rows)(void *context, const hr_table_desc *desc, size_t float_count, hr_stored_row_fn found,
                               void *found_context);
+
+  /* A database's copy of itself, for a checkpoint. All NULL: it makes none, and checkpoints are written from memory.
+   * `hold` is called on the shard's thread when no cut is under way: what is stored stays as it is, and a cut that is
+   * handed over waits, until `let_go`. Those two are called on any thread; `copy` makes the directory `path`, which is
+   * not there, a database that holds what is stored. HOTROW_ERR_STORAGE and the sentence; cuts may fail from then on,
+   * or not. */
+  void (*hold)(void *context);
+  hotrow_status (*copy)(void *context, const char *path);
+  void (*let_go)(void *context);
+  /* The log: NULL if the storage keeps none. Records become durable in the order in which they were ended, each wholly
+   * or not at all; a cut is of all that were ended or begun before it, and they are forgotten when it is durable. On
+   * the shard's thread, and none waits for a disk. reserve_log makes room for a record, of which push_bytes are pushes:
+   *   HOTROW_ERR_BUSY       push_bytes is not 0, and what is not on its way to the disk yet is too much already
+   *   HOTROW_ERR_NO_MEMORY
+   * put_log takes so many bytes of it, aligned to 8 and a multiple of 8; it begins a record if none is begun. end_log
+   * ends it, if there is one; a record may be ended sooner, and go on in another, but not be durable without it. */
+  hotrow_status (*reserve_log)(void *context, size_t push_bytes, size_t other_bytes);
+  void *(*put_log)(void *context, size_t size_bytes);
+  void (*end_log)(void *context);
 } hr_storage;
 
 #endif

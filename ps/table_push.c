@@ -78,12 +78,13 @@ static void untick(hr_table *table, const uint64_t *keys, const uint32_t *steps,
     hr_index_find(&table->index, hr_key_hash(keys[count], table->seed), keys[count])->clock -= steps ? steps[count] : 1;
 }
 
-/* push_rows of all keys, and push_clocks where they are announced. Their clocks move while their buckets are at hand,
- * and back if a key cannot be created. */
+/* push_rows of all keys, and push_clocks where they are announced or rounding goes by them. Their clocks move while
+ * their buckets are at hand, and back if a key cannot be created. */
 static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const uint32_t *steps, size_t key_count)
 {
   uint32_t *push_rows = table->push_rows;
-  uint32_t *push_clocks = table->desc.announce_step > 0 ? table->push_clocks : NULL;
+  const bool is_announced = table->desc.announce_step > 0;
+  uint32_t *push_clocks = is_announced || hr_table_is_packed(table) ? table->push_clocks : NULL;
   hr_entry *entries[HR_PROBE_BLOCK];
   hr_probe probe = hr_probe_begin(&table->index, keys, key_count);
   size_t i = 0;
@@ -100,10 +101,10 @@ static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const 
       push_rows[i] = entry->row;
       hr_table_use(table, entry->row);
       entry->clock += steps ? steps[i] : 1;
-      if (push_clocks) {
+      if (push_clocks)
         push_clocks[i] = entry->clock;
+      if (is_announced)
         __builtin_prefetch(&table->announced[entry->row], 1);
-      }
     }
   return HOTROW_OK;
 }
@@ -140,8 +141,7 @@ hotrow_status hr_table_push(hr_table *table, const hr_section *push, hr_announce
                            table->push_grads, push->dim);
     grads = table->push_grads;
   }
-  table->kernels->optimizer_apply(&table->layout, push->lr_scale, table->rows, table->row_stride, table->push_rows,
-                                  grads, push->extra_dim ? push->squares : NULL, steps, push->key_count, NULL);
+  hr_table_apply(table, push, grads, steps);
   for (size_t i = 0; table->marks.bytes && i < push->key_count; i++)
     hr_table_touch(table, table->push_rows[i]);
   if (table->desc.announce_step > 0)

@@ -34,9 +34,18 @@ typedef struct hr_row_marks {
   uint64_t hand;     /* the row that eviction comes by next */
 } hr_row_marks;
 
-/* Address space for row_count_max elements each; memory once touched. A record of the row array is value[dim],
- * state[state_dim], padding. Keys are an array of their own: only a scan reads them, and a record of whole cache lines
- * stays one. Rows in memory have the numbers 0 .. resident_count - 1: one that goes is replaced by the last. */
+/* Where rows of a table that keeps 16 bits a value are floats for a while. */
+typedef struct hr_row_work {
+  float *rows;       /* owned [row_count][dim + state_dim]; NULL: the table keeps floats */
+  uint64_t *streams; /* owned [row_count]: of random bits */
+  uint32_t *slots;   /* owned: 0 .. row_count - 1 */
+  size_t row_count, row_stride;
+} hr_row_work;
+
+/* Address space for row_count_max elements each; memory once touched. A record of the row array is value[dim] in
+ * desc.storage_dtype, padded to whole floats (value_floats), state[state_dim], padding. Keys are an array of their own:
+ * only a scan reads them, and a record of whole cache lines stays one. Rows in memory have the numbers 0 ..
+ * resident_count - 1: one that goes is replaced by the last. */
 struct hr_table {
   uint32_t shard_index, shard_count; /* of the owner; shard_count 0: any key may be created */
   hr_table_desc desc;                /* row_count is the number of rows there are, in memory or not */
@@ -49,7 +58,8 @@ struct hr_table {
   hr_announced *announced; /* borrowed; touched only if desc.announce_step > 0 */
   hr_row_marks marks;
   const hr_storage *storage; /* borrowed; NULL: all rows are in memory */
-  size_t row_stride;
+  size_t row_stride, value_floats;
+  hr_row_work work;
   uint64_t row_count_max;
   uint64_t resident_count; /* rows in memory */
   uint64_t slot_count;     /* rows that there is touched memory for */
@@ -69,6 +79,32 @@ static inline float *hr_table_row_at(const hr_table *table, uint64_t row)
 {
   return table->rows + row * table->row_stride;
 }
+
+static inline hotrow_dtype hr_table_dtype(const hr_table *table)
+{
+  return (hotrow_dtype)table->desc.storage_dtype;
+}
+
+/* Are the values of its rows something else than floats? */
+static inline bool hr_table_is_packed(const hr_table *table)
+{
+  return table->desc.storage_dtype != HOTROW_F32;
+}
+
+/* HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_row_work_init(hr_row_work *work, const hotrow_row_layout *layout);
+void hr_row_work_fini(hr_row_work *work);
+size_t hr_row_work_bytes(const hr_row_work *work);
+
+/* A record as floats: value[dim], state[state_dim]. Of a table that keeps floats it is the one in the row array; else
+ * it is there until the next call of anything here. What was begun is to be written. */
+const float *hr_table_read_record(const hr_table *table, uint64_t row);
+float *hr_table_begin_record(hr_table *table, uint64_t row);
+/* Values are rounded to nearest even: those that the table has kept once stay as they are. */
+void hr_table_write_record(hr_table *table, uint64_t row, const float *value_and_state);
+
+/* Runs the optimizer on the rows of a push (push_rows; push_clocks: after it). */
+void hr_table_apply(hr_table *table, const hr_section *push, const float *grads, const uint32_t *steps);
 
 static inline void hr_table_touch(hr_table *table, uint32_t row)
 {

@@ -11,6 +11,7 @@
 #define STORED_SESSIONS_MAX 32u
 #define STORED_JOBS_MAX 4u
 #define STORED_MEMBERS_MAX 8u
+#define STORED_RECORDS_MAX 4096u
 
 typedef struct stored_row {
   uint64_t key;
@@ -30,7 +31,13 @@ typedef struct stored_cut {
   hr_stored_session sessions[STORED_SESSIONS_MAX];
   stored_job jobs[STORED_JOBS_MAX];
   size_t table_count, row_count, session_count, job_count;
+  size_t log_count; /* records that it covers */
 } stored_cut;
+
+typedef struct stored_record {
+  uint8_t *bytes; /* owned */
+  size_t size;
+} stored_record;
 
 typedef struct test_storage {
   hr_storage calls;
@@ -38,12 +45,20 @@ typedef struct test_storage {
   uint64_t number; /* of the staged cut */
   bool is_open, is_whole;
   size_t calls_left; /* before one fails; 0: none does */
+  stored_record log[STORED_RECORDS_MAX];
+  size_t log_count, log_handed, log_safe;
+  bool is_record_open;
 } test_storage;
 
 test_storage *test_storage_open(void);
 
 /* The staged cut is on disk now, and the shard is told so. */
 void test_storage_commit(test_storage *s, hr_shard *shard);
+
+void test_storage_close(test_storage *s);
+
+/* Hands the log over, if nothing of it is on its way; else what was handed over is on disk now. */
+void test_storage_log(test_storage *s, hr_shard *shard);
 
 /* Puts what is safe into an empty shard. What is staged is lost. */
 void test_storage_restore(test_storage *s, hr_shard *shard, uint64_t now_ns);

@@ -101,7 +101,8 @@ static void hello(void)
 
 static void table(void)
 {
-  hr_table_desc desc = {.seed = 1, .dim = 3, .segment_count = 2, .announce_step = 25, .name = "ctr"};
+  hr_table_desc desc = {
+      .seed = 1, .dim = 3, .segment_count = 2, .storage_dtype = HOTROW_F16, .announce_step = 25, .name = "ctr"};
   desc.segments[0] = (hotrow_segment){1, {HOTROW_FTRL, 0.25f, 0.5f, 0.5f, 1.0f, 0, 0.5f, 2.0f}, {HOTROW_INIT_ZERO, 0}};
   desc.segments[1] =
       (hotrow_segment){2, {HOTROW_ROWWISE_ADAGRAD, 0.5f, 0.5f, 0.5f, 0.125f, 4.0f, 0, 0}, {HOTROW_INIT_UNIFORM, 0.5f}};

@@ -55,10 +55,17 @@ static const name_of_field fields[] = {
     FIELD(cut_write_ns),
     FIELD(cut_rows),
     FIELD(cut_bytes),
+    FIELD(log_writes),
+    FIELD(log_records),
+    FIELD(log_bytes),
+    FIELD(log_write_ns),
     FIELD(pushes_applied),
     FIELD(pushes_durable),
     FIELD(busy_ns),
     FIELD(request_ns),
+    FIELD(checkpoint_parts),
+    FIELD(checkpoint_bytes),
+    FIELD(checkpoint_bytes_new),
 #undef FIELD
     {"degraded", offsetof(hotrow_shard_counts, is_degraded)},
 };
