@@ -142,7 +142,7 @@ hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_c
   *fetched_count_p = f.count;
   for (size_t i = 0; creates && status == HOTROW_OK && i < key_count; i++) {
     hr_entry *entry;
-    if (!hr_table_has_resident(table, keys[i]))
+    if (f.count == 0 || !hr_table_has_resident(table, keys[i])) /* all new: a miss in the index for each is saved */
       status = hr_table_create_row(table, keys[i], &entry);
   }
   return status;
