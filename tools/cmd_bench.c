@@ -151,7 +151,7 @@ static const hr_option store_options[] = {
     {"rows", HR_OPTION_U64, AT(rows), "2000000", 1, 1e9, NULL, "rows of the table"},
     {"batch-keys", HR_OPTION_U64, AT(batch_keys), "40000", 1, 4e6, NULL, "rows of a push"},
     {"passes", HR_OPTION_U32, AT(passes), "3", 1, 1000, NULL, "how often every row is pushed to"},
-    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e12, NULL, "as of serve"},
+    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "4MiB", 1, 1e12, NULL, "as of serve"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "0", 0, 86400000, NULL, "as of serve"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
 };
@@ -186,7 +186,7 @@ static const hr_option checkpoint_options[] = {
     {"every-ms", HR_OPTION_U32, AT(every_ms), "5000", 1, 86400000, NULL, "time between two checkpoints"},
     {"phase-ms", HR_OPTION_U32, AT(phase_ms), "15000", 100, 86400000, NULL, "time with checkpoints, and time without"},
     {"repeats", HR_OPTION_U32, AT(repeats), "5", 1, 101, NULL, "of both in turn; the figures are their medians"},
-    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e12, NULL, "as of serve"},
+    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "4MiB", 1, 1e12, NULL, "as of serve"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL, "as of serve"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object"},
 };
