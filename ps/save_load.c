@@ -32,7 +32,8 @@ static hotrow_status load_record(const loading *l, const hr_manifest *part, cons
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: key %llu is not of this part", file->path.text, (unsigned long long)key);
   if (hr_shard_of(hash, l->shard_count) != l->shard_index)
     return HOTROW_OK;
-  hotrow_status status = hr_table_restore_row(table, key, clock, value_and_state);
+  hotrow_status status =
+      hr_table_restore_row(table, key, clock, value_and_state, (record_size - HR_ROW_HEAD_BYTES) / sizeof(float));
   if (status == HOTROW_ERR_EXISTS)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: key %llu is there twice", file->path.text, (unsigned long long)key);
   return status;

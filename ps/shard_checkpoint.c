@@ -112,6 +112,7 @@ static hotrow_status copy(hr_shard *shard, const hr_checkpoint *what)
   c->files.shard_index = shard->options.shard_index;
   c->files.shard_count = shard->options.shard_count;
   c->files.what = *what;
+  hr_shard_sweep(shard);
   HOTROW_TRY(hr_checkpoint_copy(&c->files, shard->options.epoch, shard->tables, shard->table_count));
   c->sentence[0] = 0;
   run_aside(shard, PHASE_SETTLING, settle);

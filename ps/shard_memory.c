@@ -133,11 +133,14 @@ static bool is_at_ease(const hr_shard *shard, const hr_table *table, size_t key_
   return cold_count(table) == 0 && room_of(shard, table) >= key_count;
 }
 
+/* In a table with rules who gets a row is not to be said here. */
 static hotrow_status fetch(hr_shard *shard, hr_table *table, size_t missing_count, bool creates)
 {
+  const hr_table_desc *desc = hr_table_get_desc(table);
   uint64_t fetched = 0;
   if (cold_count(table) == 0)
     return HOTROW_OK;
+  creates = creates && !hr_table_has_admission(desc) && !hr_table_has_eviction(desc);
   hotrow_status status = hr_table_fetch(table, shard->memory.missing, missing_count, creates, &fetched);
   shard->counters.rows_fetched += fetched;
   return status;

@@ -85,6 +85,8 @@ static void fill_tables(const hr_shard *shard, hotrow_shard_counts *counts)
     size_t all = hr_table_memory_bytes(table);
     counts->rows += hr_table_get_desc(table)->row_count;
     counts->rows_in_memory += rows;
+    counts->rows_expired += hr_table_expired_count(table);
+    counts->rows_refused += hr_table_not_admitted_count(table);
     counts->value_bytes += values;
     counts->state_bytes += states;
     counts->index_bytes += all > values + states ? all - values - states : 0;
@@ -221,6 +223,7 @@ static void write_numbers(const hotrow_shard_counts *c, writer *w)
       NUMBER(memory_bytes),   NUMBER(memory_bytes_max),
       NUMBER(process_bytes),  NUMBER(rows_in_memory),
       NUMBER(rows_evicted),   NUMBER(rows_fetched),
+      NUMBER(rows_expired),   NUMBER(rows_refused),
 #undef NUMBER
   };
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {

@@ -39,7 +39,7 @@ static hotrow_status get_chunk(reader *r, const uint64_t *keys, size_t count)
   rocksdb_pinnableslice_t *values[GET_CHUNK];
   char *errors[GET_CHUNK];
   for (size_t i = 0; i < count; i++) {
-    hr_store_row_key(bytes[i], r->desc->id, keys[i]);
+    hr_store_row_key(bytes[i], HR_STORE_ROW, r->desc->id, keys[i]);
     names[i] = (const char *)bytes[i];
     sizes[i] = HR_STORE_ROW_KEY_BYTES;
   }

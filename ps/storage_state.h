@@ -31,7 +31,7 @@ typedef enum hr_slot {
 /* The cut in the making, or under way. */
 typedef struct hr_cut {
   uint64_t number;
-  hr_bytes entries; /* {hr_entry_head, key, value} of tables and rows */
+  hr_bytes entries; /* {hr_entry_head, key, value} of tables, rows and buckets; no value: the row goes */
   hr_bytes jobs;    /* one value each */
   hr_bytes sessions;
   uint64_t entry_count, row_count;

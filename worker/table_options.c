@@ -75,8 +75,9 @@ hotrow_status hr_table_options_check(const hotrow_client *client, const hotrow_t
     return hr_fail(HOTROW_ERR_INVALID, "table %s: flags %u has an unknown one", o->name, o->flags);
   if (o->flags & HOTROW_TABLE_WIDE_CLOCKS && o->mode != HOTROW_MODE_PROBE && !is_exact(o))
     return hr_fail(HOTROW_ERR_INVALID, "table %s: HOTROW_TABLE_WIDE_CLOCKS needs mode probe", o->name);
-  if (o->reserved)
-    return hr_fail(HOTROW_ERR_INVALID, "table %s: reserved is %u, must be 0", o->name, o->reserved);
+  if (o->reserved || o->reserved2)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: reserved is %u, must be 0", o->name,
+                   o->reserved ? o->reserved : o->reserved2);
   if (client->core->options.role == HR_ROLE_READER && o->cache_row_count)
     return hr_fail(HOTROW_ERR_UNSUPPORTED, "table %s: a read-only client has no cache yet: cache_row_count must be 0",
                    o->name);
@@ -114,6 +115,15 @@ hotrow_status hr_table_options_describe(const hotrow_table_options *o, hr_table_
   memset(desc_p, 0, sizeof *desc_p);
   desc_p->seed = o->seed;
   desc_p->announce_step = announce_step_of(o);
+  desc_p->admit_count = o->admit_count > 1 ? o->admit_count : 0;
+  desc_p->admit_probability = o->admit_probability;
+  desc_p->steps_to_live = o->steps_to_live;
+  desc_p->l2_weight_threshold = o->l2_weight_threshold;
+  desc_p->row_count_max = o->row_count_max;
+  desc_p->eviction = (uint32_t)o->eviction;
+  hotrow_status status = hr_table_check_rules(desc_p);
+  if (status != HOTROW_OK)
+    return hr_fail(status, "table %s: %s", o->name, hotrow_last_error());
   memcpy(desc_p->name, o->name, strlen(o->name));
   if (o->segment_count > HOTROW_SEGMENTS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "table %s: %u segments, at most %u", o->name, o->segment_count,
@@ -163,5 +173,5 @@ const char *hr_table_difference(const hr_table_desc *a, const hr_table_desc *b)
     if (memcmp((const void *)&left->initializer, (const void *)&right->initializer, sizeof left->initializer) != 0)
       return "initializer";
   }
-  return NULL;
+  return hr_table_rules_difference(a, b);
 }

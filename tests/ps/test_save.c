@@ -72,7 +72,7 @@ static hr_table *make_table(size_t t, const hr_table_desc *desc, const shard *s,
     uint64_t key = key_at(i);
     uint32_t clock = expected_row(t, key, token, row);
     if (hr_shard_of(hr_key_hash(key, hr_table_get_seed(table)), s->count) == s->index)
-      CHECK_OK(hr_table_restore_row(table, key, clock, row));
+      CHECK_OK(hr_table_restore_row(table, key, clock, row, hr_table_record_floats(table)));
   }
   return table;
 }
@@ -257,7 +257,7 @@ static void forge(const char *name, size_t offset, const void *bytes, size_t siz
 static void a_forged_manifest_leads_nowhere(void)
 {
   const size_t table = sizeof(hr_manifest_header), desc = table + offsetof(hr_manifest_table, desc);
-  const uint32_t zero = 0, two = 2, three = 3, many = 1u << 20;
+  const uint32_t zero = 0, two = 2, four = 4, many = 1u << 20;
   const uint64_t huge = UINT64_MAX / 16;
   const struct {
     size_t offset;
@@ -267,7 +267,7 @@ static void a_forged_manifest_leads_nowhere(void)
     const char *words;
   } forgeries[] = {
       {0, "GARBAGE!", 8, HOTROW_ERR_CORRUPT, "not a file of a hotrow save"},
-      {offsetof(hr_manifest_header, version), &three, 4, HOTROW_ERR_VERSION, "format version 3"},
+      {offsetof(hr_manifest_header, version), &four, 4, HOTROW_ERR_VERSION, "format version 4"},
       {offsetof(hr_manifest_header, table_count), &two, 4, HOTROW_ERR_CORRUPT, "do not hold 2 tables"},
       {offsetof(hr_manifest_header, table_count), &many, 4, HOTROW_ERR_CORRUPT, "do not hold 1048576 tables"},
       {offsetof(hr_manifest_header, shard_index), &two, 4, HOTROW_ERR_CORRUPT, "is of shard 2 of 1"},

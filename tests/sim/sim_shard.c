@@ -171,7 +171,15 @@ static void begin_life(sim_shard *s)
                               .epoch = 1 + sim_below(sim, 1u << 30),
                               .announce_log_count = sim->config.announce_log_count,
                               .transport = {.send = sim_send_to_worker, .context = sim, .has_room = has_room}};
-  s->storage = (hr_storage){s, begin_cut, put_table, put_row, put_job, put_session, end_cut, get_rows, visit_rows};
+  s->storage = (hr_storage){.context = s,
+                            .begin_cut = begin_cut,
+                            .put_table = put_table,
+                            .put_row = put_row,
+                            .put_job = put_job,
+                            .put_session = put_session,
+                            .end_cut = end_cut,
+                            .get_rows = get_rows,
+                            .visit_rows = visit_rows};
   if (sim->config.is_durable)
     options.storage = &s->storage;
   if (sim->config.evict_permille > 0)
