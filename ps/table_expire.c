@@ -4,16 +4,16 @@
  * so, its value is small). What is dead is found by nobody: whoever asks for its key takes it out first. So what a job
  * sees depends on its steps alone, and not on when the hand comes by that takes out those that nobody asks for.
  *
- * In a table of row_count_max rows the one used least makes room: of the next few rows that the hand comes to. */
+ * In a table of row_count_max rows the one used least makes room: of a few that are drawn. */
 #include <string.h>
 
 #include <hr/assert.h>
-#include <hr/mutant.h>
+#include <hr/random.h>
 
 #include "table_state.h"
 
 #define LOOK_CHUNK 256u
-#define SAMPLE 16u /* rows of which the one used least goes */
+#define SAMPLE 16u /* rows that are drawn, of which the one used least goes */
 #define HAND_AHEAD 8u
 
 void hr_table_set_log(hr_table *table, hr_announce_log *log)
@@ -138,15 +138,16 @@ static uint32_t idleness(const hr_table *table, uint64_t row)
   return UINT32_MAX - hr_index_find(&table->index, hr_key_hash(key, table->seed), key)->clock;
 }
 
-/* Of the next rows that the hand comes to, but for those of the request in hand; HR_ROW_NONE: there are no others. */
+/* Of some rows drawn at random, but for those of the request in hand; HR_ROW_NONE: there are no others. */
 static uint32_t choose_victim(hr_table *table)
 {
   hr_expiry *expiry = &table->expiry;
-  uint32_t victim = HR_ROW_NONE, most = 0, seen = 0;
-  for (uint64_t turns = table->resident_count; turns > 0 && seen < SAMPLE; turns--) {
-    if (expiry->hand >= table->resident_count)
-      expiry->hand = 0;
-    uint32_t row = (uint32_t)expiry->hand++;
+  uint32_t victim = HR_ROW_NONE, most = 0, drawn = 0;
+  for (uint64_t turns = SAMPLE + table->resident_count; turns > 0 && drawn < SAMPLE; turns--) {
+    bool is_drawn = turns > table->resident_count; /* most may be of the request: then the first that is not will do */
+    uint32_t row = (uint32_t)(is_drawn ? hr_mix64(++expiry->draws) % table->resident_count : turns - 1);
+    if (!is_drawn && victim != HR_ROW_NONE)
+      break;
     if (hr_key_set_has(&expiry->busy, table->keys[row]))
       continue;
     uint32_t idle = idleness(table, row);
@@ -154,7 +155,7 @@ static uint32_t choose_victim(hr_table *table)
       victim = row;
       most = idle;
     }
-    seen++;
+    drawn++;
   }
   return victim;
 }

@@ -129,23 +129,6 @@ static hotrow_status choose_mode(hotrow_table *table, hotrow_mode mode, bool is_
   return HOTROW_OK;
 }
 
-/* Copies of rows that go for good need announcements; which rows make room depends on the number of shards. */
-static hotrow_status check_eviction(const hotrow_table *table, bool is_exact)
-{
-  const hr_table_desc *desc = &table->desc;
-  if (table->has_cache && !table->is_announced && hr_table_has_eviction(desc))
-    return hr_fail(HOTROW_ERR_INVALID,
-                   "table %s: its rows go for good (%s), and copies of them are told so by announcements: mode must be "
-                   "announce with bounds above 0, or cache_row_count 0",
-                   desc->name, desc->steps_to_live > 0 ? "steps_to_live" : "row_count_max");
-  if (is_exact && desc->row_count_max > 0)
-    return hr_fail(HOTROW_ERR_INVALID,
-                   "table %s: row_count_max %llu with both bounds 0: which rows make room depends on the number of "
-                   "shards, and exact results must not",
-                   desc->name, (unsigned long long)desc->row_count_max);
-  return HOTROW_OK;
-}
-
 static hotrow_status init_table(hr_core *core, hotrow_table *table, const hotrow_table_options *options)
 {
   const hr_table_desc *desc = &table->desc;
@@ -160,9 +143,7 @@ static hotrow_status init_table(hr_core *core, hotrow_table *table, const hotrow
   table->cached_slots = (options->cache_row_count + HOTROW_CACHE_WAYS - 1) / HOTROW_CACHE_WAYS * HOTROW_CACHE_WAYS;
   table->lr_scale = table->lr_scale_next = 1;
   HOTROW_TRY(hr_row_layout_make(desc->segments, desc->segment_count, &table->layout));
-  bool is_exact = options->pull_bound == 0 && options->push_bound == 0;
-  HOTROW_TRY(choose_mode(table, options->mode, is_exact));
-  HOTROW_TRY(check_eviction(table, is_exact));
+  HOTROW_TRY(choose_mode(table, options->mode, options->pull_bound == 0 && options->push_bound == 0));
   HOTROW_TRY(hr_alloc(core->options.shard_count, sizeof *table->ids, "table ids", (void **)&table->ids));
   return create_cache(core, table, options);
 }
