@@ -28,7 +28,8 @@
 
 HR_NO_TAIL_PADDING(hotrow_server_options, memory_bytes);
 
-#define QUEUE_MESSAGES 128 /* of one client, not yet taken in */
+#define QUEUE_MESSAGES 128   /* of one client, not yet taken in */
+#define QUEUE_MESSAGES_BOUND 2 /* where memory is bounded */
 #define LINGER_MS 200
 #define SOCKET_BUFFER_BYTES (4 << 20) /* the kernel's, of one peer: several parts of a large reply */
 #define HANDSHAKE_MS 5000
@@ -240,7 +241,7 @@ static void *run_host(void *context)
 
 /* ---- start and stop ---- */
 
-static hotrow_status open_socket(hotrow_server *server, host *h, const char *address)
+static hotrow_status open_socket(hotrow_server *server, host *h, const char *address, bool has_memory_bound)
 {
   h->socket = zmq_socket(server->zmq, ZMQ_ROUTER);
   if (!h->socket)
@@ -251,7 +252,7 @@ static hotrow_status open_socket(hotrow_server *server, host *h, const char *add
   } options[] = {
       {ZMQ_ROUTER_MANDATORY, 1}, /* a reply that nobody can take fails at once, and is not copied */
       {ZMQ_SNDHWM, HR_UNREAD_MESSAGES_MAX},
-      {ZMQ_RCVHWM, QUEUE_MESSAGES},
+      {ZMQ_RCVHWM, has_memory_bound ? QUEUE_MESSAGES_BOUND : QUEUE_MESSAGES},
       {ZMQ_LINGER, LINGER_MS},
       {ZMQ_SNDBUF, SOCKET_BUFFER_BYTES},
       {ZMQ_RCVBUF, SOCKET_BUFFER_BYTES},
@@ -348,7 +349,7 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
   HOTROW_TRY(hr_sender_init(&h->sender));
   HOTROW_TRY(hr_shard_create(&options, &h->shard));
   HOTROW_TRY(load(h, o));
-  return open_socket(server, h, address);
+  return open_socket(server, h, address, o->memory_bytes > 0);
 }
 
 /* The program's signals are for its own threads. */
@@ -415,6 +416,8 @@ hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_s
   if (!server)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a server of %u shards", o.shards);
   server->host_count = o.shards;
+  if (o.memory_bytes > 0)
+    hr_memory_set_malloc();
   hotrow_status status = HOTROW_OK;
   if (o.save_dir && !(server->save_dir = strdup(o.save_dir)))
     status = hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for the name of the save directory");

@@ -1,12 +1,16 @@
 #include "server_memory.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <unistd.h>
 
 /* Beside what shards count: the program, libraries, stacks, sockets and messages on their way, what malloc keeps. */
-#define PROCESS_BYTES ((uint64_t)24 << 20)
+#define PROCESS_BYTES ((uint64_t)36 << 20)
 #define STORAGE_SHARES 8u
+#define MMAP_BYTES (128 << 10) /* blocks from here on are pages of their own; if it is not set it grows to 32 MiB */
+#define ARENAS_MAX 2
 #define CUT_SHARES 32u
+#define CUT_BYTES_MIN ((size_t)2 << 20) /* smaller cuts would wait for the disk most of the time */
 
 hotrow_status hr_memory_share_out(uint64_t memory_bytes, uint32_t shards, bool has_storage, hr_memory_shares *shares_p)
 {
@@ -19,8 +23,16 @@ hotrow_status hr_memory_share_out(uint64_t memory_bytes, uint32_t shards, bool h
   size_t share = (size_t)((memory_bytes - PROCESS_BYTES) / shards);
   shares_p->storage_bytes = has_storage ? share / STORAGE_SHARES : 0;
   shares_p->shard_bytes = share - shares_p->storage_bytes;
-  shares_p->cut_bytes_max = share / CUT_SHARES;
+  size_t cut_bytes = share / CUT_SHARES;
+  shares_p->cut_bytes_max = cut_bytes > CUT_BYTES_MIN ? cut_bytes : CUT_BYTES_MIN;
   return HOTROW_OK;
+}
+
+void hr_memory_set_malloc(void)
+{
+  mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
+  mallopt(M_TRIM_THRESHOLD, MMAP_BYTES);
+  mallopt(M_ARENA_MAX, ARENAS_MAX);
 }
 
 uint64_t hr_process_bytes(void)

@@ -15,6 +15,10 @@ typedef struct hr_memory_shares {
 /* memory_bytes: of the process, with `shards` shards in it; 0: no bound. HOTROW_ERR_INVALID */
 hotrow_status hr_memory_share_out(uint64_t memory_bytes, uint32_t shards, bool has_storage, hr_memory_shares *shares_p);
 
+/* Has malloc give large blocks back when they are freed. It keeps tens of MiB a thread otherwise, of messages and cuts
+ * that are over. For the whole process. */
+void hr_memory_set_malloc(void);
+
 /* Resident bytes of this process; 0: the system does not say. */
 uint64_t hr_process_bytes(void);
 

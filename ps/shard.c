@@ -94,6 +94,8 @@ hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_
   hr_table_set_log(table, &shard->log);
   const hr_storage *storage = shard->options.storage;
   hotrow_status status = HOTROW_OK;
+  if (shard->options.memory_bytes > 0)
+    hr_table_save_memory(table);
   if (storage && storage->get_rows && shard->options.memory_bytes > 0)
     status = hr_table_set_storage(table, storage);
   else if (storage)
@@ -195,7 +197,7 @@ void hr_reply_error(hr_shard *shard, const hr_session *session, const hr_header 
   hr_wire_reply_error(request, status, hotrow_last_error(), shard->text, &shard->reply);
   address(shard, session);
   if (status == HOTROW_ERR_BUSY)
-    shard->reply.header.retry_ms = HR_RETRY_MS;
+    shard->reply.header.retry_ms = shard->memory.is_exhausted ? HR_RETRY_CUT_MS : HR_RETRY_MS;
   if (status == HR_STATUS_GAP) {
     HOTROW_ASSERT(session);
     shard->reply.header.applied_seq = session->received_seq;

@@ -6,11 +6,11 @@
 
 #include "shard_stats.h"
 
-/* Over its memory by less than this part of it, a shard waits for its next rows to need the place. */
-#define SLACK_SHIFT 6u
+#define OVER_SHIFT 3u /* over its memory by more than this part, a shard takes no pushes before a cut is durable */
 /* A table from which others take memory gives up this part of its rows at least, as giving it back takes the system
  * some time. */
 #define SHRINK_SHIFT 5u
+#define TRIES_MAX 4
 #define LOAD_PERCENT 90u /* of what is free is filled at the start */
 
 size_t hr_memory_used(const hr_shard *shard)
@@ -38,12 +38,27 @@ static bool can_evict(const hr_shard *shard)
   return storage && storage->get_rows;
 }
 
-/* How many rows more a table can take. */
-static uint64_t room_of(const hr_shard *shard, const hr_table *table)
+/* What `count` rows more of a table take: memory for those that there is none for yet, and copies, if they are new and
+ * so dirty. */
+typedef struct demand {
+  size_t row_bytes, copy_bytes;
+} demand;
+
+static demand demand_of(const hr_shard *shard, const hr_table *table, uint64_t count, bool creates)
 {
-  size_t used = hr_memory_used(shard), max = shard->options.memory_bytes;
   uint64_t slots = hr_table_slot_count(table) - hr_table_resident_count(table);
-  return slots + (used < max ? (max - used) / hr_table_row_bytes(table) : 0);
+  bool is_copied = creates && can_evict(shard);
+  return (demand){
+      .row_bytes = count > slots ? (count - slots) * hr_table_row_bytes(table) : 0,
+      .copy_bytes = is_copied ? HR_MEMORY_CUT_COPIES * count * hr_table_record_bytes(table) : 0,
+  };
+}
+
+/* By how much the shard would be over its memory. */
+static size_t excess_of(const hr_shard *shard, demand d)
+{
+  size_t used = hr_memory_used(shard) + d.row_bytes + d.copy_bytes, max = shard->options.memory_bytes;
+  return used > max ? used - max : 0;
 }
 
 static hr_table *largest(const hr_shard *shard)
@@ -59,7 +74,7 @@ static void evict(hr_shard *shard, hr_table *table, uint64_t count)
 {
   uint64_t evicted = hr_table_evict(table, count);
   shard->counters.rows_evicted += evicted;
-  shard->memory.is_exhausted = evicted < count;
+  shard->memory.is_exhausted = evicted < count && (shard->cut_in_progress || hr_shard_dirty_bytes(shard) > 0);
 }
 
 /* Gives memory back to the system, from the table that has most. */
@@ -84,25 +99,25 @@ static hotrow_status refuse(hr_shard *shard, const hr_table *table, uint64_t cou
                  shard->options.shard_index, mib, (unsigned long long)count, name);
 }
 
-/* Room for `count` rows that are not in memory. */
-static hotrow_status make_room(hr_shard *shard, hr_table *table, uint64_t count)
+/* Room for `count` rows that are not in memory, and for what changes. Rows of the table itself leave their places to
+ * the new ones; for the rest memory goes back to the system. */
+static hotrow_status make_room(hr_shard *shard, hr_table *table, uint64_t count, bool creates)
 {
-  size_t used = hr_memory_used(shard), max = shard->options.memory_bytes;
-  bool may_try = can_evict(shard) && !shard->memory.is_exhausted;
-  if (may_try && used > max + (max >> SLACK_SHIFT))
-    shrink(shard, used - max);
-  uint64_t room = room_of(shard, table);
-  if (room >= count)
-    return HOTROW_OK;
-  if (may_try) {
-    if (resident_bytes(table) >= resident_bytes(largest(shard)) / 2)
-      evict(shard, table, count - room);
-    else
-      shrink(shard, (count - room) * hr_table_row_bytes(table));
-    if (room_of(shard, table) >= count)
-      return HOTROW_OK;
+  size_t excess = excess_of(shard, demand_of(shard, table, count, creates));
+  /* More than once, as an index keeps what a row that goes had of it. */
+  for (int tries = 0; excess > 0 && tries < TRIES_MAX && can_evict(shard) && !shard->memory.is_exhausted; tries++) {
+    demand d = demand_of(shard, table, count, creates);
+    bool is_large = resident_bytes(table) >= resident_bytes(largest(shard)) / 2;
+    size_t own_bytes = !is_large ? 0 : d.row_bytes < excess ? d.row_bytes : excess;
+    if (own_bytes > 0)
+      evict(shard, table, own_bytes / hr_table_row_bytes(table) + 1);
+    if (excess > own_bytes && !shard->memory.is_exhausted)
+      shrink(shard, excess - own_bytes);
+    excess = excess_of(shard, demand_of(shard, table, count, creates));
   }
-  return refuse(shard, table, count);
+  /* Rows that are there change too, and are copied: over its memory by a part, it takes nothing that may wait. */
+  bool is_needed = count > 0 || excess > shard->options.memory_bytes >> OVER_SHIFT;
+  return excess > 0 && is_needed ? refuse(shard, table, count) : HOTROW_OK;
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -130,17 +145,21 @@ static size_t find_missing(hr_shard *shard, const hr_table *table, const uint64_
 /* Nothing to do if no row of the table is elsewhere and there is room for whatever may be new. */
 static bool is_at_ease(const hr_shard *shard, const hr_table *table, size_t key_count)
 {
-  return cold_count(table) == 0 && room_of(shard, table) >= key_count;
+  return cold_count(table) == 0 && excess_of(shard, demand_of(shard, table, key_count, true)) == 0;
 }
 
-/* In a table with rules who gets a row is not to be said here. */
-static hotrow_status fetch(hr_shard *shard, hr_table *table, size_t missing_count, bool creates)
+/* Gets the rows of keys that are not in memory, which others may have had to leave: they may be of this request too. In
+ * a table with rules who gets a row is not to be said here. */
+static hotrow_status fetch(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count,
+                           size_t missing_count, uint64_t evicted_before, bool creates)
 {
   const hr_table_desc *desc = hr_table_get_desc(table);
   uint64_t fetched = 0;
   if (cold_count(table) == 0)
     return HOTROW_OK;
   creates = creates && !hr_table_has_admission(desc) && !hr_table_has_eviction(desc);
+  if (shard->counters.rows_evicted != evicted_before)
+    missing_count = find_missing(shard, table, keys, key_count);
   hotrow_status status = hr_table_fetch(table, shard->memory.missing, missing_count, creates, &fetched);
   shard->counters.rows_fetched += fetched;
   return status;
@@ -154,8 +173,9 @@ hotrow_status hr_memory_prepare(hr_shard *shard, hr_table *table, const uint64_t
   uint64_t cold = cold_count(table), count = creates || missing_count < cold ? missing_count : cold;
   if (count == 0)
     return HOTROW_OK;
-  HOTROW_TRY(make_room(shard, table, count));
-  return fetch(shard, table, missing_count, creates);
+  uint64_t evicted_before = shard->counters.rows_evicted;
+  HOTROW_TRY(make_room(shard, table, count, creates));
+  return fetch(shard, table, keys, key_count, missing_count, evicted_before, creates);
 }
 
 hotrow_status hr_memory_prepare_push(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count)
@@ -165,8 +185,9 @@ hotrow_status hr_memory_prepare_push(hr_shard *shard, hr_table *table, const uin
   size_t missing_count = find_missing(shard, table, keys, key_count);
   if (missing_count == 0)
     return HOTROW_OK;
-  make_room(shard, table, missing_count); /* and if there is none it is over its memory for a while */
-  return fetch(shard, table, missing_count, true);
+  uint64_t evicted_before = shard->counters.rows_evicted;
+  make_room(shard, table, missing_count, true); /* and if there is none it is over its memory for a while */
+  return fetch(shard, table, keys, key_count, missing_count, evicted_before, true);
 }
 
 hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, size_t section_count)
@@ -178,8 +199,7 @@ hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, 
     if (is_at_ease(shard, table, sections[i].key_count))
       continue;
     size_t missing_count = find_missing(shard, table, sections[i].keys, sections[i].key_count);
-    if (missing_count > 0)
-      HOTROW_TRY(make_room(shard, table, missing_count));
+    HOTROW_TRY(make_room(shard, table, missing_count, true));
   }
   return HOTROW_OK;
 }

@@ -5,9 +5,8 @@
 
 #include "shard_state.h"
 
-/* A dirty row is copied up to so often while it is made durable: the cut and RocksDB's batch, each in a buffer that
- * grows by doubling. */
-#define HR_MEMORY_CUT_COPIES 4u
+/* A dirty row is copied so often while it is made durable: the cut, and RocksDB's batch, which grows by doubling. */
+#define HR_MEMORY_CUT_COPIES 3u
 
 /* What is counted of the shard's memory: tables and what they have touched ahead, buffers, copies of cuts. */
 size_t hr_memory_used(const hr_shard *shard);

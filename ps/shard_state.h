@@ -7,6 +7,7 @@
 
 #define HR_SESSION_BUCKETS 4096u
 #define HR_RETRY_MS 5u
+#define HR_RETRY_CUT_MS 50u /* what waits for a cut to be durable */
 
 typedef struct hr_session hr_session;
 typedef struct hr_job hr_job;

@@ -104,12 +104,15 @@ hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, voi
 void hr_table_begin_cut(hr_table *table);
 void hr_table_end_cut(hr_table *table);
 
+/* From now on little memory is touched ahead of need: it is counted. */
+void hr_table_save_memory(hr_table *table);
+
 /* A table larger than memory: rows that are safe in a storage may leave memory and are fetched when they are asked for.
  * desc.row_count counts them all; hr_table_find and the dirty rows know only those in memory. Rows that are to be
  * created are looked for in the storage one by one, so fetch them before. Eviction moves rows in the row array.
  *
- * From now on the table knows which rows were used, and is sparing with memory ahead of need. The storage (borrowed)
- * must be one that can be read. HOTROW_ERR_NO_MEMORY */
+ * From now on the table knows which rows were used. The storage (borrowed) must be one that can be read.
+ * HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_set_storage(hr_table *table, const hr_storage *storage);
 uint64_t hr_table_resident_count(const hr_table *table); /* rows in memory */
 bool hr_table_has_resident(const hr_table *table, uint64_t key);
@@ -123,6 +126,7 @@ hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_c
                              uint64_t *fetched_count_p);
 /* The storage has `row_count` rows in all, of which those that were restored are in memory. */
 void hr_table_set_row_count(hr_table *table, uint64_t row_count);
+size_t hr_table_record_bytes(const hr_table *table); /* value and state */
 size_t hr_table_row_bytes(const hr_table *table);    /* of memory that a row takes, at most, about */
 uint64_t hr_table_slot_count(const hr_table *table); /* rows that it has taken memory for */
 void hr_table_give_back(hr_table *table);            /* memory of rows that left goes back to the system */

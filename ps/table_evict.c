@@ -12,6 +12,11 @@
 /* The next turns of the hand are of keys whose buckets are on their way from memory. */
 #define AHEAD 16u
 
+void hr_table_save_memory(hr_table *table)
+{
+  hr_table_memory_save(&table->memory);
+}
+
 hotrow_status hr_table_set_storage(hr_table *table, const hr_storage *storage)
 {
   HOTROW_ASSERT(storage->get_rows && storage->visit_rows);
@@ -19,13 +24,17 @@ hotrow_status hr_table_set_storage(hr_table *table, const hr_storage *storage)
     HOTROW_TRY(hr_table_track(table));
   table->storage = storage;
   table->marks.counts_use = true;
-  hr_table_memory_save(&table->memory);
   return HOTROW_OK;
 }
 
 uint64_t hr_table_resident_count(const hr_table *table)
 {
   return table->resident_count;
+}
+
+size_t hr_table_record_bytes(const hr_table *table)
+{
+  return (table->layout.dim + table->layout.state_dim) * sizeof *table->rows;
 }
 
 size_t hr_table_row_bytes(const hr_table *table)

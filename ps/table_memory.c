@@ -170,7 +170,8 @@ void hr_table_memory_shrink(hr_table_memory *memory, hr_array_kind kind, size_t 
   if (atomic_load_explicit(&array->ready_bytes, memory_order_relaxed) > kept)
     atomic_store_explicit(&array->ready_bytes, kept, memory_order_relaxed);
   array->advised_bytes = array->advised_bytes < kept ? array->advised_bytes : kept;
-  array->wake_bytes = used_bytes + HUGE_PAGE_BYTES;
+  size_t wake = used_bytes + HUGE_PAGE_BYTES;
+  array->wake_bytes = wake > memory->helper_bytes ? wake : memory->helper_bytes;
 }
 
 void hr_table_memory_fini(hr_table_memory *memory)

@@ -170,6 +170,36 @@ static int run_store(int argc, char **argv)
   return code >= 0 ? code : hr_bench_store(&options);
 }
 
+#undef AT
+#define AT(field) offsetof(bench_memory_options, field)
+static const hr_option memory_options[] = {
+    {"dir", HR_OPTION_TEXT, AT(dir), NULL, 0, 0, NULL, "directory for the data directories; they are left there"},
+    {"dim", HR_OPTION_U32, AT(dim), "64", 1, 4096, NULL, "row width"},
+    {"rows", HR_OPTION_U64, AT(rows), "4000000", 1, 1e9, NULL, "rows of the table"},
+    {"memory", HR_OPTION_U64, AT(memory), "0", 0, 1e15, NULL, "of the server; 0: a quarter of the rows' values"},
+    {"batch-keys", HR_OPTION_U64, AT(batch_keys), "16384", 1, 4e6, NULL, "keys of a batch before deduplication"},
+    {"zipf", HR_OPTION_FLOAT, AT(zipf), "1.05", 0.05, 4, NULL, "exponent of the keys' distribution"},
+    {"batches", HR_OPTION_U32, AT(batches), "300", 1, 1e6, NULL, "batches of each run"},
+    {"compute-ms", HR_OPTION_U32, AT(compute_ms), "20", 0, 900, NULL, "that the dense part of a batch takes"},
+    {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
+};
+
+static const hr_command memory_command = {
+    .name = "bench memory",
+    .summary = "a table larger than its server's memory, with and without look-ahead, against RocksDB alone",
+    .details = "One client, one shard with a data directory over loopback TCP, SGD. All runs must end with the same\n"
+               "rows. RocksDB alone: batched MultiGet and WriteBatch in the client, with as much memory.",
+    .options = memory_options,
+    .option_count = sizeof memory_options / sizeof memory_options[0],
+};
+
+static int run_memory(int argc, char **argv)
+{
+  bench_memory_options options = {0};
+  int rest, code = hr_options_parse(&memory_command, argc, argv, &options, &rest);
+  return code >= 0 ? code : hr_bench_memory(&options);
+}
+
 /* A new benchmark is one line here and one file under bench/. */
 static const struct {
   const char *name;
@@ -180,6 +210,7 @@ static const struct {
     {"table", run_table, "a shard's table alone: probes, pulls, pushes, pauses of inserts, memory"},
     {"cache", run_cache, "a lookup and an update of cached rows against a plain gather; hit rates on a trace"},
     {"store", run_store, "pushes until they are durable, and loading them, against memory and a plain file"},
+    {"memory", run_memory, "a table larger than its server's memory, against RocksDB alone"},
     {"comm", run_comm, "bytes on the wire and staleness: no cache, HET's protocol, ours"},
 };
 

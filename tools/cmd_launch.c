@@ -37,6 +37,7 @@ typedef struct launch_values {
   uint32_t workers;
   uint32_t ready_timeout_ms;
   uint32_t grace_ms;
+  uint64_t memory;
   uint32_t cut_interval_ms;
   bool exec;
   bool restart_shards;
@@ -51,6 +52,9 @@ static const hr_option options[] = {
      "directory of a save or checkpoint that the shards start from"},
     {"data-dir", HR_OPTION_TEXT, AT(data_dir), NULL, 0, 0, NULL,
      "directory for the shards' rows: a later launch of as many shards goes on from there"},
+    {"memory", HR_OPTION_U64, AT(memory), "0", 0, 1e18, NULL,
+     "of each shard's process, as 8GiB: with --data-dir rows not used lately leave it when others need the place,\n"
+     "without one new rows are refused; 0: no bound"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL,
      "with --data-dir: how often what changed is made durable"},
     {"restart-shards", HR_OPTION_BOOL, AT(restart_shards), NULL, 0, 0, NULL,
@@ -281,7 +285,7 @@ static void start_shard(launch *l, uint32_t index)
   snprintf(interval, sizeof interval, "%" PRIu32, l->values.cut_interval_ms);
   bool is_first = !l->endpoints[index][0];
   char *bind = is_first ? "tcp://127.0.0.1:*" : l->endpoints[index];
-  char *argv[20] = {"hotrow", "serve", "--shards", "1", "--shard-first", first, "--bind", bind, "--shard-count", count};
+  char *argv[24] = {"hotrow", "serve", "--shards", "1", "--shard-first", first, "--bind", bind, "--shard-count", count};
   size_t argc = 10;
   if (l->values.save_dir) {
     argv[argc++] = "--save-dir";
@@ -292,6 +296,12 @@ static void start_shard(launch *l, uint32_t index)
     argv[argc++] = (char *)l->values.data_dir;
     argv[argc++] = "--cut-interval-ms";
     argv[argc++] = interval;
+  }
+  char memory[24];
+  snprintf(memory, sizeof memory, "%" PRIu64, l->values.memory);
+  if (l->values.memory > 0) {
+    argv[argc++] = "--memory";
+    argv[argc++] = memory;
   }
   if (l->values.load && is_first) { /* later it has what it loaded */
     argv[argc++] = "--load";

@@ -1,5 +1,6 @@
 #include "disk_test.h"
 
+#define STORAGE_BYTES ((size_t)4 << 20)
 #define ROWS_MAX 1000000u /* little address space: a sanitizer has less */
 
 const char *disk_dir(const char *name)
@@ -13,14 +14,20 @@ const char *disk_dir(const char *name)
 
 void disk_start(disk *d, const char *dir)
 {
+  disk_start_within(d, dir, 0);
+}
+
+void disk_start_within(disk *d, const char *dir, size_t memory_bytes)
+{
   d->dir = dir;
-  CHECK_OK(hr_rocksdb_open(dir, 0, 1, 0, &d->storage));
+  CHECK_OK(hr_rocksdb_open(dir, 0, 1, memory_bytes ? STORAGE_BYTES : 0, &d->storage));
   CHECK(hr_rocksdb_epoch(d->storage) > d->epoch);
   d->epoch = hr_rocksdb_epoch(d->storage);
   d->t = test_shard_open(&(hr_shard_options){
       .epoch = d->epoch,
       .storage = hr_rocksdb_calls(d->storage),
       .row_count_max = ROWS_MAX,
+      .memory_bytes = memory_bytes,
   });
   d->t->now_ns = 1000000000000u;
   CHECK_OK(hr_rocksdb_restore(d->storage, d->t->shard, d->t->now_ns, NULL, NULL));

@@ -16,7 +16,8 @@ typedef struct disk {
 const char *disk_dir(const char *name);
 
 void disk_start(disk *d, const char *dir);
-void disk_die(disk *d); /* what no cut has is lost */
+void disk_start_within(disk *d, const char *dir, size_t memory_bytes); /* of the shard; 0: no bound */
+void disk_die(disk *d);                                                /* what no cut has is lost */
 
 hotrow_status disk_cut(disk *d); /* made, awaited, told to the shard */
 

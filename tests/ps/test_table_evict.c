@@ -252,6 +252,29 @@ static void rows_in_use_stay_longer(void)
   hr_table_destroy(table);
 }
 
+/* Whoever has not fetched them gets them all the same, and no new rows in their place. */
+static void rows_that_left_are_not_created_anew(void)
+{
+  hr_table *table = make(0);
+  fill(table, 1000);
+  begin_cut(table);
+  end_cut(table);
+  CHECK_EQ(hr_table_evict(table, 900), 900);
+  uint64_t keys[BATCH];
+  uint32_t rows[BATCH], clocks[BATCH];
+  for (uint64_t i = 0; i < BATCH; i++)
+    keys[i] = i;
+  CHECK_OK(hr_table_find_or_create(table, keys, BATCH, rows, clocks));
+  for (uint64_t i = 0; i < BATCH; i++)
+    CHECK_EQ(clocks[i], 1);
+  for (uint64_t i = 0; i < BATCH; i++)
+    keys[i] = 999 - i;
+  push(table, keys, BATCH, NULL);
+  check_rows(table);
+  CHECK_EQ(row_count(table), 1000);
+  hr_table_destroy(table);
+}
+
 /* A reader counts on being told within announce_step updates of what it last heard; the table has forgotten what it
  * told. */
 static void a_row_that_came_back_is_announced_at_its_next_push(void)
@@ -321,6 +344,7 @@ int main(void)
   RUN(rows_in_use_stay_longer);
   RUN(a_row_that_came_back_is_announced_at_its_next_push);
   RUN(memory_goes_back);
+  RUN(rows_that_left_are_not_created_anew);
   memset(now, 0, sizeof now);
   memset(stored, 0, sizeof stored);
   RUN(no_row_is_lost_whatever_leaves_and_comes_back);

@@ -75,7 +75,7 @@ static hr_top_sample sample_of(uint64_t seconds, uint64_t pulls)
                                    .is_durable = 1,
                                    .pushes_applied = 30,
                                    .pushes_durable = 20};
-  s.counts.value_bytes = 1000, s.counts.state_bytes = 200, s.counts.index_bytes = 30, s.counts.buffer_bytes = 4;
+  s.counts.memory_bytes = 1234;
   s.counts.request_times[3] = pulls;
   return s;
 }

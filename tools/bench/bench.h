@@ -69,12 +69,25 @@ typedef struct bench_store_options {
   bool json;
 } bench_store_options;
 
+typedef struct bench_memory_options {
+  const char *dir; /* a directory that is there, for the rows */
+  uint64_t rows;
+  uint64_t memory; /* of the server; 0: a quarter of the bytes of all values */
+  uint64_t batch_keys;
+  uint32_t dim;
+  uint32_t batches;
+  uint32_t compute_ms; /* that the dense part of a batch takes */
+  float zipf;
+  bool json;
+} bench_memory_options;
+
 /* Exit codes. */
 int hr_bench_shard(const bench_shard_options *options);
 int hr_bench_cache(const bench_cache_options *options);
 int hr_bench_comm(const bench_comm_options *options);
 int hr_bench_table(const bench_table_options *options);
 int hr_bench_store(const bench_store_options *options);
+int hr_bench_memory(const bench_memory_options *options);
 
 extern const char *const bench_optimizer_names[]; /* by the option `optimizer`; NULL ends them */
 

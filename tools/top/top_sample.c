@@ -64,7 +64,7 @@ hr_top_row hr_top_compare(const hr_top_sample *before, const hr_top_sample *now)
     return row;
   const hotrow_shard_counts *c = &now->counts;
   row.rows = c->rows;
-  row.memory_bytes = c->value_bytes + c->state_bytes + c->index_bytes + c->buffer_bytes;
+  row.memory_bytes = c->memory_bytes;
   row.dirty_bytes = c->dirty_bytes;
   row.durable_lag = c->is_durable ? c->pushes_applied - c->pushes_durable : 0;
   row.cuts = c->cuts;
