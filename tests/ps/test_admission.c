@@ -194,12 +194,12 @@ static void the_right_rows_of_a_push_are_dropped(void)
   float grads[KEYS][TEST_DIM];
   uint32_t steps[KEYS];
   for (uint32_t i = 0; i < KEYS; i++) {
-    keys[i] = i;
+    keys[i] = KEYS - 1 - i; /* those that get in come last */
     grads[i][0] = (float)(i + 1);
     grads[i][1] = -grads[i][0];
     steps[i] = i + 1;
   }
-  test_add_push(test_begin(&c, HR_OP_PUSH), 0, keys, grads[0], 4); /* 0 .. 3 have asked once */
+  test_add_push(test_begin(&c, HR_OP_PUSH), 0, keys + 5, grads[0], 4); /* 0 .. 3 have asked once */
   CHECK_OK(test_ask(t, &c));
   hr_section *s = test_add_push(test_begin(&c, HR_OP_PUSH), 0, keys, grads[0], KEYS);
   s->flags = HR_SECTION_STEPS;
@@ -209,9 +209,9 @@ static void the_right_rows_of_a_push_are_dropped(void)
   CHECK_OK(test_ask(t, &c));
   const hr_section *got = &t->replies[0].message.sections[0];
   for (uint32_t i = 0; i < KEYS; i++) {
-    CHECK(got->values[i * TEST_DIM] == (i < 4 ? -(float)(i + 1) : 0));
-    CHECK_EQ(got->clocks[i], i < 4 ? i + 1 : 0);
-    CHECK_EQ(got->found[i / 8] >> i % 8 & 1, i < 4);
+    CHECK(got->values[i * TEST_DIM] == (i >= 5 ? -(float)(i + 1) : 0));
+    CHECK_EQ(got->clocks[i], i >= 5 ? i + 1 : 0);
+    CHECK_EQ(got->found[i / 8] >> i % 8 & 1, i >= 5);
   }
   uint16_t halves[2 * TEST_DIM] = {0x4000, 0xc000, 0x4200, 0xc200}; /* 2, -2, 3, -3 */
   s = test_add_push(test_begin(&c, HR_OP_PUSH), 0, (uint64_t[]){100, 4}, NULL, 2);

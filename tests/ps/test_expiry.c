@@ -665,6 +665,26 @@ static void rows_in_the_storage_only_go_too(void)
   hr_announce_log_fini(&log);
 }
 
+static void a_row_made_and_gone_is_in_no_cut(void)
+{
+  static const hr_storage storage = {.get_rows = get_cold, .visit_rows = visit_cold};
+  hr_table_desc desc = mortal(LIFE);
+  hr_table *table;
+  uint32_t row, clock;
+  memset(cold, 0, sizeof cold);
+  CHECK_OK(hr_table_create(&desc, 1000, &table));
+  CHECK_OK(hr_table_set_storage(table, &storage));
+  for (uint64_t key = 1; key <= 2; key++)
+    CHECK_OK(hr_table_find_or_create(table, &key, 1, &row, &clock));
+  hr_table_advance(table, LIFE + 1);
+  uint64_t key = 2;
+  CHECK_OK(hr_table_expire_keys(table, &key, 1)); /* the last one: none takes its place */
+  CHECK_EQ(cut_table(table), 1);
+  CHECK(cold[1].is_there && !cold[2].is_there);
+  hr_table_end_cut(table);
+  hr_table_destroy(table);
+}
+
 /* Rows that are dirty, gone and made anew again and again between two cuts: the list of dirty rows does not overflow.
  */
 static void many_come_and_go_between_two_cuts(void)
@@ -710,6 +730,7 @@ int main(void)
   RUN(a_failed_cut_forgets_no_deletion);
   RUN(pushes_cuts_and_deaths_at_random);
   RUN(rows_in_the_storage_only_go_too);
+  RUN(a_row_made_and_gone_is_in_no_cut);
   RUN(many_come_and_go_between_two_cuts);
   return 0;
 }
