@@ -58,6 +58,7 @@ typedef struct hr_shard_counters {
 /* Rows of a table that are looked at with each step, whether they go for good. */
 #define HR_SWEEP_ROWS_MIN 256u
 #define HR_SWEEP_ROWS_MAX 65536u
+#define HR_SWEEP_STORED_ROWS 64u /* of those that only the storage has */
 
 /* See shard_memory.h. */
 typedef struct hr_shard_memory {

@@ -288,6 +288,8 @@ static void advance(hr_shard *shard, uint32_t step_count)
       continue;
     hr_table_advance(table, step_count);
     uint64_t share = steps_to_live > 0 ? 2 * hr_table_resident_count(table) / steps_to_live : 0;
+    if (!shard->is_degraded)
+      hr_table_sweep_stored(table, HR_SWEEP_STORED_ROWS); /* what cannot be read, who asks for it is told */
     hr_table_sweep(table,
                    share < HR_SWEEP_ROWS_MAX - HR_SWEEP_ROWS_MIN ? share + HR_SWEEP_ROWS_MIN : HR_SWEEP_ROWS_MAX);
   }

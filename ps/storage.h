@@ -75,9 +75,9 @@ typedef struct hr_storage {
   /* Those there are of the table's rows with these keys: ascending, none twice. */
   hotrow_status (*get_rows)(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
                             size_t key_count, hr_stored_row_fn found, void *found_context);
-  /* All rows of the table, in the order of their keys. */
-  hotrow_status (*visit_rows)(void *context, const hr_table_desc *desc, size_t float_count, hr_stored_row_fn found,
-                              void *found_context);
+  /* Up to count_max rows of the table, in the order of their keys, from key `first` on. */
+  hotrow_status (*visit_rows)(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
+                              size_t count_max, hr_stored_row_fn found, void *found_context);
 } hr_storage;
 
 #endif

@@ -78,7 +78,7 @@ void hr_rocksdb_stop_writer(hr_rocksdb *storage);
 /* storage_read.c: the calls that read. */
 hotrow_status hr_rocksdb_get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
                                   size_t key_count, hr_stored_row_fn found, void *found_context);
-hotrow_status hr_rocksdb_visit_rows(void *context, const hr_table_desc *desc, size_t float_count,
-                                    hr_stored_row_fn found, void *found_context);
+hotrow_status hr_rocksdb_visit_rows(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
+                                    size_t count_max, hr_stored_row_fn found, void *found_context);
 
 #endif

@@ -337,8 +337,8 @@ hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void
   if (table->resident_count == table->desc.row_count)
     return HOTROW_OK;
   cold_scan scan = {table, visit, context};
-  return table->storage->visit_rows(table->storage->context, &table->desc, hr_table_record_floats(table), visit_cold,
-                                    &scan);
+  return table->storage->visit_rows(table->storage->context, &table->desc, hr_table_record_floats(table), 0, SIZE_MAX,
+                                    visit_cold, &scan);
 }
 
 hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *record,

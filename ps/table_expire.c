@@ -108,6 +108,36 @@ void hr_table_sweep(hr_table *table, uint64_t row_count)
   }
 }
 
+typedef struct stored_sweep {
+  hr_table *table;
+  uint64_t last;
+  size_t count;
+} stored_sweep;
+
+static hotrow_status judge_stored(uint64_t key, uint32_t clock, const float *record, void *context)
+{
+  stored_sweep *sweep = context;
+  hr_table *table = sweep->table;
+  (void)clock;
+  sweep->last = key;
+  sweep->count++;
+  if (hr_table_has_resident(table, key) || hr_table_is_gone(table, key) || !hr_table_is_dead(table, record))
+    return HOTROW_OK;
+  return hr_table_bury(table, key);
+}
+
+hotrow_status hr_table_sweep_stored(hr_table *table, size_t row_count)
+{
+  hr_expiry *expiry = &table->expiry;
+  stored_sweep sweep = {.table = table};
+  if (table->desc.steps_to_live == 0 || table->resident_count == table->desc.row_count)
+    return HOTROW_OK;
+  HOTROW_TRY(table->storage->visit_rows(table->storage->context, &table->desc, hr_table_record_floats(table),
+                                        expiry->stored_hand, row_count, judge_stored, &sweep));
+  expiry->stored_hand = sweep.count < row_count ? 0 : sweep.last + 1; /* the largest key is followed by the smallest */
+  return HOTROW_OK;
+}
+
 hotrow_status hr_table_expire_keys(hr_table *table, const uint64_t *keys, size_t key_count)
 {
   uint32_t rows[LOOK_CHUNK], clocks[LOOK_CHUNK];

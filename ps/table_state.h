@@ -40,8 +40,9 @@ typedef struct hr_row_marks {
 typedef struct hr_expiry {
   hr_announce_log *log; /* borrowed: where it is told; NULL: nobody has copies */
   uint64_t count;       /* rows that went */
-  uint64_t hand;  /* the row that is looked at next */
-  uint64_t draws; /* of rows that may make room */
+  uint64_t hand;        /* the row that is looked at next */
+  uint64_t stored_hand; /* likewise, the key, of rows that only the storage has */
+  uint64_t draws;       /* of rows that may make room */
   hr_key_set gone;      /* rows that went since the last cut: it deletes them. Kept if there are marks */
   hr_key_set leaving;   /* deleted by the cut that is not durable yet */
   hr_key_set busy;      /* scratch: keys of the request in hand */

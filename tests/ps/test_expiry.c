@@ -568,11 +568,13 @@ static hotrow_status get_cold(void *context, const hr_table_desc *desc, size_t f
   return HOTROW_OK;
 }
 
-static hotrow_status visit_cold(void *context, const hr_table_desc *desc, size_t float_count, hr_stored_row_fn found,
-                                void *found_context)
+static hotrow_status visit_cold(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
+                                size_t count_max, hr_stored_row_fn found, void *found_context)
 {
-  for (uint64_t key = 0; key < 100; key++)
+  for (uint64_t key = first; key < 100 && count_max > 0; key++) {
+    count_max -= cold[key].is_there;
     HOTROW_TRY(get_cold(context, desc, float_count, &key, 1, found, found_context));
+  }
   return HOTROW_OK;
 }
 
@@ -665,6 +667,45 @@ static void rows_in_the_storage_only_go_too(void)
   hr_announce_log_fini(&log);
 }
 
+/* A hand comes by those that nobody asks for there, too. */
+static void the_hand_comes_by_in_the_storage(void)
+{
+  static const hr_storage storage = {.get_rows = get_cold, .visit_rows = visit_cold};
+  hr_table_desc desc = mortal(LIFE);
+  hr_table *table;
+  uint32_t row, clock;
+  memset(cold, 0, sizeof cold);
+  CHECK_OK(hr_table_create(&desc, 1000, &table));
+  CHECK_OK(hr_table_set_storage(table, &storage));
+  for (uint64_t key = 0; key < 100; key++) {
+    if (key == 50)
+      hr_table_advance(table, LIFE);
+    CHECK_OK(hr_table_find_or_create(table, &key, 1, &row, &clock));
+  }
+  cut_table(table);
+  hr_table_end_cut(table);
+  CHECK_EQ(hr_table_evict(table, 98), 98);
+  for (int hands = 0; hands < 3; hands++)
+    CHECK_OK(hr_table_sweep_stored(table, 40)); /* none is dead yet */
+  CHECK_EQ(hr_table_expired_count(table), 0);
+  hr_table_advance(table, 1);
+  uint64_t before = 0;
+  for (int hands = 0; hands < 4; hands++) {
+    CHECK_OK(hr_table_sweep_stored(table, 40));
+    CHECK(hr_table_expired_count(table) - before <= 40);
+    before = hr_table_expired_count(table);
+  }
+  CHECK(before >= 48);
+  hr_table_sweep(table, UINT64_MAX); /* the two that stayed in memory are another hand's */
+  CHECK(hr_table_expired_count(table) == 50 && scanned(table) == 50);
+  CHECK_OK(hr_table_sweep_stored(table, 1000)); /* what is gone does not go twice, before its cut is durable */
+  CHECK_EQ(cut_table(table), 50);
+  CHECK_OK(hr_table_sweep_stored(table, 1000));
+  hr_table_end_cut(table);
+  CHECK(hr_table_expired_count(table) == 50 && scanned(table) == 50);
+  hr_table_destroy(table);
+}
+
 static void a_row_made_and_gone_is_in_no_cut(void)
 {
   static const hr_storage storage = {.get_rows = get_cold, .visit_rows = visit_cold};
@@ -730,6 +771,7 @@ int main(void)
   RUN(a_failed_cut_forgets_no_deletion);
   RUN(pushes_cuts_and_deaths_at_random);
   RUN(rows_in_the_storage_only_go_too);
+  RUN(the_hand_comes_by_in_the_storage);
   RUN(a_row_made_and_gone_is_in_no_cut);
   RUN(many_come_and_go_between_two_cuts);
   return 0;
