@@ -121,7 +121,7 @@ static void encode(hr_link *link, hr_request *request)
 
 void hr_link_pump(hr_link *link, uint64_t now_ns)
 {
-  while (link->unsent && !link->is_lost) {
+  while (link->unsent && !link->is_lost && !link->is_busy) {
     hr_request *request = link->unsent;
     if (request->is_push && link->pushes_sent == HR_LINK_WINDOW)
       return;
@@ -156,11 +156,23 @@ void hr_link_submit(hr_link *link, hr_request *request, uint64_t now_ns)
 static void resend_all(hr_link *link, uint64_t now_ns)
 {
   for (hr_request *request = link->open.oldest; request != link->unsent; request = request->next) {
+    request->is_refused = false;
     if (!(HR_MUTANT(LOST_PUSH) && request->is_push))
       transmit(link, request);
     link->resends++;
   }
   link->sent_ns = now_ns;
+  link->is_busy = false;
+  link->busy_due_ns = 0;
+  hr_link_pump(link, now_ns);
+}
+
+static hr_request *find_sent(const hr_link *link, uint64_t request_id)
+{
+  hr_request *request = link->open.oldest;
+  while (request != link->unsent && request->message.header.request_id != request_id)
+    request = request->next;
+  return request == link->unsent ? NULL : request;
 }
 
 /* The shard cannot now; what it was asked stays open, and is sent again in its own time. Barriers and
@@ -169,12 +181,12 @@ static bool put_off(hr_link *link, const hr_header *header, uint64_t now_ns)
 {
   if (header->status != HOTROW_ERR_BUSY || header->op == HR_OP_BARRIER || header->op == HR_OP_CHECKPOINT)
     return false;
-  hr_request *request = link->open.oldest;
-  while (request != link->unsent && request->message.header.request_id != header->request_id)
-    request = request->next;
-  if (request == link->unsent)
+  hr_request *request = find_sent(link, header->request_id);
+  if (!request)
     return true;
   request->is_refused = true;
+  link->is_busy = true;
+  link->busy_window = 1;
   if (!link->busy_due_ns) {
     uint64_t hint_ns = header->retry_ms * (uint64_t)1000000, pause_ns = 2 * link->busy_pause_ns;
     pause_ns = pause_ns > hint_ns ? pause_ns : hint_ns;
@@ -184,17 +196,43 @@ static bool put_off(hr_link *link, const hr_header *header, uint64_t now_ns)
   return true;
 }
 
+/* A few at a time: all at once would mostly come in vain again. The oldest in any case, when it is due. */
 static void resend_refused(hr_link *link, uint64_t now_ns)
 {
-  for (hr_request *request = link->open.oldest; request != link->unsent; request = request->next) {
+  bool is_due = link->busy_due_ns != 0;
+  uint32_t on_their_way = 0;
+  hr_request *request = link->open.oldest;
+  for (; request != link->unsent; request = request->next)
+    on_their_way += !request->is_refused;
+  for (request = link->open.oldest; request != link->unsent; request = request->next) {
     if (!request->is_refused)
       continue;
+    if (on_their_way >= link->busy_window && !is_due)
+      break;
+    is_due = false;
     request->is_refused = false;
     transmit(link, request);
     link->resends++;
+    on_their_way++;
   }
+  link->is_busy = request != link->unsent;
   link->busy_due_ns = 0;
   link->sent_ns = now_ns;
+  hr_link_pump(link, now_ns);
+}
+
+/* Behind a request that the shard was too busy for all others have come too early: they wait with it. */
+static bool waits_behind_refused(hr_link *link, const hr_header *header)
+{
+  if (!link->is_busy)
+    return false;
+  hr_request *request = find_sent(link, header->request_id);
+  if (request)
+    request->is_refused = true;
+  for (request = link->open.oldest; request != link->unsent; request = request->next)
+    if (!request->is_refused)
+      return true;
+  return link->busy_due_ns != 0;
 }
 
 /* Takes the request with this id out of the open queue, or returns NULL. */
@@ -337,7 +375,7 @@ void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, 
   if (link->is_lost)
     return;
   if (reply_p->header.status == HR_STATUS_GAP) {
-    if (now_ns - link->gap_ns >= HR_LINK_GAP_PAUSE_NS) {
+    if (!waits_behind_refused(link, &reply_p->header) && now_ns - link->gap_ns >= HR_LINK_GAP_PAUSE_NS) {
       link->gap_ns = now_ns;
       resend_all(link, now_ns);
     }
@@ -351,6 +389,10 @@ void hr_link_receive(hr_link *link, const hr_frame *frames, size_t frame_count, 
   hr_request *request = take_request(link, reply_p->header.request_id);
   if (!request)
     return;
+  if (link->is_busy && !link->busy_due_ns) {
+    link->busy_window++;
+    resend_refused(link, now_ns);
+  }
   if (request->message.header.op != reply_p->header.op) {
     hr_link_break(link, HOTROW_ERR_PROTOCOL, "shard %u at %s answered op %u with op %u", link->options.shard,
                   link->options.endpoint, request->message.header.op, reply_p->header.op);

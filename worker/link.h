@@ -62,7 +62,9 @@ typedef struct hr_link {
   uint64_t sent_ns;                 /* of the last send or progress: the retry time counts from here */
   uint64_t retry_ns;
   uint64_t gap_ns;        /* of the last resend after a GAP */
-  uint64_t busy_due_ns;   /* when what the shard was too busy for is sent again; 0: there is none */
+  bool is_busy;           /* the shard was too busy for some open requests: they come before what is not sent yet */
+  uint32_t busy_window;   /* how many may be on their way meanwhile */
+  uint64_t busy_due_ns;   /* when they are sent again; 0: as others are answered */
   uint64_t busy_pause_ns; /* the last such pause; 0: it was not busy since it last answered */
   hr_queue open;          /* unanswered */
   hr_request *unsent;     /* the first of them that has not been sent; NULL: all have */

@@ -89,5 +89,7 @@ void hr_link_resume(hr_link *link, const hr_message *reply)
   link->announce_seq = header->announce_seq;
   link->applied_seq = link->durable_seq = body.received_seq;
   link->has_resumed = true;
+  link->is_busy = false;
+  link->busy_due_ns = 0;
   requeue(link, body.received_seq);
 }

@@ -22,6 +22,11 @@ typedef struct copy {
 static copy now[UNIVERSE], stored[UNIVERSE], in_flight[UNIVERSE], scanned[UNIVERSE];
 static uint32_t visits[UNIVERSE];
 
+static bool same(const float *a, const float *b)
+{
+  return memcmp((const void *)a, (const void *)b, sizeof now->value) == 0;
+}
+
 static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
                               size_t key_count, hr_stored_row_fn found, void *found_context)
 {
@@ -88,8 +93,7 @@ static void begin_cut(hr_table *table)
   for (uint32_t key = 0; key < UNIVERSE; key++) {
     CHECK_MSG(visits[key] <= 1, "key %u is in the cut %u times", key, visits[key]);
     if (visits[key])
-      CHECK(in_flight[key].clock == now[key].clock &&
-            memcmp(in_flight[key].value, now[key].value, sizeof now->value) == 0);
+      CHECK(in_flight[key].clock == now[key].clock && same(in_flight[key].value, now[key].value));
   }
   hr_table_begin_cut(table);
 }
@@ -115,17 +119,16 @@ static void check_rows(const hr_table *table)
     there += now[key].is_there;
     resident += row != HR_ROW_NONE;
     if (row != HR_ROW_NONE)
-      CHECK(clock == now[key].clock && memcmp(rows + row * stride, now[key].value, sizeof now->value) == 0);
+      CHECK(clock == now[key].clock && same(rows + row * stride, now[key].value));
     else if (now[key].is_there)
-      CHECK_MSG(stored[key].clock == now[key].clock &&
-                    memcmp(stored[key].value, now[key].value, sizeof now->value) == 0,
+      CHECK_MSG(stored[key].clock == now[key].clock && same(stored[key].value, now[key].value),
                 "key %llu left before it was safe", (unsigned long long)key);
   }
   memset(visits, 0, sizeof visits);
   memset(scanned, 0, sizeof scanned);
   CHECK_OK(hr_table_scan(table, take_row, scanned));
   for (uint64_t key = 0; key < UNIVERSE; key++)
-    CHECK(visits[key] == now[key].is_there && memcmp(scanned[key].value, now[key].value, sizeof now->value) == 0);
+    CHECK(visits[key] == now[key].is_there && same(scanned[key].value, now[key].value));
   CHECK_EQ(there, row_count(table));
   CHECK_EQ(resident, hr_table_resident_count(table));
 }

@@ -328,6 +328,51 @@ static void a_busy_shard_is_asked_again(void)
   end();
 }
 
+static void answer_push(uint64_t request_id, uint64_t now_ns)
+{
+  hr_request *answered =
+      receive((answer){.op = HR_OP_PUSH, .request_id = request_id, .applied_seq = request_id}, now_ns);
+  CHECK(answered);
+  hr_link_finish(&link_in_test, answered);
+}
+
+static void say_gap_to(uint64_t request_id, uint64_t now_ns)
+{
+  CHECK(!receive((answer){.op = HR_OP_PUSH, .request_id = request_id, .status = HR_STATUS_GAP, .text = "gap"}, now_ns));
+}
+
+/* What came too early because a push before it was refused is not sent again with every GAP, and not all at once: one
+ * push is tried, and each that is answered lets one more come than before. */
+static void a_busy_shard_is_not_flooded(void)
+{
+  const uint64_t ms = 1000000;
+  begin();
+  for (int i = 0; i < 6; i++)
+    submit(HR_OP_PUSH, 0);
+  CHECK(!say_busy(HR_OP_PUSH, 1, ms));
+  for (uint64_t id = 2; id <= 6; id++)
+    say_gap_to(id, ms + id * 10 * ms); /* far apart, so that each might have been answered */
+  CHECK_EQ(sent_count, 6);
+  submit(HR_OP_PUSH, 70 * ms); /* a new one waits behind those that are open */
+  CHECK_EQ(sent_count, 6);
+  hr_link_tick(&link_in_test, 100 * ms);
+  CHECK(sent_count == 7 && sent[6].request_id == 1);
+  say_gap_to(6, 101 * ms); /* of the first time */
+  CHECK_EQ(sent_count, 7);
+  answer_push(1, 110 * ms);
+  CHECK(sent_count == 9 && sent[7].request_id == 2 && sent[8].request_id == 3);
+  answer_push(2, 120 * ms);
+  CHECK(sent_count == 11 && sent[9].request_id == 4 && sent[10].request_id == 5);
+  answer_push(3, 130 * ms); /* the last that was refused, and then those that never were */
+  CHECK(sent_count == 13 && sent[11].request_id == 6 && sent[12].request_id == 7);
+  submit(HR_OP_PUSH, 140 * ms);
+  CHECK_EQ(sent_count, 14);
+  for (uint64_t id = 4; id <= 8; id++)
+    answer_push(id, 150 * ms);
+  CHECK_EQ(hr_link_due_ns(&link_in_test), UINT64_MAX);
+  end();
+}
+
 static void a_barrier_that_is_not_open_is_its_callers_business(void)
 {
   begin();
@@ -380,6 +425,7 @@ int main(void)
   RUN(an_answer_for_another_session_is_ignored);
   RUN(what_is_given_up_is_not_sent_again);
   RUN(a_busy_shard_is_asked_again);
+  RUN(a_busy_shard_is_not_flooded);
   RUN(a_barrier_that_is_not_open_is_its_callers_business);
   RUN(the_window_closes_when_it_holds_too_many_bytes);
   hr_request_pool_fini(&pool);

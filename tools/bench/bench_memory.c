@@ -277,7 +277,7 @@ static void print_result(const memory_bench *b, const char *what, uint64_t memor
     printf("{\"what\":\"%s\",\"dim\":%u,\"rows\":%llu,\"table_bytes\":%llu,\"memory_bytes\":%llu,"
            "\"resident_bytes_max\":%llu,\"rows_per_s\":%.0f,\"stall_ms_p50\":%.3f,\"stall_ms_p99\":%.3f,"
            "\"compute_ms\":%u,\"batch_rows\":%.0f,\"batches\":%u,\"zipf\":%.3f,\"rows_are_equal\":%s}\n",
-           what, o->dim, (unsigned long long)o->rows, (unsigned long long)(o->rows * o->dim * sizeof(float)),
+           what, o->dim, (unsigned long long)o->rows, (unsigned long long)o->rows * o->dim * sizeof(float),
            (unsigned long long)memory_bytes, (unsigned long long)r->resident_bytes, rows_per_s, p50, p99, o->compute_ms,
            (double)b->distinct / o->batches, o->batches, (double)o->zipf, r->sum == b->sum_expected ? "true" : "false");
   else
