@@ -307,7 +307,7 @@ static void prefetch_place(const hotrow_lookup_request *r, size_t stride, uint32
 /* The i-th key that was not held: has it a row? */
 static bool is_found(const hr_section *got, uint32_t i)
 {
-  return !got->found || (got->found[i / 8] >> (i % 8) & 1u);
+  return !got->found || ((uint32_t)got->found[i / 8] >> (i % 8) & 1u);
 }
 
 /* Rows that no cache keeps go to the caller at once. */
