@@ -110,9 +110,9 @@ void hr_table_destroy(hr_table *table)
   hr_index_fini(&table->index);
   hr_table_memory_fini(&table->memory);
   hr_admission_fini(&table->admission);
-  hr_key_set *sets[] = {&table->expiry.gone, &table->expiry.leaving, &table->expiry.busy};
-  for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
-    hr_key_set_fini(sets[i]);
+  hr_key_set_fini(&table->expiry.gone);
+  hr_key_set_fini(&table->expiry.leaving);
+  hr_key_set_fini(&table->expiry.busy);
   free(table->admitted.keys);
   free(table->admitted.steps);
   free(table->admitted.grads);

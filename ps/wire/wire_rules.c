@@ -1,6 +1,5 @@
 /* The rules of a table: which keys get a row, and which rows go for good. */
 #include <float.h>
-#include <string.h>
 
 #include <hr/wire.h>
 
@@ -34,12 +33,11 @@ hotrow_status hr_table_check_rules(const hr_table_desc *desc)
 
 const char *hr_table_rules_difference(const hr_table_desc *a, const hr_table_desc *b)
 {
-  return a->admit_count != b->admit_count                                                         ? "admit_count"
-         : memcmp(&a->admit_probability, &b->admit_probability, sizeof a->admit_probability) != 0 ? "admit_probability"
-         : a->steps_to_live != b->steps_to_live                                                   ? "steps_to_live"
-         : memcmp(&a->l2_weight_threshold, &b->l2_weight_threshold, sizeof a->l2_weight_threshold) != 0
-             ? "l2_weight_threshold"
-         : a->row_count_max != b->row_count_max ? "row_count_max"
-         : a->eviction != b->eviction           ? "eviction"
-                                                : NULL;
+  return a->admit_count != b->admit_count                   ? "admit_count"
+         : a->admit_probability != b->admit_probability     ? "admit_probability"
+         : a->steps_to_live != b->steps_to_live             ? "steps_to_live"
+         : a->l2_weight_threshold != b->l2_weight_threshold ? "l2_weight_threshold"
+         : a->row_count_max != b->row_count_max             ? "row_count_max"
+         : a->eviction != b->eviction                       ? "eviction"
+                                                            : NULL;
 }
