@@ -4,7 +4,7 @@
 
 #include <hr/status.h>
 
-#define HR_SERVER_MEMORY_BYTES_MIN ((uint64_t)64 << 20) /* a shard */
+#define HR_SERVER_MEMORY_BYTES_MIN ((uint64_t)96 << 20) /* a shard */
 
 typedef struct hr_memory_shares {
   size_t shard_bytes;   /* rows, state, index, buffers, copies of cuts; 0: no bound */

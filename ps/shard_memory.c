@@ -10,7 +10,7 @@
 /* A table from which others take memory gives up this part of its rows at least, as giving it back takes the system
  * some time. */
 #define SHRINK_SHIFT 5u
-#define TRIES_MAX 4
+#define TRIES_MAX 8
 #define LOAD_PERCENT 90u /* of what is free is filled at the start */
 
 size_t hr_memory_used(const hr_shard *shard)
@@ -38,8 +38,8 @@ static bool can_evict(const hr_shard *shard)
   return storage && storage->get_rows;
 }
 
-/* What `count` rows more of a table take: memory for those that there is none for yet, and copies, if they are new and
- * so dirty. */
+/* What `count` rows more of a table take: memory for those that there is none for yet, and copies of those that must be
+ * new, and so dirty. If more are that than must be, the shard is over its memory until the next request. */
 typedef struct demand {
   size_t row_bytes, copy_bytes;
 } demand;
@@ -47,10 +47,10 @@ typedef struct demand {
 static demand demand_of(const hr_shard *shard, const hr_table *table, uint64_t count, bool creates)
 {
   uint64_t slots = hr_table_slot_count(table) - hr_table_resident_count(table);
-  bool is_copied = creates && can_evict(shard);
+  uint64_t cold = cold_count(table), new_count = creates && can_evict(shard) && count > cold ? count - cold : 0;
   return (demand){
       .row_bytes = count > slots ? (count - slots) * hr_table_row_bytes(table) : 0,
-      .copy_bytes = is_copied ? HR_MEMORY_CUT_COPIES * count * hr_table_record_bytes(table) : 0,
+      .copy_bytes = HR_MEMORY_CUT_COPIES * new_count * hr_table_record_bytes(table),
   };
 }
 

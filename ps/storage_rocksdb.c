@@ -12,6 +12,7 @@
 #define WRITE_BUFFER_BYTES ((size_t)64 << 20)
 #define BUFFER_SHARES                                                                                                  \
   4u /* of the memory that is set: two buffers, one filled and one written; the cache has the rest */
+#define LEVEL_BUFFERS 4u /* rows change all over a table: merging one buffer writes the whole first level anew */
 #define FILTER_BITS 10.0 /* a key: 1 % of those that are not there cost a read */
 #define BACKGROUND_JOBS 2
 #define LOG_FILES_MAX 4u
@@ -45,7 +46,9 @@ static void set_memory(hr_rocksdb *s, rocksdb_options_t *options)
   rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(tables, 1);
   rocksdb_options_set_block_based_table_factory(options, tables);
   rocksdb_block_based_options_destroy(tables);
-  rocksdb_options_set_write_buffer_size(options, buffer < WRITE_BUFFER_BYTES ? buffer : WRITE_BUFFER_BYTES);
+  buffer = buffer < WRITE_BUFFER_BYTES ? buffer : WRITE_BUFFER_BYTES;
+  rocksdb_options_set_write_buffer_size(options, buffer);
+  rocksdb_options_set_max_bytes_for_level_base(options, LEVEL_BUFFERS * buffer);
 }
 
 /* Rows do not compress. If they are read only to be loaded there is no block cache to speak of. */

@@ -11,8 +11,6 @@
 #include <xxhash.h>
 
 #include <hotrow/hotrow.h>
-#include <hotrow/monitor.h>
-#include <hotrow/server.h>
 #include <hr/random.h>
 
 #include "bench_memory.h"
@@ -62,44 +60,47 @@ static bool make_batches(memory_bench *b)
 
 /* ---- the server, in a process of its own ---- */
 
-static void serve(const memory_bench *b, const char *dir, uint64_t memory_bytes, int out)
+static void serve(const char *dir, uint64_t memory_bytes, const char *ready)
 {
+  char memory[32];
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  hotrow_server_options options = HOTROW_SERVER_OPTIONS_INIT;
-  options.bind = "tcp://127.0.0.1:*";
-  options.data_dir = dir;
-  options.memory_bytes = memory_bytes;
-  hotrow_server *server;
-  if (hotrow_server_start(&options, &server) != HOTROW_OK) {
-    bench_memory_fail("server", hotrow_last_error());
+  snprintf(memory, sizeof memory, "%llu", (unsigned long long)memory_bytes);
+  if (!freopen("/dev/null", "w", stdout))
     _exit(1);
-  }
-  const char *text = hotrow_server_endpoint(server, 0);
-  if (write(out, text, strlen(text)) < 0)
-    _exit(1);
-  close(out);
-  (void)b;
-  for (;;)
-    pause();
+  execl("/proc/self/exe", "hotrow", "serve", "--bind", "tcp://127.0.0.1:*", "--data-dir", dir, "--memory", memory,
+        "--ready-file", ready, "--log-level", "warn", (char *)NULL);
+  _exit(1);
+}
+
+static bool read_endpoint(memory_bench *b, const char *ready)
+{
+  FILE *file = fopen(ready, "r");
+  bool ok = file && fgets(b->endpoint, sizeof b->endpoint, file);
+  if (file)
+    fclose(file);
+  b->endpoint[strcspn(b->endpoint, "\n")] = 0;
+  return ok;
 }
 
 static bool start_server(memory_bench *b, const char *name, uint64_t memory_bytes)
 {
-  int ends[2];
-  char dir[600];
+  char dir[600], ready[640];
+  struct timespec pause = {0, 10000000};
   snprintf(dir, sizeof dir, "%s/%s", b->options->dir, name);
+  snprintf(ready, sizeof ready, "%s.ready", dir);
   if (access(dir, F_OK) == 0)
     return bench_memory_fail(dir, "is there already");
-  if (pipe(ends) != 0)
-    return false;
   b->server = fork();
   if (b->server == 0)
-    serve(b, dir, memory_bytes, ends[1]);
-  close(ends[1]);
-  ssize_t size = read(ends[0], b->endpoint, sizeof b->endpoint - 1);
-  close(ends[0]);
-  b->endpoint[size > 0 ? size : 0] = 0;
-  return size > 0;
+    serve(dir, memory_bytes, ready);
+  while (access(ready, F_OK) != 0) { /* it appears whole */
+    if (waitpid(b->server, NULL, WNOHANG) != 0)
+      return bench_memory_fail("server", "it ended");
+    nanosleep(&pause, NULL);
+  }
+  bool ok = read_endpoint(b, ready);
+  unlink(ready);
+  return ok;
 }
 
 static void stop_server(memory_bench *b)

@@ -37,7 +37,7 @@ typedef struct hotrow_server_options {
   uint32_t reserved;        /* 0 */
   /* What the process may take, in bytes: its shards get equal shares for rows, state, index, buffers and RocksDB. With a
    * data_dir rows that were not used lately leave memory when others need the place, and are read when they are asked
-   * for; without one new rows are refused (HOTROW_ERR_QUOTA). 0: no bound. At least 64 MiB a shard. */
+   * for; without one new rows are refused (HOTROW_ERR_QUOTA). 0: no bound. At least 96 MiB a shard. */
   uint64_t memory_bytes;
 } hotrow_server_options;
 #define HOTROW_SERVER_OPTIONS_INIT HOTROW_INIT(hotrow_server_options)
