@@ -60,7 +60,7 @@ void hr_table_settle(hr_table *table)
   for (uint64_t i = 0; i < count; i++)
     marks->bytes[marks->dirty[i]] |= HR_ROW_DIRTY;
   marks->dirty_count = count;
-  marks->has_moved = false;
+  marks->stale_count = 0;
 }
 
 hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, void *context)
@@ -68,7 +68,7 @@ hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, voi
   hr_row_marks *marks = &table->marks;
   uint64_t keys[VISIT_CHUNK];
   uint32_t rows[VISIT_CHUNK], clocks[VISIT_CHUNK];
-  if (marks->has_moved)
+  if (marks->stale_count > 0)
     hr_table_settle(table);
   for (uint64_t first = 0; first < marks->dirty_count; first += VISIT_CHUNK) {
     const uint32_t *dirty = marks->dirty + first;
@@ -90,7 +90,7 @@ hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, voi
 void hr_table_begin_cut(hr_table *table)
 {
   hr_row_marks *marks = &table->marks;
-  HOTROW_ASSERT(marks->in_flight == 0 && !marks->has_moved);
+  HOTROW_ASSERT(marks->in_flight == 0 && marks->stale_count == 0);
   for (uint64_t i = 0; i < marks->dirty_count; i++)
     marks->bytes[marks->dirty[i]] &= (uint8_t)~HR_ROW_DIRTY;
   marks->dirty_peak = marks->dirty_count > marks->dirty_peak ? marks->dirty_count : marks->dirty_peak;

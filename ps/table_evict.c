@@ -63,7 +63,7 @@ static void move_last(hr_table *table, uint32_t to, uint32_t last)
   marks->bytes[to] = marks->bytes[last];
   if (marks->bytes[to] & HR_ROW_DIRTY) {
     marks->dirty[marks->dirty_count++] = to;
-    marks->has_moved = true;
+    marks->stale_count++;
   }
 }
 
@@ -72,7 +72,7 @@ void hr_table_take_out(hr_table *table, uint32_t row)
   hr_row_marks *marks = &table->marks;
   uint64_t key = table->keys[row];
   if (marks->bytes && (marks->bytes[row] & HR_ROW_DIRTY))
-    marks->has_moved = true; /* its number in the list is of another row now, or of none */
+    marks->stale_count++;
   hr_index_remove(&table->index, hr_key_hash(key, table->seed), key);
   uint32_t last = (uint32_t)--table->resident_count;
   if (row != last)

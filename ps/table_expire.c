@@ -77,10 +77,10 @@ hotrow_status hr_table_bury(hr_table *table, uint64_t key)
   return HOTROW_OK;
 }
 
-/* The list of dirty rows has room for two entries a row: what has gone from it goes out before they are used up. */
+/* The list of dirty rows has room for two entries a row: those of no row any more go out when they are half of one. */
 static void expire(hr_table *table, uint32_t row)
 {
-  if (table->marks.bytes && table->marks.dirty_count >= table->row_count_max)
+  if (table->marks.stale_count > 0 && table->marks.stale_count >= table->row_count_max / 2)
     hr_table_settle(table);
   say_gone(table, table->keys[row], &table->announced[row].place);
   hr_table_take_out(table, row);

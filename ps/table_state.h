@@ -29,11 +29,11 @@ typedef struct hr_row_marks {
   uint32_t *dirty; /* owned [2 row_count_max]: the dirty rows in the order in which they changed; one that was moved is
                       there by both its numbers, and the old one may be another row's now or nobody's */
   uint64_t dirty_count, dirty_peak;
-  bool has_moved;    /* a dirty row was */
-  bool counts_use;   /* HR_ROW_USED is kept */
-  uint8_t next_cut;  /* its number */
-  uint8_t in_flight; /* the number of the cut that is not durable yet; 0: there is none */
-  uint64_t hand;     /* the row that eviction comes by next */
+  uint64_t stale_count; /* entries of the list by numbers that are no longer those of the rows */
+  bool counts_use;      /* HR_ROW_USED is kept */
+  uint8_t next_cut;     /* its number */
+  uint8_t in_flight;    /* the number of the cut that is not durable yet; 0: there is none */
+  uint64_t hand;        /* the row that eviction comes by next */
 } hr_row_marks;
 
 /* Rows that go for good. */
