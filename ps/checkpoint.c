@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <hr/assert.h>
+#include <hr/log.h>
 
 #include "checkpoint_prune.h"
 #include "save_set.h"
@@ -31,23 +32,56 @@ static hotrow_status write_part(hr_checkpoint_files *c, uint64_t epoch, hr_table
   return hr_save_copy(c->part.text, &save, c->shard_index, c->shard_count, epoch, tables, table_count, &c->files);
 }
 
-hotrow_status hr_checkpoint_copy(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count)
+hotrow_status hr_checkpoint_begin(hr_checkpoint_files *c)
 {
   c->files.count = 0;
   c->blob_fd = -1;
   c->blob_filled = 0;
   HOTROW_TRY(
       hr_path_format(&c->dir, "%s/.%s.%016llx.tmp", c->save_dir, c->what.name, (unsigned long long)c->what.token));
-  HOTROW_TRY(hr_path_format(&c->part, "%s/shard-%u-of-%u", c->dir.text, c->shard_index, c->shard_count));
+  return hr_path_format(&c->part, "%s/shard-%u-of-%u", c->dir.text, c->shard_index, c->shard_count);
+}
+
+void hr_checkpoint_note(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count)
+{
+  HOTROW_ASSERT(table_count <= HR_SAVE_TABLES_MAX);
+  c->header = (hr_manifest_header){.magic = HR_DATABASE_MAGIC,
+                                   .version = HR_SAVE_VERSION,
+                                   .table_count = (uint32_t)table_count,
+                                   .token = c->what.token,
+                                   .epoch = epoch,
+                                   .shard_index = c->shard_index,
+                                   .shard_count = c->shard_count};
+  for (size_t i = 0; i < table_count; i++)
+    c->tables[i] = (hr_manifest_table){.desc = *hr_table_get_desc(tables[i])};
+}
+
+hotrow_status hr_checkpoint_copy(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count)
+{
   hotrow_status status = write_part(c, epoch, tables, table_count);
   if (status != HOTROW_OK)
     hr_checkpoint_drop(c);
   return status;
 }
 
+/* The storage is let go of before the files are read. */
+static hotrow_status copy_database(hr_checkpoint_files *c)
+{
+  const hr_storage *storage = c->storage;
+  hotrow_status status = make_directory(c->dir.text, true);
+  if (status == HOTROW_OK)
+    status = storage->copy(storage->context, c->part.text);
+  storage->let_go(storage->context);
+  HOTROW_TRY(status);
+  HOTROW_TRY(hr_database_write_manifest(c->part.text, &c->header, c->tables, &c->known, &c->bytes));
+  hr_log(HOTROW_LOG_INFO, "checkpoint %s: part of shard %u is on disk, %llu bytes, of them new %llu", c->what.name,
+         c->shard_index, (unsigned long long)c->bytes.size, (unsigned long long)c->bytes.new_size);
+  return HOTROW_OK;
+}
+
 hotrow_status hr_checkpoint_settle(hr_checkpoint_files *c)
 {
-  return hr_open_files_sync(&c->files, c->part.text);
+  return c->storage ? copy_database(c) : hr_open_files_sync(&c->files, c->part.text);
 }
 
 void hr_checkpoint_drop(hr_checkpoint_files *c)
@@ -56,8 +90,8 @@ void hr_checkpoint_drop(hr_checkpoint_files *c)
   if (c->blob_fd >= 0)
     close(c->blob_fd);
   c->blob_fd = -1;
-  hr_remove_directory(c->shard_index == 0 ? c->dir.text : c->part.text);
-  rmdir(c->dir.text); /* by the last of them */
+  hr_remove_directory(c->shard_index == 0 ? c->dir.text : c->part.text); /* RocksDB removes what it has begun */
+  rmdir(c->dir.text);                                                    /* by the last of them */
 }
 
 /* ---- the blob ---- */
@@ -92,22 +126,6 @@ hotrow_status hr_checkpoint_put_blob(hr_checkpoint_files *c, uint64_t offset, co
   return HOTROW_OK;
 }
 
-static hotrow_status hash_blob(int fd, const char *path, uint64_t size, uint8_t *buffer, uint64_t *hash_p)
-{
-  XXH3_state_t hash;
-  XXH3_64bits_reset(&hash);
-  if (lseek(fd, 0, SEEK_SET) < 0)
-    return hr_fail_errno(path, "read");
-  for (uint64_t left = size; left > 0;) {
-    size_t part = left < HR_SAVE_BUFFER_BYTES ? (size_t)left : HR_SAVE_BUFFER_BYTES;
-    HOTROW_TRY(hr_input_read(fd, path, buffer, part));
-    XXH3_64bits_update(&hash, buffer, part);
-    left -= part;
-  }
-  *hash_p = XXH3_64bits_digest(&hash);
-  return HOTROW_OK;
-}
-
 static hotrow_status settle_blob(const hr_checkpoint_files *c, uint8_t *buffer, uint64_t *hash_p)
 {
   hr_path path;
@@ -117,7 +135,9 @@ static hotrow_status settle_blob(const hr_checkpoint_files *c, uint8_t *buffer, 
                    (unsigned long long)c->blob_filled, (unsigned long long)c->what.blob_size);
   if (c->blob_fd < 0)
     return HOTROW_OK;
-  HOTROW_TRY(hash_blob(c->blob_fd, path.text, c->what.blob_size, buffer, hash_p));
+  if (lseek(c->blob_fd, 0, SEEK_SET) < 0)
+    return hr_fail_errno(path.text, "read");
+  HOTROW_TRY(hr_input_hash(c->blob_fd, path.text, c->what.blob_size, buffer, hash_p));
   return hr_sync_file(path.text, c->blob_fd);
 }
 
@@ -129,15 +149,17 @@ static hotrow_status describe_part(const hr_checkpoint_files *c, const hr_manife
   if (part->header.token != c->what.token)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: of checkpoint %016llx, and not of %016llx", part->path.text,
                    (unsigned long long)part->header.token, (unsigned long long)c->what.token);
-  *entry_p =
-      (hr_checkpoint_part){.manifest_size = HR_MANIFEST_BYTES(part->header.table_count), .manifest_hash = part->hash};
-  for (size_t i = 0; i < part->header.table_count; i++) {
+  *entry_p = (hr_checkpoint_part){.row_count = hr_manifest_row_count(part),
+                                  .rows_size = hr_manifest_data_bytes(part),
+                                  .manifest_size = hr_manifest_size(part),
+                                  .manifest_hash = part->hash};
+  for (size_t i = 0; !part->is_database && i < part->header.table_count; i++) {
     hr_rows_file file;
     HOTROW_TRY(hr_rows_file_open(part, &part->tables[i], &file));
     hr_rows_file_close(&file);
-    entry_p->row_count += part->tables[i].desc.row_count;
-    entry_p->rows_size += part->tables[i].file_size;
   }
+  if (part->is_database)
+    HOTROW_TRY(hr_database_check_files(part));
   return HOTROW_OK;
 }
 

@@ -4,13 +4,23 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <hr/assert.h>
 #include <hr/memory.h>
 
-#include "save_set.h"
+#include "save_database.h"
 
 _Static_assert(sizeof((hotrow_checkpoint_table *)0)->name == HR_WIRE_NAME_BYTES_MAX + 1, "a table's name");
 
 /* ---- inspect ---- */
+
+/* What rows that lie in a database would be as a file. */
+static uint64_t rows_bytes(const hr_table_desc *desc)
+{
+  hotrow_row_layout layout;
+  hotrow_status status = hr_row_layout_make(desc->segments, desc->segment_count, &layout);
+  HOTROW_ASSERT(status == HOTROW_OK); /* the manifest was checked */
+  return desc->row_count * hr_save_record_size(&layout);
+}
 
 static void describe_table(const hr_save_set *set, const hr_table_desc *desc, hotrow_checkpoint_table *table_p)
 {
@@ -21,7 +31,7 @@ static void describe_table(const hr_save_set *set, const hr_table_desc *desc, ho
   for (uint32_t i = 0; i < set->part_count; i++) {
     const hr_manifest_table *entry = hr_manifest_find(&set->parts[i], desc->name);
     table_p->row_count += entry->desc.row_count;
-    table_p->size_bytes += entry->file_size;
+    table_p->size_bytes += set->parts[i].is_database ? rows_bytes(&entry->desc) : entry->file_size;
   }
 }
 
@@ -105,12 +115,24 @@ static hotrow_status verify_rows(verifying *v, const hr_manifest *part, const hr
   return status;
 }
 
+static hotrow_status verify_part(verifying *v, const hr_manifest *part)
+{
+  for (size_t t = 0; !part->is_database && t < part->header.table_count; t++)
+    HOTROW_TRY(verify_rows(v, part, &part->tables[t]));
+  if (part->is_database)
+    HOTROW_TRY(hr_database_check_files(part));
+  for (size_t i = 0; i < part->header.file_count; i++) {
+    HOTROW_TRY(hr_database_check_bytes(part, i, v->set->buffer));
+    advance(v, part->files[i].size);
+  }
+  return HOTROW_OK;
+}
+
 static hotrow_status verify_files(verifying *v)
 {
   int fd = -1;
   for (uint32_t i = 0; i < v->set->part_count; i++)
-    for (size_t t = 0; t < v->set->parts[i].header.table_count; t++)
-      HOTROW_TRY(verify_rows(v, &v->set->parts[i], &v->set->parts[i].tables[t]));
+    HOTROW_TRY(verify_part(v, &v->set->parts[i]));
   HOTROW_TRY(hr_save_set_open_blob(v->set, &fd));
   if (fd >= 0)
     close(fd);

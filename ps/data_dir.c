@@ -42,8 +42,21 @@ static hotrow_status check_count(const char *data_dir, uint32_t shard_count)
   HOTROW_TRY(hr_save_count_parts(data_dir, &count));
   if (count != 0 && count != shard_count)
     return hr_fail(HOTROW_ERR_EXISTS,
-                   "data directory %s is of %u shards, this server is of %u: start %u, or load a save into a new one",
-                   data_dir, count, shard_count, count);
+                   "data directory %s is of %u shards, this server is of %u: start %u, or load it into a new one "
+                   "(hotrow restore %s --data-dir NEW --shards %u)",
+                   data_dir, count, shard_count, count, data_dir, shard_count);
+  return HOTROW_OK;
+}
+
+/* The part of a checkpoint may be a database too, and would be written to. */
+static hotrow_status check_is_no_checkpoint(const char *data_dir, const char *path)
+{
+  hr_path manifest;
+  HOTROW_TRY(hr_path_format(&manifest, "%s/" HR_MANIFEST_FILE, path));
+  if (access(manifest.text, F_OK) == 0)
+    return hr_fail(HOTROW_ERR_EXISTS,
+                   "data directory %s: %s is there, it is a checkpoint or save (hotrow restore makes a data directory)",
+                   data_dir, manifest.text);
   return HOTROW_OK;
 }
 
@@ -109,6 +122,7 @@ hotrow_status hr_data_dir_open(const char *data_dir, uint32_t shard_index, uint3
   }
   HOTROW_TRY(check_count(data_dir, shard_count));
   HOTROW_TRY(hr_path_format(&dir.path, "%s/shard-%u-of-%u", data_dir, shard_index, shard_count));
+  HOTROW_TRY(check_is_no_checkpoint(data_dir, dir.path.text));
   HOTROW_TRY(lock(data_dir, &dir));
   hotrow_status status = make_directory(dir.path.text, &is_new);
   if (status == HOTROW_OK && is_new)

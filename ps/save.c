@@ -107,7 +107,7 @@ static hotrow_status write_rows(const save_part *part, const char *dir, const hr
 static hotrow_status write_manifest(const save_part *part, const char *dir, const hr_manifest_table *entries)
 {
   hr_path path;
-  HOTROW_TRY(hr_path_format(&path, "%s/MANIFEST", dir));
+  HOTROW_TRY(hr_path_format(&path, "%s/" HR_MANIFEST_FILE, dir));
   hr_manifest_header header = {.version = HR_SAVE_VERSION,
                                .table_count = (uint32_t)part->table_count,
                                .token = part->save->token,

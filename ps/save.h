@@ -54,15 +54,16 @@ typedef struct hr_save_origin {
   int blob_fd;          /* owned: of the checkpoint's blob, on shard 0; -1: none */
 } hr_save_origin;
 
-/* Loads from <path> = <save_dir>/<name>, a save or a checkpoint, what shard_index of shard_count owns. All parts are
- * read and verified (XXH3 of each file and of the manifests, same token, none missing, tables described alike in all).
- * Rows are put in while their file is still being verified: after a failure the tables may be half full and must be
- * destroyed.
+/* Loads from `path`, a save, a checkpoint or a data directory that no server has open, what shard_index of shard_count
+ * owns. All parts of the former are read and verified (XXH3 of each file and of the manifests, same token, none
+ * missing, tables described alike in all). Rows are put in while their file is still being verified: after a failure
+ * the tables may be half full and must be destroyed.
  *
  *   HOTROW_ERR_NOT_FOUND  no such save, a part or a file of it is missing
  *   HOTROW_ERR_CORRUPT    a file is not what was written, or parts do not belong together
  *   HOTROW_ERR_VERSION    written in a format that this build does not read
  *   HOTROW_ERR_STORAGE    cannot be read
+ *   HOTROW_ERR_BUSY       a data directory that a server has open
  *
  * and what load_table and hr_table_restore_row return. The sentence names the file. */
 hotrow_status hr_save_load(const char *path, uint32_t shard_index, uint32_t shard_count, hr_load_table_fn load_table,

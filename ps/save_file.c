@@ -180,6 +180,20 @@ hotrow_status hr_input_read(int fd, const char *path, void *bytes, size_t size)
   return HOTROW_OK;
 }
 
+hotrow_status hr_input_hash(int fd, const char *path, uint64_t size, uint8_t *buffer, uint64_t *hash_p)
+{
+  XXH3_state_t hash;
+  XXH3_64bits_reset(&hash);
+  for (uint64_t left = size; left > 0;) {
+    size_t part = left < HR_SAVE_BUFFER_BYTES ? (size_t)left : HR_SAVE_BUFFER_BYTES;
+    HOTROW_TRY(hr_input_read(fd, path, buffer, part));
+    XXH3_64bits_update(&hash, buffer, part);
+    left -= part;
+  }
+  *hash_p = XXH3_64bits_digest(&hash);
+  return HOTROW_OK;
+}
+
 hotrow_status hr_input_check_hash(const char *path, const uint8_t *bytes, size_t size)
 {
   uint64_t hash;

@@ -51,6 +51,8 @@ hotrow_status hr_publish_directory(const char *written, const char *final);
 hotrow_status hr_input_open(const char *path, int *fd_p, uint64_t *size_p);
 /* HOTROW_ERR_CORRUPT if the file ends before, HOTROW_ERR_STORAGE. */
 hotrow_status hr_input_read(int fd, const char *path, void *bytes, size_t size);
+/* The hash of the next `size` bytes; `buffer` is of HR_SAVE_BUFFER_BYTES. What hr_input_read() returns. */
+hotrow_status hr_input_hash(int fd, const char *path, uint64_t size, uint8_t *buffer, uint64_t *hash_p);
 /* Is the last word of these bytes the hash of those before? HOTROW_ERR_CORRUPT */
 hotrow_status hr_input_check_hash(const char *path, const uint8_t *bytes, size_t size);
 

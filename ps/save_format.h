@@ -11,12 +11,16 @@
 
 #define HR_SAVE_VERSION 3u
 #define HR_MANIFEST_MAGIC "HOTROW-M"
-#define HR_PART_MAGIC "HOTROW-P" /* in its place: a part of a checkpoint, which is nothing without its CHECKPOINT */
+#define HR_PART_MAGIC "HOTROW-P"     /* in its place: a part of a checkpoint, which is nothing without its CHECKPOINT */
+#define HR_DATABASE_MAGIC "HOTROW-B" /* the same, and its rows are in a database */
 #define HR_ROWS_MAGIC "HOTROW-R"
 #define HR_SAVE_MAGIC_BYTES 8u
 #define HR_ROW_HEAD_BYTES 12u /* key u64, clock u32; value and state follow */
 
-/* MANIFEST: this header, table_count hr_manifest_table, XXH3-64 of all before. */
+#define HR_MANIFEST_FILE "MANIFEST"
+#define HR_MANIFEST_FILES_MAX 8192u /* of a database: 512 GiB in files of 64 MiB */
+
+/* MANIFEST: this header, table_count hr_manifest_table, file_count hr_manifest_file, XXH3-64 of all before. */
 typedef struct hr_manifest_header {
   char magic[HR_SAVE_MAGIC_BYTES];
   uint32_t version;
@@ -25,6 +29,8 @@ typedef struct hr_manifest_header {
   uint64_t epoch;
   uint32_t shard_index;
   uint32_t shard_count;
+  uint32_t file_count; /* of a database; 0: every table has its rows file */
+  uint32_t reserved;   /* 0 */
 } hr_manifest_header;
 
 typedef struct hr_manifest_table {
@@ -32,6 +38,13 @@ typedef struct hr_manifest_table {
   uint64_t file_size;
   uint64_t file_hash; /* XXH3-64 of the whole rows file */
 } hr_manifest_table;
+
+#define HR_MANIFEST_NAME_BYTES 48u
+typedef struct hr_manifest_file {
+  char name[HR_MANIFEST_NAME_BYTES]; /* filled up with 0 */
+  uint64_t size;
+  uint64_t hash; /* XXH3-64 of the whole file */
+} hr_manifest_file;
 
 /* <table>.rows: this header, then row_count records. */
 typedef struct hr_rows_header {
@@ -62,18 +75,20 @@ typedef struct hr_checkpoint_header {
 
 typedef struct hr_checkpoint_part {
   uint64_t row_count; /* of all tables */
-  uint64_t rows_size; /* bytes of all rows files */
+  uint64_t rows_size; /* bytes of all files but MANIFEST */
   uint64_t manifest_size;
   uint64_t manifest_hash; /* XXH3-64 of the whole MANIFEST */
 } hr_checkpoint_part;
 
-#define HR_MANIFEST_BYTES(table_count)                                                                                 \
-  (sizeof(hr_manifest_header) + (table_count) * sizeof(hr_manifest_table) + sizeof(uint64_t))
+#define HR_MANIFEST_BYTES(table_count, file_count)                                                                     \
+  (sizeof(hr_manifest_header) + (table_count) * sizeof(hr_manifest_table) + (file_count) * sizeof(hr_manifest_file) +  \
+   sizeof(uint64_t))
 #define HR_CHECKPOINT_BYTES(shard_count)                                                                               \
   (sizeof(hr_checkpoint_header) + (shard_count) * sizeof(hr_checkpoint_part) + sizeof(uint64_t))
 
 _Static_assert(sizeof(hr_checkpoint_header) == 64 && sizeof(hr_checkpoint_part) == 32, "STORE.md gives these sizes");
-_Static_assert(sizeof(hr_manifest_header) == 40 && sizeof(hr_manifest_table) == 320 && sizeof(hr_rows_header) == 32,
+_Static_assert(sizeof(hr_manifest_header) == 48 && sizeof(hr_manifest_table) == 320 && sizeof(hr_rows_header) == 32 &&
+                   sizeof(hr_manifest_file) == 64,
                "STORE.md gives these sizes");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian and so is this code");
 

@@ -9,6 +9,7 @@
 #include <hr/memory.h>
 #include <hr/route.h>
 
+#include "data_dir.h"
 #include "save.h"
 
 /* ---- CHECKPOINT ---- */
@@ -64,9 +65,15 @@ static hotrow_status read_checkpoint(hr_save_set *set)
 
 /* ---- MANIFEST ---- */
 
+static bool is_database(const hr_manifest *part)
+{
+  return memcmp(part->header.magic, HR_DATABASE_MAGIC, HR_SAVE_MAGIC_BYTES) == 0;
+}
+
 static hotrow_status check_magic(const char *path, const char *magic, bool is_checkpoint)
 {
-  bool is_part = memcmp(magic, HR_PART_MAGIC, HR_SAVE_MAGIC_BYTES) == 0;
+  bool is_part = memcmp(magic, HR_PART_MAGIC, HR_SAVE_MAGIC_BYTES) == 0 ||
+                 memcmp(magic, HR_DATABASE_MAGIC, HR_SAVE_MAGIC_BYTES) == 0;
   bool is_save = memcmp(magic, HR_MANIFEST_MAGIC, HR_SAVE_MAGIC_BYTES) == 0;
   if (!is_part && !is_save)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: not a file of a hotrow save", path);
@@ -78,45 +85,94 @@ static hotrow_status check_magic(const char *path, const char *magic, bool is_ch
   return HOTROW_OK;
 }
 
+hotrow_status hr_manifest_check_table(const char *path, const hr_manifest_table *table, bool has_file)
+{
+  const hr_table_desc *desc = &table->desc;
+  if (hr_wire_check_name(desc->name, strnlen(desc->name, sizeof desc->name)) != HOTROW_OK)
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: %s", path, hotrow_last_error());
+  hotrow_row_layout layout;
+  if (hr_row_layout_make(desc->segments, desc->segment_count, &layout) != HOTROW_OK)
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %s", path, desc->name, hotrow_last_error());
+  uint64_t size = has_file ? sizeof(hr_rows_header) + desc->row_count * hr_save_record_size(&layout) : 0;
+  if (desc->dim != layout.dim || desc->row_count > HR_TABLE_ROWS_MAX || table->file_size != size)
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %llu rows of dim %u do not make a file of %llu bytes", path,
+                   desc->name, (unsigned long long)desc->row_count, desc->dim, (unsigned long long)table->file_size);
+  return HOTROW_OK;
+}
+
+/* The names lead nowhere else, and stand in their order, each once. */
+static hotrow_status check_files(const char *path, const hr_manifest *part)
+{
+  const char *before = "";
+  for (size_t i = 0; i < part->header.file_count; i++) {
+    const char *name = part->files[i].name;
+    if (strnlen(name, HR_MANIFEST_NAME_BYTES) == HR_MANIFEST_NAME_BYTES || strchr(name, '/') || name[0] == '.' ||
+        strcmp(name, HR_MANIFEST_FILE) == 0 || strcmp(before, name) >= 0)
+      return hr_fail(HOTROW_ERR_CORRUPT, "%s: file %zu of the database is called %.48s", path, i, name);
+    before = name;
+  }
+  return HOTROW_OK;
+}
+
 /* Everything that can be said of a manifest by itself. `bytes` is the whole file. */
 static hotrow_status check_manifest(const char *path, const uint8_t *bytes, size_t size, const hr_manifest *part)
 {
   HOTROW_TRY(hr_input_check_hash(path, bytes, size));
-  for (size_t i = 0; i < part->header.table_count; i++) {
-    const hr_manifest_table *table = &part->tables[i];
-    if (hr_wire_check_name(table->desc.name, strnlen(table->desc.name, sizeof table->desc.name)) != HOTROW_OK)
-      return hr_fail(HOTROW_ERR_CORRUPT, "%s: %s", path, hotrow_last_error());
-    hotrow_row_layout layout;
-    if (hr_row_layout_make(table->desc.segments, table->desc.segment_count, &layout) != HOTROW_OK)
-      return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %s", path, table->desc.name, hotrow_last_error());
-    if (table->desc.dim != layout.dim || table->desc.row_count > HR_TABLE_ROWS_MAX ||
-        table->file_size != sizeof(hr_rows_header) + table->desc.row_count * hr_save_record_size(&layout))
-      return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %llu rows of dim %u do not make a file of %llu bytes", path,
-                     table->desc.name, (unsigned long long)table->desc.row_count, table->desc.dim,
-                     (unsigned long long)table->file_size);
-  }
-  return HOTROW_OK;
+  if (part->header.reserved != 0 || (part->header.file_count > 0) != part->is_database)
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: %u files of a database, reserved field %u", path, part->header.file_count,
+                   part->header.reserved);
+  for (size_t i = 0; i < part->header.table_count; i++)
+    HOTROW_TRY(hr_manifest_check_table(path, &part->tables[i], !part->is_database));
+  return check_files(path, part);
 }
 
 static hotrow_status parse_manifest(const hr_save_set *set, const char *path, int fd, uint64_t size, hr_manifest *part)
 {
   uint8_t *buffer = set->buffer;
-  if (size < HR_MANIFEST_BYTES(0) || size > HR_MANIFEST_BYTES(HR_SAVE_TABLES_MAX))
+  if (size < HR_MANIFEST_BYTES(0, 0) || size > HR_MANIFEST_BYTES(HR_SAVE_TABLES_MAX, HR_MANIFEST_FILES_MAX))
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu bytes cannot be a manifest", path, (unsigned long long)size);
   HOTROW_TRY(hr_input_read(fd, path, buffer, size));
   memcpy(&part->header, buffer, sizeof part->header);
   HOTROW_TRY(check_magic(path, part->header.magic, set->is_checkpoint));
   HOTROW_TRY(check_version(path, part->header.version, HR_SAVE_VERSION));
-  size_t table_count = part->header.table_count;
-  if (table_count > HR_SAVE_TABLES_MAX || size != HR_MANIFEST_BYTES(table_count))
-    return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu bytes do not hold %zu tables", path, (unsigned long long)size,
-                   table_count);
-  void *tables;
+  size_t table_count = part->header.table_count, file_count = part->header.file_count;
+  if (table_count > HR_SAVE_TABLES_MAX || file_count > HR_MANIFEST_FILES_MAX ||
+      size != HR_MANIFEST_BYTES(table_count, file_count))
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu bytes do not hold %zu tables and %zu files", path,
+                   (unsigned long long)size, table_count, file_count);
+  void *tables, *files;
   HOTROW_TRY(hr_alloc(table_count, sizeof *part->tables, "manifest", &tables));
   part->tables = tables;
+  HOTROW_TRY(hr_alloc(file_count, sizeof *part->files, "manifest", &files));
+  part->files = files;
   memcpy(tables, buffer + sizeof part->header, table_count * sizeof *part->tables);
+  memcpy(files, buffer + sizeof part->header + table_count * sizeof *part->tables, file_count * sizeof *part->files);
+  part->is_database = is_database(part);
   part->hash = hr_hash_bytes(buffer, size);
   return check_manifest(path, buffer, size, part);
+}
+
+uint64_t hr_manifest_size(const hr_manifest *part)
+{
+  return HR_MANIFEST_BYTES(part->header.table_count, (uint64_t)part->header.file_count);
+}
+
+uint64_t hr_manifest_row_count(const hr_manifest *part)
+{
+  uint64_t count = 0;
+  for (size_t i = 0; i < part->header.table_count; i++)
+    count += part->tables[i].desc.row_count;
+  return count;
+}
+
+uint64_t hr_manifest_data_bytes(const hr_manifest *part)
+{
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < part->header.table_count; i++)
+    bytes += part->tables[i].file_size;
+  for (size_t i = 0; i < part->header.file_count; i++)
+    bytes += part->files[i].size;
+  return bytes;
 }
 
 const hr_manifest_table *hr_manifest_find(const hr_manifest *part, const char *name)
@@ -128,7 +184,7 @@ const hr_manifest_table *hr_manifest_find(const hr_manifest *part, const char *n
 }
 
 /* All parts must be of one save. Shards may have met their tables in another order, under other ids. */
-static hotrow_status check_against_first(const char *path, const hr_manifest *first, const hr_manifest *part)
+hotrow_status hr_manifest_check_same(const char *path, const hr_manifest *first, const hr_manifest *part)
 {
   if (part->header.token != first->header.token)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: of save %016llx, but %s is of %016llx", path,
@@ -152,17 +208,12 @@ static hotrow_status check_against_first(const char *path, const hr_manifest *fi
 static hotrow_status check_against_checkpoint(const hr_save_set *set, const char *path, const hr_manifest *part)
 {
   const hr_checkpoint_part *expected = &set->checkpoint_parts[part->header.shard_index];
-  uint64_t row_count = 0, rows_size = 0;
-  size_t size = HR_MANIFEST_BYTES(part->header.table_count);
-  if (size != expected->manifest_size || part->hash != expected->manifest_hash)
+  uint64_t row_count = hr_manifest_row_count(part), rows_size = hr_manifest_data_bytes(part);
+  if (hr_manifest_size(part) != expected->manifest_size || part->hash != expected->manifest_hash)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: its bytes do not match the checksum in CHECKPOINT", path);
   if (part->header.token != set->checkpoint.token)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: of checkpoint %016llx, but CHECKPOINT is of %016llx", path,
                    (unsigned long long)part->header.token, (unsigned long long)set->checkpoint.token);
-  for (size_t i = 0; i < part->header.table_count; i++) {
-    row_count += part->tables[i].desc.row_count;
-    rows_size += part->tables[i].file_size;
-  }
   if (row_count != expected->row_count || rows_size != expected->rows_size)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu rows in %llu bytes, CHECKPOINT says %llu in %llu", path,
                    (unsigned long long)row_count, (unsigned long long)rows_size,
@@ -175,7 +226,7 @@ static hotrow_status read_manifest(hr_save_set *set, uint32_t index)
   hr_manifest *part = &set->parts[index];
   hr_path path;
   HOTROW_TRY(hr_path_format(&part->path, "%s/shard-%u-of-%u", set->path, index, set->part_count));
-  HOTROW_TRY(hr_path_format(&path, "%s/MANIFEST", part->path.text));
+  HOTROW_TRY(hr_path_format(&path, "%s/" HR_MANIFEST_FILE, part->path.text));
   int fd = -1;
   uint64_t size = 0;
   HOTROW_TRY(hr_input_open(path.text, &fd, &size));
@@ -187,7 +238,7 @@ static hotrow_status read_manifest(hr_save_set *set, uint32_t index)
                    part->header.shard_count);
   if (set->checkpoint_parts)
     HOTROW_TRY(check_against_checkpoint(set, path.text, part));
-  return check_against_first(path.text, &set->parts[0], part);
+  return hr_manifest_check_same(path.text, &set->parts[0], part);
 }
 
 /* ---- the set ---- */
@@ -210,6 +261,8 @@ static hotrow_status read_set(hr_save_set *set)
 {
   if (!set->is_checkpoint)
     HOTROW_TRY(read_checkpoint(set));
+  if (!set->is_checkpoint && hr_data_dir_is_one(set->path))
+    return hr_fail(HOTROW_ERR_INVALID, "%s: a data directory, and no checkpoint or save", set->path);
   if (!set->is_checkpoint)
     HOTROW_TRY(count_parts(set));
   void *parts;
@@ -243,10 +296,20 @@ hotrow_status hr_save_set_open_parts(const char *path, uint32_t part_count, hr_s
   return open_set(&(hr_save_set){.path = path, .part_count = part_count, .is_checkpoint = true}, set_p);
 }
 
+static void free_manifest(hr_manifest *part)
+{
+  free(part->tables);
+  free(part->files);
+}
+
 void hr_save_set_close(hr_save_set *set)
 {
   for (uint32_t i = 0; set->parts && i < set->part_count; i++)
-    free(set->parts[i].tables);
+    free_manifest(&set->parts[i]);
+  for (uint32_t i = 0; set->locks && i < set->part_count; i++)
+    if (set->locks[i] >= 0)
+      close(set->locks[i]);
+  free(set->locks);
   free(set->parts);
   free(set->checkpoint_parts);
   free(set->buffer);
@@ -256,8 +319,7 @@ uint64_t hr_save_set_bytes(const hr_save_set *set)
 {
   uint64_t bytes = set->checkpoint.blob_size;
   for (uint32_t i = 0; i < set->part_count; i++)
-    for (size_t t = 0; t < set->parts[i].header.table_count; t++)
-      bytes += set->parts[i].tables[t].file_size;
+    bytes += hr_manifest_data_bytes(&set->parts[i]);
   return bytes;
 }
 
@@ -321,18 +383,12 @@ void hr_rows_file_close(hr_rows_file *file)
 
 static hotrow_status check_blob(hr_save_set *set, const char *path, int fd, uint64_t size)
 {
-  XXH3_state_t hash;
+  uint64_t hash;
   if (size != set->checkpoint.blob_size)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu bytes, CHECKPOINT says %llu", path, (unsigned long long)size,
                    (unsigned long long)set->checkpoint.blob_size);
-  XXH3_64bits_reset(&hash);
-  for (uint64_t left = size; left > 0;) {
-    size_t part = left < HR_SAVE_BUFFER_BYTES ? (size_t)left : HR_SAVE_BUFFER_BYTES;
-    HOTROW_TRY(hr_input_read(fd, path, set->buffer, part));
-    XXH3_64bits_update(&hash, set->buffer, part);
-    left -= part;
-  }
-  if (XXH3_64bits_digest(&hash) != set->checkpoint.blob_hash)
+  HOTROW_TRY(hr_input_hash(fd, path, size, set->buffer, &hash));
+  if (hash != set->checkpoint.blob_hash)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: its bytes do not match the checksum in CHECKPOINT", path);
   return HOTROW_OK;
 }

@@ -11,9 +11,12 @@
 #include <hr/memory.h>
 
 #include "checkpoint.h"
+#include "shard_cut.h"
 
 typedef enum phase {
   PHASE_NONE,     /* no checkpoint in hand */
+  PHASE_AWAITING, /* with a storage: a cut from before is under way, and its own is not made yet */
+  PHASE_CUTTING,  /* its own cut is under way */
   PHASE_SETTLING, /* from here on, until is_idle: whatever runs aside has the files */
   PHASE_SETTLED,
   PHASE_PUBLISHING,
@@ -23,6 +26,7 @@ typedef enum phase {
 struct hr_shard_checkpoint {
   hr_checkpoint_files files;
   phase phase;
+  uint64_t part_count, part_bytes, part_bytes_new; /* of parts that are databases, so far */
   /* Written aside, read here once is_idle is true. */
   atomic_bool is_idle;
   hotrow_status status; /* not OK: it has failed and can only be dropped */
@@ -61,16 +65,31 @@ static void run_aside(hr_shard *shard, phase running, void (*task)(void *context
     task(c);
 }
 
+static void note_part(hr_shard_checkpoint *c)
+{
+  c->part_count += c->files.storage != NULL;
+  c->part_bytes += c->files.bytes.size;
+  c->part_bytes_new += c->files.bytes.new_size;
+}
+
 /* Takes note of what has ended aside. */
 static bool is_idle(hr_shard_checkpoint *c)
 {
   if (c->phase == PHASE_NONE)
     return true;
-  if (!atomic_load_explicit(&c->is_idle, memory_order_acquire))
+  if (c->phase < PHASE_SETTLING || !atomic_load_explicit(&c->is_idle, memory_order_acquire))
     return false;
+  if (c->status == HOTROW_OK && c->phase == PHASE_SETTLING)
+    note_part(c);
   if (c->status == HOTROW_OK && (c->phase == PHASE_SETTLING || c->phase == PHASE_PUBLISHING))
     c->phase = c->phase == PHASE_SETTLING ? PHASE_SETTLED : PHASE_PUBLISHED;
   return true;
+}
+
+/* Does something run aside with its files? */
+static bool is_running(hr_shard_checkpoint *c)
+{
+  return c->phase >= PHASE_SETTLING && !is_idle(c);
 }
 
 static hotrow_status say_busy(const hr_shard *shard)
@@ -100,23 +119,77 @@ static bool is_in_hand(const hr_shard_checkpoint *c, const hr_checkpoint *what)
   return c->phase != PHASE_NONE && c->files.what.token == what->token;
 }
 
+/* The moment of a checkpoint that comes from the storage. While a cut from before is under way it is still to come, and
+ * the client asks again. */
+static hotrow_status cut(hr_shard *shard)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  uint64_t number;
+  c->phase = PHASE_AWAITING;
+  if (shard->cut_in_progress)
+    return say_busy(shard);
+  hotrow_status status = hr_shard_cut(shard, &number);
+  if (status != HOTROW_OK) {
+    drop(c);
+    return status;
+  }
+  hr_checkpoint_note(&c->files, shard->options.epoch, shard->tables, shard->table_count);
+  c->phase = PHASE_CUTTING;
+  return HOTROW_OK;
+}
+
 static hotrow_status copy(hr_shard *shard, const hr_checkpoint *what)
 {
   hr_shard_checkpoint *c = shard->checkpoint;
+  const hr_storage *storage = shard->options.storage;
+  if (is_in_hand(c, what) && c->phase == PHASE_AWAITING)
+    return say_busy(shard);
   if (is_in_hand(c, what))
     return is_idle(c) ? outcome(c) : HOTROW_OK;
-  if (!is_idle(c))
+  if (is_running(c))
     return say_busy(shard);
   drop(c);
   c->files.save_dir = shard->options.save_dir;
+  c->files.storage = storage && storage->copy ? storage : NULL;
   c->files.shard_index = shard->options.shard_index;
   c->files.shard_count = shard->options.shard_count;
   c->files.what = *what;
   hr_shard_sweep(shard);
-  HOTROW_TRY(hr_checkpoint_copy(&c->files, shard->options.epoch, shard->tables, shard->table_count));
+  c->status = HOTROW_OK;
   c->sentence[0] = 0;
+  HOTROW_TRY(hr_checkpoint_begin(&c->files));
+  if (c->files.storage)
+    return cut(shard);
+  HOTROW_TRY(hr_checkpoint_copy(&c->files, shard->options.epoch, shard->tables, shard->table_count));
   run_aside(shard, PHASE_SETTLING, settle);
   return HOTROW_OK;
+}
+
+/* It has failed before anything ran aside. */
+static void fail(hr_shard_checkpoint *c, hotrow_status status)
+{
+  c->phase = PHASE_SETTLING;
+  end_task(c, status);
+}
+
+void hr_checkpoint_cut_is_durable(hr_shard *shard)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  if (c && c->phase == PHASE_AWAITING) {
+    hotrow_status status = cut(shard);
+    if (status != HOTROW_OK)
+      fail(c, status);
+  } else if (c && c->phase == PHASE_CUTTING) {
+    c->files.storage->hold(c->files.storage->context);
+    run_aside(shard, PHASE_SETTLING, settle);
+  }
+}
+
+void hr_checkpoint_cut_failed(hr_shard *shard)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  if (c && (c->phase == PHASE_AWAITING || c->phase == PHASE_CUTTING))
+    fail(c, HOTROW_ERR_STORAGE);
 }
 
 /* All but a copy is about the checkpoint in hand, when nothing runs aside. */
@@ -159,7 +232,7 @@ static hotrow_status act(hr_shard *shard, const hr_checkpoint *what, const uint8
   if (what->action == HR_CHECKPOINT_COPY)
     return copy(shard, what);
   if (what->action == HR_CHECKPOINT_DROP) {
-    if (is_in_hand(c, what) && !is_idle(c))
+    if (is_in_hand(c, what) && is_running(c))
       return say_busy(shard);
     if (is_in_hand(c, what))
       drop(c);
@@ -197,10 +270,22 @@ hotrow_status hr_checkpoint_request(hr_shard *shard, hr_session *session, const 
   return HOTROW_OK;
 }
 
+void hr_checkpoint_fill_counts(const hr_shard *shard, hotrow_shard_counts *counts)
+{
+  const hr_shard_checkpoint *c = shard->checkpoint;
+  if (!c)
+    return;
+  counts->checkpoint_parts = c->part_count;
+  counts->checkpoint_bytes = c->part_bytes;
+  counts->checkpoint_bytes_new = c->part_bytes_new;
+}
+
 void hr_checkpoint_end(hr_shard *shard)
 {
-  if (shard->checkpoint && is_idle(shard->checkpoint))
+  if (shard->checkpoint && !is_running(shard->checkpoint))
     drop(shard->checkpoint);
+  if (shard->checkpoint)
+    hr_known_files_free(&shard->checkpoint->files.known);
   free(shard->checkpoint);
   shard->checkpoint = NULL;
   if (shard->origin.restored.token != 0 && shard->origin.blob_fd >= 0)

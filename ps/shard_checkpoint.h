@@ -6,6 +6,12 @@
 
 hotrow_status hr_checkpoint_request(hr_shard *shard, hr_session *session, const hr_message *message);
 hotrow_status hr_checkpoint_restored(hr_shard *shard, hr_session *session, const hr_message *message);
+/* The cut under way is durable, which may be a checkpoint's or one that a checkpoint waits for: then another one is
+ * begun, or the storage is copied aside. */
+void hr_checkpoint_cut_is_durable(hr_shard *shard);
+/* The storage has failed: so has the checkpoint that waits for a cut, with this thread's last sentence. */
+void hr_checkpoint_cut_failed(hr_shard *shard);
+void hr_checkpoint_fill_counts(const hr_shard *shard, hotrow_shard_counts *counts);
 /* When nothing runs aside any more. */
 void hr_checkpoint_end(hr_shard *shard);
 

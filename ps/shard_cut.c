@@ -6,6 +6,7 @@
 #include <hr/assert.h>
 #include <hr/mutant.h>
 
+#include "shard_checkpoint.h"
 #include "shard_memory.h"
 #include "shard_sync.h"
 
@@ -196,7 +197,8 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
       is_awaited = answer_waiting(shard, session) || is_awaited;
     }
   uint64_t next;
-  if (is_awaited)
+  hr_checkpoint_cut_is_durable(shard);
+  if (is_awaited && !shard->cut_in_progress)
     hr_shard_cut(shard, &next); /* if it fails the client asks again, and is told */
 }
 
@@ -208,6 +210,7 @@ void hr_shard_degrade(hr_shard *shard)
   snprintf(shard->degraded_by, sizeof shard->degraded_by, "shard %u is degraded and makes nothing durable: %s",
            shard->options.shard_index, hotrow_last_error());
   hr_fail_text(HOTROW_ERR_STORAGE, shard->degraded_by, strlen(shard->degraded_by));
+  hr_checkpoint_cut_failed(shard);
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
     for (hr_session *session = shard->sessions[i]; session; session = session->next)
       if (session->asked.op != 0) {

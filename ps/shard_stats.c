@@ -8,9 +8,10 @@
 #include <hr/options.h>
 
 #include "shard_admin.h"
+#include "shard_checkpoint.h"
 #include "shard_memory.h"
 
-HR_NO_TAIL_PADDING(hotrow_shard_counts, refused);
+HR_NO_TAIL_PADDING(hotrow_shard_counts, checkpoint_bytes_new);
 _Static_assert(HOTROW_OP_COUNT == HR_OP_COUNT, "operations of the wire");
 _Static_assert(HOTROW_REFUSAL_COUNT == HR_REFUSED_COUNT, "reasons of a shard");
 
@@ -158,6 +159,7 @@ void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts)
   };
   fill_tables(shard, counts);
   fill_totals(&shard->counters, counts);
+  hr_checkpoint_fill_counts(shard, counts);
 }
 
 /* ---- as text ---- */
@@ -204,26 +206,49 @@ static void write_numbers(const hotrow_shard_counts *c, writer *w)
     size_t offset;
   } numbers[] = {
 #define NUMBER(field) {#field, offsetof(hotrow_shard_counts, field)}
-      NUMBER(sessions),       NUMBER(jobs),
-      NUMBER(blobs),          NUMBER(rows),
-      NUMBER(value_bytes),    NUMBER(state_bytes),
-      NUMBER(index_bytes),    NUMBER(buffer_bytes),
-      NUMBER(held_bytes),     NUMBER(dirty_bytes),
-      NUMBER(unread_bytes),   NUMBER(pulls),
-      NUMBER(pulls_held),     NUMBER(rows_pulled),
-      NUMBER(rows_kept),      NUMBER(pushes),
-      NUMBER(push_repeats),   NUMBER(rows_pushed),
-      NUMBER(announcements),  NUMBER(announcements_kept),
-      NUMBER(resets),         NUMBER(replies_dropped),
-      NUMBER(cuts),           NUMBER(cuts_durable),
-      NUMBER(cut_copy_ns),    NUMBER(cut_write_ns),
-      NUMBER(cut_rows),       NUMBER(cut_bytes),
-      NUMBER(pushes_applied), NUMBER(pushes_durable),
-      NUMBER(busy_ns),        NUMBER(request_ns),
-      NUMBER(memory_bytes),   NUMBER(memory_bytes_max),
-      NUMBER(process_bytes),  NUMBER(rows_in_memory),
-      NUMBER(rows_evicted),   NUMBER(rows_fetched),
-      NUMBER(rows_expired),   NUMBER(rows_refused),
+      NUMBER(sessions),
+      NUMBER(jobs),
+      NUMBER(blobs),
+      NUMBER(rows),
+      NUMBER(value_bytes),
+      NUMBER(state_bytes),
+      NUMBER(index_bytes),
+      NUMBER(buffer_bytes),
+      NUMBER(held_bytes),
+      NUMBER(dirty_bytes),
+      NUMBER(unread_bytes),
+      NUMBER(pulls),
+      NUMBER(pulls_held),
+      NUMBER(rows_pulled),
+      NUMBER(rows_kept),
+      NUMBER(pushes),
+      NUMBER(push_repeats),
+      NUMBER(rows_pushed),
+      NUMBER(announcements),
+      NUMBER(announcements_kept),
+      NUMBER(resets),
+      NUMBER(replies_dropped),
+      NUMBER(cuts),
+      NUMBER(cuts_durable),
+      NUMBER(cut_copy_ns),
+      NUMBER(cut_write_ns),
+      NUMBER(cut_rows),
+      NUMBER(cut_bytes),
+      NUMBER(pushes_applied),
+      NUMBER(pushes_durable),
+      NUMBER(busy_ns),
+      NUMBER(request_ns),
+      NUMBER(memory_bytes),
+      NUMBER(memory_bytes_max),
+      NUMBER(process_bytes),
+      NUMBER(rows_in_memory),
+      NUMBER(rows_evicted),
+      NUMBER(rows_fetched),
+      NUMBER(checkpoint_parts),
+      NUMBER(checkpoint_bytes),
+      NUMBER(checkpoint_bytes_new),
+      NUMBER(rows_expired),
+      NUMBER(rows_refused),
 #undef NUMBER
   };
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {

@@ -78,6 +78,15 @@ typedef struct hr_storage {
   /* Up to count_max rows of the table, in the order of their keys, from key `first` on. */
   hotrow_status (*visit_rows)(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
                               size_t count_max, hr_stored_row_fn found, void *found_context);
+
+  /* A database's copy of itself, for a checkpoint. All NULL: it makes none, and checkpoints are written from memory.
+   * `hold` is called on the shard's thread when no cut is under way: what is stored stays as it is, and a cut that is
+   * handed over waits, until `let_go`. Those two are called on any thread; `copy` makes the directory `path`, which is
+   * not there, a database that holds what is stored. HOTROW_ERR_STORAGE and the sentence; cuts may fail from then on,
+   * or not. */
+  void (*hold)(void *context);
+  hotrow_status (*copy)(void *context, const char *path);
+  void (*let_go)(void *context);
 } hr_storage;
 
 #endif

@@ -54,21 +54,19 @@ static void empty(const hr_rocksdb *s, hr_bytes *b)
 
 /* ---- the shard's thread ---- */
 
-/* A disk that is full while RocksDB writes makes it try again by itself, and that ends in an abort of the process: so
- * it is not to come to that. Twice the cut: it is written to the log now and to a table file later. */
-static hotrow_status check_space(const hr_rocksdb *s)
+hotrow_status hr_rocksdb_check_space(const hr_rocksdb *s, uint64_t size_bytes)
 {
   struct statvfs disk;
   if (statvfs(s->dir.path.text, &disk) != 0)
     return hr_fail(HOTROW_ERR_STORAGE, "data directory %s: how full its disk is: %s", s->dir.path.text,
                    strerror(errno));
   uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-  uint64_t needed = HR_STORE_FREE_BYTES_MIN + 2 * (uint64_t)s->cut.entries.size;
+  uint64_t needed = HR_STORE_FREE_BYTES_MIN + 2 * size_bytes;
   if (free_bytes < needed)
     return hr_fail(
         HOTROW_ERR_STORAGE,
         "data directory %s: no cut is written while its disk has %llu MiB free, a cut of %llu MiB needs %llu",
-        s->dir.path.text, (unsigned long long)(free_bytes >> 20), (unsigned long long)(s->cut.entries.size >> 20),
+        s->dir.path.text, (unsigned long long)(free_bytes >> 20), (unsigned long long)(size_bytes >> 20),
         (unsigned long long)(needed >> 20));
   return HOTROW_OK;
 }
@@ -82,7 +80,7 @@ static hotrow_status begin_cut(void *context, uint64_t number)
   empty(s, &s->cut.entries);
   empty(s, &s->cut.jobs);
   empty(s, &s->cut.sessions);
-  HOTROW_TRY(check_space(s)); /* before rows are copied for nothing */
+  HOTROW_TRY(hr_rocksdb_check_space(s, 0)); /* before rows are copied for nothing */
   s->cut.row_count = s->cut.entry_count = 0;
   s->cut.number = number;
   s->is_open = true;
@@ -194,7 +192,7 @@ static hotrow_status end_cut(void *context, uint64_t number)
     finish(s);
     return HOTROW_OK;
   }
-  HOTROW_TRY(check_space(s));
+  HOTROW_TRY(hr_rocksdb_check_space(s, s->cut.entries.size));
   atomic_store_explicit(&s->slot, HR_SLOT_HANDED, memory_order_release);
   sem_post(&s->handed);
   return HOTROW_OK;
@@ -283,6 +281,8 @@ static void put_entries(rocksdb_writebatch_t *batch, const hr_bytes *entries, si
 static hotrow_status write_cut(hr_rocksdb *s)
 {
   const hr_cut *cut = &s->cut;
+  if (s->flush_result != HOTROW_OK)
+    return hr_fail_text(s->flush_result, s->flush_sentence, strlen(s->flush_sentence));
   rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
   put_entries(batch, &cut->entries, cut->entry_count);
   put(batch, HR_STORE_JOBS, &cut->jobs);
@@ -302,8 +302,10 @@ static void *run_writer(void *context)
     if (atomic_load_explicit(&s->is_ending, memory_order_acquire))
       return NULL;
     HOTROW_ASSERT(atomic_load_explicit(&s->slot, memory_order_acquire) == HR_SLOT_HANDED);
+    hr_rocksdb_enter(s);
     uint64_t begin_ns = hr_now_ns();
     s->result = write_cut(s);
+    hr_rocksdb_leave(s);
     if (s->result != HOTROW_OK)
       snprintf(s->sentence, sizeof s->sentence, "%s", hotrow_last_error());
     else
@@ -329,6 +331,7 @@ hotrow_status hr_rocksdb_start_writer(hr_rocksdb *s)
                           .end_cut = end_cut,
                           .get_rows = hr_rocksdb_get_rows,
                           .visit_rows = hr_rocksdb_visit_rows};
+  hr_rocksdb_init_copies(s);
   s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (s->event_fd < 0)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no event for the storage: %s", strerror(errno));
@@ -352,6 +355,7 @@ void hr_rocksdb_stop_writer(hr_rocksdb *s)
     sem_post(&s->handed);
     pthread_join(s->writer, NULL);
     sem_destroy(&s->handed);
+    sem_destroy(&s->gate);
   }
   if (s->event_fd >= 0)
     close(s->event_fd);

@@ -183,7 +183,7 @@ void hr_rocksdb_close(hr_rocksdb *s)
   if (!s)
     return;
   hr_rocksdb_stop_writer(s);
-  if (s->db && s->result == HOTROW_OK) {
+  if (s->db && s->result == HOTROW_OK && s->flush_result == HOTROW_OK) {
     rocksdb_column_family_handle_destroy(s->rows);
     rocksdb_close(s->db);
     rocksdb_options_destroy(s->options);

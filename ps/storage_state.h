@@ -66,10 +66,23 @@ struct hr_rocksdb {
   hotrow_status result; /* of the slot that is DONE; not OK: the storage has failed */
   char sentence[HR_ERROR_TEXT_BYTES];
   hr_rocksdb_counts counts;
+  sem_t gate;                 /* of the database: who has it writes a cut, or has it copied */
+  hotrow_status flush_result; /* behind the gate; not OK: it failed to be copied in a way that ends all writing */
+  char flush_sentence[HR_ERROR_TEXT_BYTES];
 };
 
 /* Takes RocksDB's sentence (frees it) as ours, with the directory's name. */
 hotrow_status hr_rocksdb_fail(const hr_rocksdb *storage, const char *deed, char *error);
+
+/* HOTROW_ERR_STORAGE if the disk has less than HR_STORE_FREE_BYTES_MIN beside twice what is to be written: to the log
+ * now and to a table file later. A disk that is full while RocksDB writes makes it try again by itself, and that ends
+ * in an abort of the process: so it is not to come to that. */
+hotrow_status hr_rocksdb_check_space(const hr_rocksdb *storage, uint64_t size_bytes);
+
+/* storage_checkpoint.c: hr_storage's calls for copies, and the gate that a cut and a copy go through one at a time. */
+void hr_rocksdb_init_copies(hr_rocksdb *storage);
+void hr_rocksdb_enter(hr_rocksdb *storage);
+void hr_rocksdb_leave(hr_rocksdb *storage);
 
 /* Fills storage->calls and starts the writer. */
 hotrow_status hr_rocksdb_start_writer(hr_rocksdb *storage);

@@ -171,6 +171,40 @@ static int run_store(int argc, char **argv)
 }
 
 #undef AT
+#define AT(field) offsetof(bench_checkpoint_options, field)
+static const hr_option checkpoint_options[] = {
+    {"dir", HR_OPTION_TEXT, AT(dir), NULL, 0, 0, NULL, "directory for data and checkpoints; they are left there"},
+    {"rows", HR_OPTION_U64, AT(rows), "10000000", 1000, 1e9, NULL, "rows of the table"},
+    {"dim", HR_OPTION_U32, AT(dim), "16", 1, 4096, NULL, "row width"},
+    {"batch-keys", HR_OPTION_U32, AT(batch_keys), "8192", 1, 4e6, NULL, "keys of a pull and of a push"},
+    {"zipf", HR_OPTION_FLOAT, AT(zipf), "1.05", 0.05, 4, NULL, "exponent of the keys' distribution"},
+    {"optimizer", HR_OPTION_CHOICE, AT(optimizer), "sgd", 0, 0, bench_optimizer_names, "of the pushes"},
+    {"every-ms", HR_OPTION_U32, AT(every_ms), "5000", 1, 86400000, NULL, "time between two checkpoints"},
+    {"phase-ms", HR_OPTION_U32, AT(phase_ms), "15000", 100, 86400000, NULL, "time with checkpoints, and time without"},
+    {"repeats", HR_OPTION_U32, AT(repeats), "5", 1, 101, NULL, "of both in turn; the figures are their medians"},
+    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e12, NULL, "as of serve"},
+    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL, "as of serve"},
+    {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object"},
+};
+
+static const hr_command checkpoint_command = {
+    .name = "bench checkpoint",
+    .summary = "a shard with a data directory under load, with checkpoints and without; then killed and back",
+    .details =
+        "One client pulls a batch and pushes it, without a pause; another has checkpoints made. The server is a\n"
+        "process of its own. After it was killed its files are not in the page cache.",
+    .options = checkpoint_options,
+    .option_count = sizeof checkpoint_options / sizeof checkpoint_options[0],
+};
+
+static int run_checkpoint(int argc, char **argv)
+{
+  bench_checkpoint_options options = {0};
+  int rest, code = hr_options_parse(&checkpoint_command, argc, argv, &options, &rest);
+  return code >= 0 ? code : hr_bench_checkpoint(&options);
+}
+
+#undef AT
 #define AT(field) offsetof(bench_memory_options, field)
 static const hr_option memory_options[] = {
     {"dir", HR_OPTION_TEXT, AT(dir), NULL, 0, 0, NULL, "directory for the data directories; they are left there"},
@@ -210,6 +244,7 @@ static const struct {
     {"table", run_table, "a shard's table alone: probes, pulls, pushes, pauses of inserts, memory"},
     {"cache", run_cache, "a lookup and an update of cached rows against a plain gather; hit rates on a trace"},
     {"store", run_store, "pushes until they are durable, and loading them, against memory and a plain file"},
+    {"checkpoint", run_checkpoint, "a shard with a data directory, with checkpoints and without; killed and back"},
     {"memory", run_memory, "a table larger than its server's memory, against RocksDB alone"},
     {"comm", run_comm, "bytes on the wire and staleness: no cache, HET's protocol, ours"},
 };
@@ -218,7 +253,7 @@ static void print_usage(FILE *out)
 {
   fprintf(out, "usage: hotrow bench NAME [options]\n\nbenchmarks:\n");
   for (size_t i = 0; i < sizeof benchmarks / sizeof benchmarks[0]; i++)
-    fprintf(out, "  %-10s%s\n", benchmarks[i].name, benchmarks[i].summary);
+    fprintf(out, "  %-12s%s\n", benchmarks[i].name, benchmarks[i].summary);
 }
 
 int hr_cmd_bench(int argc, char **argv)

@@ -120,10 +120,13 @@ static const hr_option restore_options[] = {
 
 static const hr_command restore_command = {
     .name = "restore",
-    .summary = "make a data directory from a checkpoint or save",
-    .details = "usage: hotrow restore DIR [options]\n"
-               "hotrow serve --data-dir then starts from it. serve --load DIR starts from a checkpoint without this,\n"
-               "and is what hotrow train --resume needs.",
+    .summary = "make a data directory from a checkpoint, a save or another data directory",
+    .details =
+        "usage: hotrow restore DIR [options]\n"
+        "DIR may be of any number of shards; a data directory must not be open in a server, and nothing in it is\n"
+        "changed. Rows and clocks come along, sessions do not: what shares in a job is to be started again.\n"
+        "hotrow serve --data-dir then starts from it. serve --load DIR starts from a checkpoint without this,\n"
+        "and is what hotrow train --resume needs.",
     .options = restore_options,
     .option_count = sizeof restore_options / sizeof restore_options[0],
 };

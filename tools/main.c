@@ -22,7 +22,7 @@ static const struct {
     {"checkpoint", hr_cmd_checkpoint, "have running shards write a checkpoint"},
     {"inspect", hr_cmd_inspect, "what a checkpoint or save holds"},
     {"verify", hr_cmd_verify, "check every byte of a checkpoint or save"},
-    {"restore", hr_cmd_restore, "make a data directory from a checkpoint"},
+    {"restore", hr_cmd_restore, "make a data directory from a checkpoint or another one"},
     {"top", hr_cmd_top, "show what running shards do"},
     {"bench", hr_cmd_bench, "measure a part against its limit"},
     {"plot", hr_cmd_plot, "plots of results as an HTML file"},

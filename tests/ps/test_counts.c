@@ -138,6 +138,9 @@ static void text_says_the_same(void)
   SAYS(dirty_bytes);
   SAYS(unread_bytes);
   SAYS(replies_dropped);
+  SAYS(checkpoint_parts);
+  SAYS(checkpoint_bytes);
+  SAYS(checkpoint_bytes_new);
   SAYS(pushes_applied);
   SAYS(pushes_durable);
   SAYS(busy_ns);

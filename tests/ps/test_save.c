@@ -257,7 +257,7 @@ static void forge(const char *name, size_t offset, const void *bytes, size_t siz
 static void a_forged_manifest_leads_nowhere(void)
 {
   const size_t table = sizeof(hr_manifest_header), desc = table + offsetof(hr_manifest_table, desc);
-  const uint32_t zero = 0, two = 2, four = 4, many = 1u << 20;
+  const uint32_t zero = 0, one = 1, two = 2, many = 1u << 20;
   const uint64_t huge = UINT64_MAX / 16;
   const struct {
     size_t offset;
@@ -267,9 +267,12 @@ static void a_forged_manifest_leads_nowhere(void)
     const char *words;
   } forgeries[] = {
       {0, "GARBAGE!", 8, HOTROW_ERR_CORRUPT, "not a file of a hotrow save"},
-      {offsetof(hr_manifest_header, version), &four, 4, HOTROW_ERR_VERSION, "format version 4"},
+      {offsetof(hr_manifest_header, version), &two, 4, HOTROW_ERR_VERSION, "format version 2, this build reads 3"},
       {offsetof(hr_manifest_header, table_count), &two, 4, HOTROW_ERR_CORRUPT, "do not hold 2 tables"},
       {offsetof(hr_manifest_header, table_count), &many, 4, HOTROW_ERR_CORRUPT, "do not hold 1048576 tables"},
+      {offsetof(hr_manifest_header, file_count), &one, 4, HOTROW_ERR_CORRUPT, "do not hold 3 tables and 1 files"},
+      {offsetof(hr_manifest_header, file_count), &many, 4, HOTROW_ERR_CORRUPT, "and 1048576 files"},
+      {offsetof(hr_manifest_header, reserved), &one, 4, HOTROW_ERR_CORRUPT, "reserved field 1"},
       {offsetof(hr_manifest_header, shard_index), &two, 4, HOTROW_ERR_CORRUPT, "is of shard 2 of 1"},
       {offsetof(hr_manifest_header, shard_count), &two, 4, HOTROW_ERR_CORRUPT, "is of shard 0 of 2"},
       {desc + offsetof(hr_table_desc, name), "../../x", 8, HOTROW_ERR_CORRUPT, "MANIFEST"},

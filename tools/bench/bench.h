@@ -69,6 +69,20 @@ typedef struct bench_store_options {
   bool json;
 } bench_store_options;
 
+typedef struct bench_checkpoint_options {
+  const char *dir; /* a directory that is there, without `data` and `saves` in it; they are left there */
+  uint64_t rows;
+  uint64_t cut_bytes;
+  float zipf;
+  uint32_t dim;
+  uint32_t batch_keys; /* of a pull and of a push, before deduplication */
+  uint32_t cut_interval_ms;
+  uint32_t every_ms;  /* between two checkpoints */
+  uint32_t phase_ms;  /* with checkpoints, and without */
+  uint32_t repeats;   /* of both */
+  uint32_t optimizer; /* 0 sgd, 1 rowwise_adagrad */
+  bool json;
+} bench_checkpoint_options;
 typedef struct bench_memory_options {
   const char *dir; /* a directory that is there, for the rows */
   uint64_t rows;
@@ -87,6 +101,7 @@ int hr_bench_cache(const bench_cache_options *options);
 int hr_bench_comm(const bench_comm_options *options);
 int hr_bench_table(const bench_table_options *options);
 int hr_bench_store(const bench_store_options *options);
+int hr_bench_checkpoint(const bench_checkpoint_options *options);
 int hr_bench_memory(const bench_memory_options *options);
 
 extern const char *const bench_optimizer_names[]; /* by the option `optimizer`; NULL ends them */
@@ -110,6 +125,20 @@ bool bench_raw_pull(bench_raw *raw, const uint64_t *keys, size_t count, float *v
 /* rows[push_keys] -= 0.01 * grads, then the rows of pull_keys, in one round trip. */
 bool bench_raw_push_pull(bench_raw *raw, const bench_batch *push, const float *grads, const bench_batch *pull,
                          float *values);
+
+/* hotrow serve, this very program, as a process of its own: one shard. */
+typedef struct bench_server {
+  pid_t process;
+  char endpoint[256];
+} bench_server;
+
+/* Returns when it serves. False, with a message on stderr, if it does not. */
+bool bench_server_start(const char *data_dir, const char *save_dir, uint64_t cut_bytes, uint32_t cut_interval_ms,
+                        bench_server *server_p);
+void bench_server_kill(bench_server *server);                    /* with SIGKILL; once more is no error */
+uint64_t bench_server_written_bytes(const bench_server *server); /* that it had the disk write so far; 0: unknown */
+/* Bytes of all files in the tree, which are on disk afterwards, and no longer in the page cache. */
+uint64_t bench_tree_cool(const char *path);
 
 /* Calls fn with each number of a list like "16,64,128" until one call returns false. False also, with a message that
  * names `option`, for what is no such list of numbers in [minimum, maximum]. */

@@ -55,6 +55,11 @@ static const family families[] = {
      "Time of writing cuts, beside the shard's thread."},
     {"hotrow_cut_rows_total", COUNTER, AT(cut_rows), "Rows written in cuts."},
     {"hotrow_cut_written_bytes_total", COUNTER, AT(cut_bytes), "Keys and values written in cuts."},
+    {"hotrow_checkpoint_parts_total", COUNTER, AT(checkpoint_parts),
+     "Parts of checkpoints made from the data directory."},
+    {"hotrow_checkpoint_bytes_total", COUNTER, AT(checkpoint_bytes), "Bytes of all their files."},
+    {"hotrow_checkpoint_new_bytes_total", COUNTER, AT(checkpoint_bytes_new),
+     "Bytes of the files that the part before did not have."},
     {"hotrow_busy_seconds_total", COUNTER_NS, AT(busy_ns),
      "Time that the shard's one thread spent on messages and cuts."},
 };

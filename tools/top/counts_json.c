@@ -61,6 +61,9 @@ static const name_of_field fields[] = {
     FIELD(pushes_durable),
     FIELD(busy_ns),
     FIELD(request_ns),
+    FIELD(checkpoint_parts),
+    FIELD(checkpoint_bytes),
+    FIELD(checkpoint_bytes_new),
 #undef FIELD
     {"degraded", offsetof(hotrow_shard_counts, is_degraded)},
 };

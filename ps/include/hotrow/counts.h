@@ -66,6 +66,10 @@ typedef struct hotrow_shard_counts {
   uint64_t request_times[HOTROW_TIME_BUCKETS]; /* how many of them took so long */
   uint64_t messages[HOTROW_OP_COUNT];          /* by operation; [0] is 0 */
   uint64_t refused[HOTROW_REFUSAL_COUNT];      /* by reason */
+  /* Totals: parts of checkpoints made from its data directory, of those that are over. */
+  uint64_t checkpoint_parts;
+  uint64_t checkpoint_bytes;     /* of all their files */
+  uint64_t checkpoint_bytes_new; /* of the files that the part before did not have: what a part has cost */
 } hotrow_shard_counts;
 #define HOTROW_SHARD_COUNTS_INIT HOTROW_INIT(hotrow_shard_counts)
 

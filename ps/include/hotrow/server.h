@@ -19,7 +19,7 @@ typedef struct hotrow_server_options {
    * "ipc:///dir/name": on name.0, name.1, ...   Only loopback addresses and ipc are accepted. */
   const char *bind;
   const char *save_dir;   /* where saves and checkpoints go, a directory that is there; NULL: refused */
-  const char *load_path;  /* a save or checkpoint to start from; NULL: start empty */
+  const char *load_path;  /* a save, checkpoint or data directory of any shard count to start from; NULL: start empty */
   uint32_t shards;        /* of this server; 0 means 1 */
   uint32_t shard_first;   /* index of its first shard in the cluster */
   uint32_t shard_count;   /* of the cluster; 0 means `shards` */
@@ -47,8 +47,8 @@ typedef struct hotrow_server_options {
  *   HOTROW_ERR_UNREACHABLE  an address in use or not there
  *   HOTROW_ERR_NOT_FOUND, HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE   of load_path
  *   HOTROW_ERR_STORAGE      save_dir or data_dir is not there, or not to be written to
- *   HOTROW_ERR_BUSY         data_dir is open in another server
- *   HOTROW_ERR_EXISTS       data_dir is of other shards, or has rows and load_path is given too
+ *   HOTROW_ERR_BUSY         data_dir, or a data directory that is load_path, is open in another server
+ *   HOTROW_ERR_EXISTS       data_dir is of other shards, or a checkpoint, or has rows and load_path is given too
  *   HOTROW_ERR_CORRUPT, HOTROW_ERR_VERSION   of data_dir
  *   HOTROW_ERR_NO_MEMORY
  * After a failure with data_dir the process is to end, with _exit(). */
