@@ -6,7 +6,7 @@
 
 #include "cache_state.h"
 
-HR_NO_TAIL_PADDING(hotrow_cache_options, counts_occurrences);
+HR_NO_TAIL_PADDING(hotrow_cache_options, reserved);
 HR_NO_TAIL_PADDING(hotrow_cache_stats, unseen_counts);
 
 #define LOOKUPS_PER_ROW 20u /* after so many uses are halved */
@@ -43,6 +43,10 @@ static hotrow_status check_options(const hotrow_cache_options *o)
     return hr_fail(HOTROW_ERR_INVALID, "cache: wire_dtype %d is not known", (int)o->wire_dtype);
   if (o->counts_occurrences > 1)
     return hr_fail(HOTROW_ERR_INVALID, "cache: counts_occurrences is %u, must be 0 or 1", o->counts_occurrences);
+  if (o->is_rounded > 1)
+    return hr_fail(HOTROW_ERR_INVALID, "cache: is_rounded is %u, must be 0 or 1", o->is_rounded);
+  if (o->reserved)
+    return hr_fail(HOTROW_ERR_INVALID, "cache: reserved is %u, must be 0", o->reserved);
   if (o->staging_row_count == 0)
     return hr_fail(HOTROW_ERR_INVALID, "cache: staging_row_count is 0, must be the most keys of one batch");
   if (o->row_count > HOTROW_CACHE_ROWS_MAX)
@@ -136,6 +140,7 @@ hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_ca
   cache->push_bound = o.push_bound;
   cache->wire_dtype = o.wire_dtype;
   cache->counts_occurrences = o.counts_occurrences == 1;
+  cache->rereads_own = o.is_rounded == 1 && o.pull_bound == 0 && o.push_bound == 0;
   cache->row_stride = ((size_t)row.dim + row.state_dim + 3) / 4 * 4; /* every row begins on 16 bytes */
   cache->memory_bytes = layout(cache, &o, NULL);
 

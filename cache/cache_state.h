@@ -45,6 +45,7 @@ struct hotrow_cache {
   uint32_t push_bound;
   hotrow_dtype wire_dtype;
   bool counts_occurrences;
+  bool rereads_own; /* a row that has been pushed to is pulled again */
   uint32_t batch;
   bool has_forgotten; /* rows were invalidated in this batch: slots that it has found may hold others, or none */
   uint32_t age;       /* how often uses ought to have been halved */

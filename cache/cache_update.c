@@ -82,12 +82,12 @@ static void append_steps(hotrow_cache *cache, const uint64_t *keys, const uint64
   }
 }
 
-/* Push bound 0: every step leaves at once. */
+/* Push bound 0: every step leaves at once. To a row that is to be pulled again it counts as another's. */
 static void update_exact(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const float *grads,
                          const uint32_t *ticks, size_t count)
 {
   const uint32_t *slots = cache->chunk.slots;
-  for (size_t i = 0; i < count && cache->mode == HOTROW_CACHE_PROBE; i++) {
+  for (size_t i = 0; i < count && cache->mode == HOTROW_CACHE_PROBE && !cache->rereads_own; i++) {
     hr_cache_prefetch_meta(cache, slots, i, count);
     if (slots[i] != HOTROW_SLOT_NONE)
       cache->sets.meta[slots[i]].seen += ticks ? ticks[i] : 1;

@@ -40,6 +40,12 @@ hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p);
                           const uint32_t *slots, size_t row_count, void *stream, void *packed, float *scales);         \
   void hr_##device##_unpack(hotrow_dtype dtype, const void *packed, const float *scales, uint32_t dim,                 \
                             size_t row_count, void *stream, float *values, size_t value_stride);                       \
+  void hr_##device##_gather_packed(hotrow_dtype dtype, const float *rows, size_t row_stride, uint32_t dim,             \
+                                   const uint32_t *slots, size_t slot_count, void *stream, float *out,                 \
+                                   size_t out_stride);                                                                 \
+  void hr_##device##_scatter_packed(hotrow_dtype dtype, const float *values, size_t value_stride, uint32_t dim,        \
+                                    const uint64_t *streams, const uint32_t *slots, size_t slot_count, void *stream,   \
+                                    float *rows, size_t row_stride);                                                   \
   size_t hr_##device##_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream)
 
 HR_DECLARE_KERNELS(cpu);

@@ -28,6 +28,7 @@ static void describe_table(const hr_save_set *set, const hr_table_desc *desc, ho
   memcpy((void *)table_p->segments, (const void *)desc->segments, sizeof table_p->segments);
   table_p->dim = desc->dim;
   table_p->segment_count = desc->segment_count;
+  table_p->storage_dtype = (hotrow_dtype)desc->storage_dtype;
   for (uint32_t i = 0; i < set->part_count; i++) {
     const hr_manifest_table *entry = hr_manifest_find(&set->parts[i], desc->name);
     table_p->row_count += entry->desc.row_count;

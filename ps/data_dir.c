@@ -81,7 +81,7 @@ static hotrow_status lock(const char *data_dir, hr_data_dir *dir)
 /* A database that is being made has these before it has CURRENT; a process may be killed then. */
 static bool is_of_a_beginning(const char *name)
 {
-  static const char *const words[] = {".", "..", "LOCK", "IDENTITY", "MANIFEST-000001", "000001.dbtmp"};
+  static const char *const words[] = {".", "..", "LOCK", "IDENTITY", "MANIFEST-000001", "000000.dbtmp", "000001.dbtmp"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (strcmp(name, words[i]) == 0)
       return true;

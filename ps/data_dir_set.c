@@ -72,6 +72,14 @@ static hotrow_status read_part(const hr_database *database, hr_manifest *part, u
   HOTROW_TRY(hr_database_read_meta(database, &meta));
   if (meta.shard_index != index || meta.shard_count != count)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: is of shard %u of %u", part->path.text, meta.shard_index, meta.shard_count);
+  bool has_log;
+  HOTROW_TRY(hr_database_has_log(database, &has_log));
+  if (has_log)
+    return hr_fail(
+        HOTROW_ERR_UNSUPPORTED,
+        "data directory %s: has pushes in its log that are not in its rows yet: start a server on it with its "
+        "own shard count and stop it, then load it",
+        part->path.text);
   return hr_database_visit_tables(database, add_table, part);
 }
 

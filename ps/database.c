@@ -65,6 +65,29 @@ hotrow_status hr_database_read_meta(const hr_database *d, hr_store_meta *meta_p)
   return HOTROW_OK;
 }
 
+hotrow_status hr_database_has_log(const hr_database *d, bool *has_log_p)
+{
+  static const char key = HR_STORE_LOG;
+  char *error = NULL;
+  size_t size = 0;
+  uint64_t covered = 0;
+  uint8_t next[HR_STORE_LOG_KEY_BYTES];
+  rocksdb_readoptions_t *read = rocksdb_readoptions_create();
+  char *value = rocksdb_get(d->db, read, &key, 1, &size, &error);
+  if (value)
+    memcpy(&covered, value, size < sizeof covered ? size : sizeof covered);
+  rocksdb_free(value);
+  hr_store_log_key(next, covered + 1);
+  rocksdb_iterator_t *at = rocksdb_create_iterator(d->db, read);
+  rocksdb_iter_seek(at, (const char *)next, sizeof next);
+  *has_log_p = rocksdb_iter_valid(at) && *rocksdb_iter_key(at, &size) == HR_STORE_LOG;
+  if (!error)
+    rocksdb_iter_get_error(at, &error);
+  rocksdb_iter_destroy(at);
+  rocksdb_readoptions_destroy(read);
+  return error ? fail_text(d, "read it", error) : HOTROW_OK;
+}
+
 /* ---- entries ---- */
 
 typedef struct entry {

@@ -21,6 +21,9 @@ void hr_database_close(hr_database *database);
 /* Says which shard of how many it is of. HOTROW_ERR_CORRUPT (no shard's), HOTROW_ERR_VERSION, HOTROW_ERR_STORAGE */
 hotrow_status hr_database_read_meta(const hr_database *database, hr_store_meta *meta_p);
 
+/* Has it pushes in its log that its rows do not have? HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE */
+hotrow_status hr_database_has_log(const hr_database *database, bool *has_log_p);
+
 /* All tables, in the order of their ids. Stops at the first failure of `visit`. HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE
  */
 typedef hotrow_status (*hr_database_table_fn)(const hr_table_desc *desc, void *context);

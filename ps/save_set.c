@@ -93,6 +93,9 @@ hotrow_status hr_manifest_check_table(const char *path, const hr_manifest_table 
   hotrow_row_layout layout;
   if (hr_row_layout_make(desc->segments, desc->segment_count, &layout) != HOTROW_OK)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %s", path, desc->name, hotrow_last_error());
+  if (!hr_dtype_is_kept(desc->storage_dtype))
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: storage_dtype %u is none of ours", path, desc->name,
+                   desc->storage_dtype);
   uint64_t size = has_file ? sizeof(hr_rows_header) + desc->row_count * hr_save_record_size(&layout) : 0;
   if (desc->dim != layout.dim || desc->row_count > HR_TABLE_ROWS_MAX || table->file_size != size)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %llu rows of dim %u do not make a file of %llu bytes", path,

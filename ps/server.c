@@ -28,7 +28,7 @@
 
 HR_NO_TAIL_PADDING(hotrow_server_options, memory_bytes);
 
-#define QUEUE_MESSAGES 128   /* of one client, not yet taken in */
+#define QUEUE_MESSAGES 128     /* of one client, not yet taken in */
 #define QUEUE_MESSAGES_BOUND 2 /* where memory is bounded */
 #define LINGER_MS 200
 #define SOCKET_BUFFER_BYTES (4 << 20) /* the kernel's, of one peer: several parts of a large reply */
@@ -293,6 +293,8 @@ static hotrow_status open_storage(host *h, const hotrow_server_options *o, const
       hr_rocksdb_open(o->data_dir, options->shard_index, options->shard_count, shares->storage_bytes, &d->storage));
   d->interval_ns = o->cut_interval_ms * (uint64_t)1000000;
   d->dirty_bytes_max = o->cut_bytes < shares->cut_bytes_max ? o->cut_bytes : shares->cut_bytes_max;
+  d->log_bytes_max = o->memory_bytes ? d->dirty_bytes_max : HR_CUT_LOG_FACTOR * o->cut_bytes;
+  d->durability = options->durability = o->durability;
   options->storage = hr_rocksdb_calls(d->storage);
   options->epoch = hr_rocksdb_epoch(d->storage);
   return HOTROW_OK;
@@ -389,7 +391,9 @@ static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_
   o->shard_count = o->shard_count ? o->shard_count : o->shards;
   o->io_threads = o->io_threads ? o->io_threads : 1;
   o->cut_bytes = o->cut_bytes ? o->cut_bytes : HR_CUT_BYTES_DEFAULT;
-  o->cut_interval_ms = o->cut_interval_ms ? o->cut_interval_ms : HR_CUT_INTERVAL_MS_DEFAULT;
+  uint32_t interval_ms =
+      o->durability == HOTROW_DURABILITY_LOG ? HR_CUT_INTERVAL_LOG_MS_DEFAULT : HR_CUT_INTERVAL_MS_DEFAULT;
+  o->cut_interval_ms = o->cut_interval_ms ? o->cut_interval_ms : interval_ms;
   if (!o->bind)
     return hr_fail(HOTROW_ERR_INVALID, "bind is NULL: an address to listen on is needed");
   if (o->shards > HOTROW_SERVER_SHARDS_MAX)
@@ -403,6 +407,10 @@ static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_
     return hr_fail(HOTROW_ERR_INVALID, "%u io_threads, at most %u", o->io_threads, HOTROW_SERVER_SHARDS_MAX);
   if (o->cut_interval_ms > HR_CUT_INTERVAL_MS_MAX)
     return hr_fail(HOTROW_ERR_INVALID, "cut_interval_ms %u, at most %u", o->cut_interval_ms, HR_CUT_INTERVAL_MS_MAX);
+  if (o->durability < HOTROW_DURABILITY_CUT || o->durability > HOTROW_DURABILITY_LOG)
+    return hr_fail(HOTROW_ERR_INVALID, "durability %d is not known", (int)o->durability);
+  if (o->durability != HOTROW_DURABILITY_CUT && !o->data_dir)
+    return hr_fail(HOTROW_ERR_INVALID, "durability is for servers with a data directory, and there is no data_dir");
   return o->save_dir ? check_save_dir(o->save_dir) : HOTROW_OK;
 }
 

@@ -22,13 +22,22 @@ static void note(hr_durable *d, hotrow_status status)
   d->status = status;
 }
 
+static void fail(hr_durable *d, hotrow_status status)
+{
+  if (d->is_failed)
+    return;
+  hr_shard_degrade(d->shard);
+  d->is_failed = true;
+  note(d, status);
+}
+
 static void take_result(hr_durable *d)
 {
   uint64_t number;
   hotrow_status status;
   if (!hr_rocksdb_take_result(d->storage, &number, &status))
     return;
-  if (status == HOTROW_OK) {
+  if (status == HOTROW_OK && !d->is_failed) {
     hr_rocksdb_counts counts = hr_rocksdb_get_counts(d->storage);
     hr_log(HOTROW_LOG_DEBUG, "cut %llu durable, %llu rows and %llu ms of writing so far", (unsigned long long)number,
            (unsigned long long)counts.rows, (unsigned long long)(counts.write_ns / 1000000));
@@ -36,9 +45,38 @@ static void take_result(hr_durable *d)
     hr_shard_cut_is_durable(d->shard, number);
     return;
   }
-  hr_shard_degrade(d->shard);
-  d->is_failed = true;
-  note(d, status);
+  fail(d, status);
+}
+
+static void take_logged(hr_durable *d)
+{
+  hotrow_status status;
+  if (!hr_rocksdb_take_logged(d->storage, &status))
+    return;
+  if (status != HOTROW_OK || d->is_failed) {
+    fail(d, status);
+    return;
+  }
+  hr_rocksdb_log_counts counts = hr_rocksdb_get_log_counts(d->storage);
+  hr_shard_count_log(d->shard, counts.writes, counts.records, counts.bytes, counts.write_ns);
+  hr_shard_log_is_durable(d->shard);
+}
+
+/* What was put in the log while the writer was busy goes to it at once. */
+static void hand_over_log(hr_durable *d, uint64_t now_ns)
+{
+  if (!hr_rocksdb_can_log(d->storage) || now_ns < d->log_due_ns)
+    return;
+  hotrow_status status = hr_rocksdb_log(d->storage);
+  if (status == HOTROW_OK) {
+    hr_shard_log_is_handed(d->shard);
+    d->log_due_ns = 0;
+    return;
+  }
+  if (d->log_due_ns == 0)
+    hr_log(HOTROW_LOG_ERROR, "%s", hotrow_last_error());
+  hr_shard_log_is_refused(d->shard);
+  d->log_due_ns = now_ns + HR_LOG_RETRY_MS * MS_NS;
 }
 
 static void begin_cut(hr_durable *d, uint64_t now_ns)
@@ -54,9 +92,16 @@ static void begin_cut(hr_durable *d, uint64_t now_ns)
 static void tend(hr_durable *d, uint64_t now_ns)
 {
   take_result(d);
-  if (d->is_failed || hr_rocksdb_is_busy(d->storage))
+  take_logged(d);
+  if (d->is_failed || (d->durability == HOTROW_DURABILITY_NONE && !hr_shard_awaits_cut(d->shard)))
     return;
-  bool is_urgent = hr_shard_awaits_cut(d->shard) || hr_shard_dirty_bytes(d->shard) >= d->dirty_bytes_max;
+  hand_over_log(d, now_ns);
+  if (hr_rocksdb_is_busy(d->storage))
+    return;
+  bool has_log = d->durability == HOTROW_DURABILITY_LOG;
+  bool is_long = hr_shard_dirty_bytes(d->shard) >= (has_log ? d->log_bytes_max : d->dirty_bytes_max) ||
+                 (has_log && hr_rocksdb_log_bytes(d->storage) >= d->log_bytes_max);
+  bool is_urgent = hr_shard_awaits_cut(d->shard) || is_long;
   if (now_ns >= d->due_ns || (is_urgent && d->status == HOTROW_OK))
     begin_cut(d, now_ns);
 }
@@ -64,9 +109,14 @@ static void tend(hr_durable *d, uint64_t now_ns)
 /* -1: only an event ends the wait. */
 static long wait_ms(const hr_durable *d, uint64_t now_ns)
 {
-  if (d->is_failed || hr_rocksdb_is_busy(d->storage))
+  if (d->is_failed || d->durability == HOTROW_DURABILITY_NONE)
     return -1;
-  return now_ns < d->due_ns ? (long)((d->due_ns - now_ns + MS_NS - 1) / MS_NS) : 0;
+  uint64_t due_ns = hr_rocksdb_is_busy(d->storage) ? UINT64_MAX : d->due_ns;
+  if (d->log_due_ns != 0 && d->log_due_ns < due_ns)
+    due_ns = d->log_due_ns;
+  if (due_ns == UINT64_MAX)
+    return -1;
+  return now_ns < due_ns ? (long)((due_ns - now_ns + MS_NS - 1) / MS_NS) : 0;
 }
 
 void hr_durable_wait(hr_durable *d, void *socket)
@@ -86,20 +136,22 @@ void hr_durable_wait(hr_durable *d, void *socket)
   }
 }
 
-static void wait_for_result(hr_durable *d)
+static void wait_for_results(hr_durable *d)
 {
-  while (hr_rocksdb_is_busy(d->storage)) { /* who waits for a table makes the shard begin one after the other */
+  /* Who waits for a table makes the shard begin one cut after the other. */
+  while (hr_rocksdb_is_busy(d->storage) || hr_rocksdb_is_logging(d->storage)) {
     hr_rocksdb_wait(d->storage);
     take_result(d);
+    take_logged(d);
   }
 }
 
 hotrow_status hr_durable_finish(hr_durable *d)
 {
-  wait_for_result(d);
-  if (!d->is_failed) {
+  wait_for_results(d);
+  if (!d->is_failed) { /* it covers what was not logged yet */
     begin_cut(d, hr_now_ns());
-    wait_for_result(d);
+    wait_for_results(d);
   }
   return d->status == HOTROW_OK ? HOTROW_OK : hr_fail(d->status, "%s", d->sentence);
 }

@@ -1,19 +1,30 @@
-/* The cuts of one shard of a server: when they are made, and what becomes of them. On the shard's thread. */
+/* The cuts of one shard of a server, and its log: when they are written, and what becomes of them. On the shard's
+ * thread.
+ *
+ * HOTROW_DURABILITY_CUT: a cut is made every interval, and sooner if there is reason to. _LOG: what was logged is
+ * handed over as soon as what was before it is on disk; a cut is made as well, so that the log does not become long.
+ * _NONE: one cut is made, at the end, and others only where rows must leave memory that are in none. */
 #ifndef HR_SERVER_DURABLE_H
 #define HR_SERVER_DURABLE_H
 
 #include "storage_rocksdb.h"
 
 #define HR_CUT_INTERVAL_MS_DEFAULT 1000u
+#define HR_CUT_INTERVAL_LOG_MS_DEFAULT 60000u /* with a log: a cut keeps it waiting for as long as it is written */
 #define HR_CUT_INTERVAL_MS_MAX 86400000u
 #define HR_CUT_BYTES_DEFAULT ((uint64_t)64 << 20)
+#define HR_CUT_LOG_FACTOR 4u /* with a log a cut is made when it, or what is dirty, has so many times cut_bytes */
+#define HR_LOG_RETRY_MS 100u /* when a full disk may have room again */
 
 typedef struct hr_durable {
   hr_rocksdb *storage; /* owned; NULL: the shard is memory only */
   hr_shard *shard;     /* borrowed */
+  hotrow_durability durability;
   uint64_t interval_ns;
   uint64_t dirty_bytes_max;
+  uint64_t log_bytes_max;
   uint64_t due_ns;                    /* when the next cut is, if there are not too many dirty bytes before */
+  uint64_t log_due_ns;                /* a log that was refused is not tried again before */
   hotrow_status status;               /* of the last cut */
   bool is_failed;                     /* the storage, for good */
   void (*before_wait)(void *context); /* called when there is nothing to do */

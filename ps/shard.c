@@ -12,6 +12,7 @@
 #include "shard_checkpoint.h"
 #include "shard_cut.h"
 #include "shard_data.h"
+#include "shard_log.h"
 #include "shard_stats.h"
 #include "shard_sync.h"
 
@@ -22,6 +23,7 @@ hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_
 {
   HOTROW_ASSERT(options->epoch != 0 && options->kernels && options->transport.send);
   HOTROW_ASSERT(options->shard_index < options->shard_count && options->shard_count <= HR_SHARD_COUNT_MAX);
+  HOTROW_ASSERT(options->durability != HOTROW_DURABILITY_LOG || (options->storage && options->storage->reserve_log));
   void *memory, *pool = NULL, *rows = NULL, *clocks = NULL, *missing = NULL;
   HOTROW_TRY(hr_alloc(1, sizeof(hr_shard), "shard", &memory));
   hr_shard *shard = memory;
@@ -147,11 +149,18 @@ hr_table *hr_shard_table(const hr_shard *shard, size_t index)
 
 /* ---- replies ---- */
 
+/* With HOTROW_DURABILITY_NONE nobody is to keep what is applied. */
+static uint64_t durable_seq(const hr_shard *shard, const hr_session *session)
+{
+  bool is_kept_by_none = shard->options.storage && shard->options.durability == HOTROW_DURABILITY_NONE;
+  return is_kept_by_none ? session->applied_seq : session->durable_seq;
+}
+
 static void address(hr_shard *shard, const hr_session *session)
 {
   shard->reply.header.epoch = shard->options.epoch;
   shard->reply.header.applied_seq = session ? session->applied_seq : 0;
-  shard->reply.header.durable_seq = session ? session->durable_seq : 0;
+  shard->reply.header.durable_seq = session ? durable_seq(shard, session) : 0;
   shard->reply_to = session ? session->route : *shard->from;
 }
 
@@ -282,6 +291,7 @@ static hotrow_status greet(hr_shard *shard, const hr_message *message)
   hr_hello hello;
   hr_session *session;
   memcpy(&hello, message->body, sizeof hello);
+  HOTROW_TRY(hr_log_reserve(shard, 0));
   HOTROW_TRY(hr_session_hello(shard, &message->header, &hello, &session));
   return hr_cut_answer_hello(shard, session, &message->header);
 }
@@ -389,6 +399,8 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
     return;
   }
   shard->counters.messages[header->op]++;
+  shard->is_logging =
+      shard->options.storage && shard->options.durability == HOTROW_DURABILITY_LOG && !shard->is_degraded;
   hr_session *session = NULL;
   if (header->op == HR_OP_HELLO) {
     status = greet(shard, message);
@@ -404,4 +416,5 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
   }
   if (status != HOTROW_OK)
     hr_reply_refuse(shard, session, header, status);
+  hr_log_end(shard);
 }

@@ -10,14 +10,16 @@
  *    in rank order; a pull for step t waits until the pushes of step t-1 are applied. Steps count from 0. In a
  *    push_pull header.step is the step that the push ends, and the pull is for the step after it;
  *  - applied_seq, rows and announcements of one reply are of one moment, that of its sending;
- *  - with a storage: durable_seq is what survives its death, and a shard restored from a durable cut goes on with every
- *    session where the cut left it: pushes up to its watermark are answered and not applied again;
+ *  - with a storage: durable_seq is what survives its death, and a shard restored from a durable cut, and the log after
+ *    it if there is one, goes on with every session where these left it: pushes up to its watermark are answered and
+ *    not applied again;
  *  - whatever the bytes are, it never crashes, and what it refuses is counted in stats. */
 #ifndef HR_SHARD_H
 #define HR_SHARD_H
 
 #include <hotrow/counts.h>
 #include <hotrow/kernels.h>
+#include <hotrow/server.h>
 #include <hr/wire.h>
 
 #include "save.h"
@@ -71,12 +73,13 @@ typedef struct hr_shard_options {
   const char *save_dir;   /* NULL: saves are refused. Borrowed */
   const hotrow_kernels *kernels;
   hr_shard_transport transport;
-  size_t held_bytes_max;       /* copies of pushes and pulls that wait for other ranks; 0: HR_SHARD_HELD_BYTES_MAX */
-  uint32_t announce_log_count; /* 0: HR_ANNOUNCE_LOG_COUNT_DEFAULT */
-  const hr_storage *storage;   /* borrowed; NULL: memory only */
-  size_t memory_bytes;         /* that tables and buffers may take; 0: no bound. With a storage that can be read rows
-                                  leave for others, without one new rows are refused */
-  hr_shard_aside aside;        /* checkpoints are made safe there */
+  size_t held_bytes_max;        /* copies of pushes and pulls that wait for other ranks; 0: HR_SHARD_HELD_BYTES_MAX */
+  uint32_t announce_log_count;  /* 0: HR_ANNOUNCE_LOG_COUNT_DEFAULT */
+  const hr_storage *storage;    /* borrowed; NULL: memory only */
+  size_t memory_bytes;          /* that tables and buffers may take; 0: no bound. With a storage that can be read rows
+                                    leave for others, without one new rows are refused */
+  hr_shard_aside aside;         /* checkpoints are made safe there */
+  hotrow_durability durability; /* of a shard with a storage */
 } hr_shard_options;
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p);
@@ -99,6 +102,11 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number);
  * table is told so with this thread's last sentence, which later requests for new tables get too. Pulls and pushes go
  * on; no push becomes durable any more, so that clients keep theirs for the server that takes this one's place. */
 void hr_shard_degrade(hr_shard *shard);
+/* With HOTROW_DURABILITY_LOG: the storage has handed over to its disk, or refused for now, what was put in the log so
+ * far; and has all of it safe that was handed over last. */
+void hr_shard_log_is_handed(hr_shard *shard);
+void hr_shard_log_is_refused(hr_shard *shard);
+void hr_shard_log_is_durable(hr_shard *shard);
 /* Does a client wait for what is in no cut yet? Then one should be made soon. */
 bool hr_shard_awaits_cut(const hr_shard *shard);
 size_t hr_shard_dirty_bytes(const hr_shard *shard); /* of the rows of the next cut */
@@ -122,14 +130,19 @@ hotrow_status hr_shard_restore_job(hr_shard *shard, const hr_stored_job *stored,
                                    uint64_t now_ns);
 hotrow_status hr_shard_restore_session(hr_shard *shard, const hr_stored_session *stored, uint64_t now_ns);
 
+/* One record of the log, aligned to 8 bytes, behind all of the cut that it came after and the records in between. Every
+ * row that it changes is in the next cut. HOTROW_ERR_CORRUPT, and what pushes and these calls return */
+hotrow_status hr_shard_replay(hr_shard *shard, const void *record, size_t size, uint64_t now_ns);
+
 /* Counts a message that the transport itself refused (too many frames, too large). */
 void hr_shard_count_refused(hr_shard *shard);
 
 /* What only the owner knows: how long the last message took; how long a cut took to be copied; the totals of what the
- * storage has written; replies that nobody took, and bytes of those that are on their way. */
+ * storage has written in cuts, and in its log; replies that nobody took, and bytes of those that are on their way. */
 void hr_shard_count_time(hr_shard *shard, uint64_t ns);
 void hr_shard_count_cut(hr_shard *shard, uint64_t copy_ns);
 void hr_shard_count_writes(hr_shard *shard, uint64_t rows, uint64_t bytes, uint64_t write_ns);
+void hr_shard_count_log(hr_shard *shard, uint64_t writes, uint64_t records, uint64_t bytes, uint64_t write_ns);
 void hr_shard_count_replies(hr_shard *shard, uint64_t dropped, uint64_t unread_bytes);
 /* What the storage and the process have in memory. */
 void hr_shard_count_memory(hr_shard *shard, uint64_t storage_bytes, uint64_t process_bytes);

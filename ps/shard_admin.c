@@ -7,6 +7,7 @@
 #include <hr/assert.h>
 
 #include "shard_cut.h"
+#include "shard_log.h"
 #include "shard_sync.h"
 
 /* ---- tables ---- */
@@ -44,6 +45,7 @@ static bool find_difference(const hr_table_desc *a, const hr_table_desc *b, char
   const char *whole = a->dim != b->dim                       ? "dim"
                       : a->seed != b->seed                   ? "seed"
                       : a->segment_count != b->segment_count ? "segment_count"
+                      : a->storage_dtype != b->storage_dtype ? "storage_dtype"
                                                              : hr_table_rules_difference(a, b);
   if (whole) {
     snprintf(name, name_size, "%s", whole);
@@ -65,6 +67,7 @@ hotrow_status hr_admin_table_create(hr_shard *shard, hr_session *session, const 
   char difference[64];
   HOTROW_ASSERT(message->body_size == sizeof desc);
   memcpy(&desc, message->body, sizeof desc);
+  HOTROW_TRY(hr_log_reserve(shard, 0));
   hr_table *table = table_by_name(shard, desc.name);
   if (table && find_difference(hr_table_get_desc(table), &desc, difference, sizeof difference))
     return hr_fail(HOTROW_ERR_EXISTS, "table %s exists with another %s", desc.name, difference);
@@ -223,6 +226,7 @@ hotrow_status hr_admin_bye(hr_shard *shard, hr_session *session, const hr_messag
 {
   hr_job *job = session->job;
   uint32_t rank = session->rank;
+  HOTROW_TRY(hr_log_reserve(shard, 0));
   hr_reply_body(shard, session, &message->header, NULL, 0);
   hr_session_remove(shard, session);
   if (job)

@@ -7,6 +7,7 @@
 #include <hr/mutant.h>
 
 #include "shard_checkpoint.h"
+#include "shard_log.h"
 #include "shard_memory.h"
 #include "shard_sync.h"
 
@@ -61,7 +62,7 @@ static bool is_replayed(const hr_outcome *outcome)
   return outcome->waiting || outcome->is_step;
 }
 
-static hr_stored_session describe_session(hr_session *session)
+hr_stored_session hr_cut_describe_session(hr_session *session)
 {
   hr_stored_session stored = {.id = session->id,
                               .hello = session->hello,
@@ -76,9 +77,8 @@ static hr_stored_session describe_session(hr_session *session)
   return stored;
 }
 
-static hotrow_status put_job(const hr_job *job, const hr_storage *storage)
+hr_stored_job hr_cut_describe_job(const hr_job *job, hr_stored_member *members)
 {
-  hr_stored_member members[HR_WIRE_WORLD_MAX];
   for (uint32_t rank = 0; rank < job->world_size; rank++) {
     const hr_member *member = &job->members[rank];
     members[rank] = (hr_stored_member){.started_ns = member->started_ns,
@@ -90,7 +90,13 @@ static hotrow_status put_job(const hr_job *job, const hr_storage *storage)
     for (uint64_t seq = session ? session->applied_seq + 1 : 1; session && seq <= session->received_seq; seq++)
       members[rank].step_next -= hr_session_outcome(session, seq)->is_step;
   }
-  hr_stored_job stored = {.id = job->id, .step_next = job->step_next, .world_size = job->world_size};
+  return (hr_stored_job){.id = job->id, .step_next = job->step_next, .world_size = job->world_size};
+}
+
+static hotrow_status put_job(const hr_job *job, const hr_storage *storage)
+{
+  hr_stored_member members[HR_WIRE_WORLD_MAX];
+  hr_stored_job stored = hr_cut_describe_job(job, members);
   return storage->put_job(storage->context, &stored, members);
 }
 
@@ -101,7 +107,7 @@ static hotrow_status put_cut(hr_shard *shard, const hr_storage *storage)
     HOTROW_TRY(put_job(job, storage));
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
     for (hr_session *session = shard->sessions[i]; session; session = session->next) {
-      hr_stored_session stored = describe_session(session);
+      hr_stored_session stored = hr_cut_describe_session(session);
       HOTROW_TRY(storage->put_session(storage->context, &stored));
     }
   return storage->end_cut(storage->context, shard->cut_number);
@@ -156,6 +162,18 @@ size_t hr_shard_dirty_bytes(const hr_shard *shard)
 
 /* ---- when it is durable ---- */
 
+void hr_cut_raise_durable(hr_session *session, uint64_t push_seq)
+{
+  if (push_seq > session->durable_seq)
+    session->durable_seq = push_seq;
+}
+
+void hr_cut_count_durable(hr_shard *shard, uint64_t push_count)
+{
+  if (push_count > shard->counters.pushes_durable)
+    shard->counters.pushes_durable = push_count;
+}
+
 static void send_table(hr_shard *shard, const hr_session *session, const hr_header *header, uint32_t table)
 {
   hr_reply_body(shard, session, header, hr_table_get_desc(shard->tables[table]), sizeof(hr_table_desc));
@@ -184,7 +202,7 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   shard->cut_in_progress = false;
   shard->counters.cuts_durable++;
   hr_memory_end_cut(shard);
-  shard->counters.pushes_durable = shard->counters.pushes_in_cut;
+  hr_cut_count_durable(shard, shard->counters.pushes_in_cut);
   for (size_t i = 0; i < shard->table_count; i++) {
     hr_table_end_cut(shard->tables[i]);
     if (shard->table_cuts[i] == HR_TABLE_IN_CUT)
@@ -192,7 +210,7 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   }
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
     for (hr_session *session = shard->sessions[i]; session; session = session->next) {
-      session->durable_seq = session->cut_seq;
+      hr_cut_raise_durable(session, session->cut_seq);
       session->fences = session->fences && !session->fence_in_cut;
       is_awaited = answer_waiting(shard, session) || is_awaited;
     }
@@ -222,6 +240,7 @@ void hr_shard_degrade(hr_shard *shard)
 void hr_cut_table_changed(hr_shard *shard, uint32_t table)
 {
   shard->table_cuts[table] = shard->options.storage ? HR_TABLE_CHANGED : HR_TABLE_DURABLE;
+  hr_log_table(shard, table);
 }
 
 /* Who waits for the cut under way to end makes it be followed by another. */
@@ -237,7 +256,7 @@ static hotrow_status ask(hr_shard *shard, hr_session *session, const hr_header *
 
 hotrow_status hr_cut_answer_hello(hr_shard *shard, hr_session *session, const hr_header *header)
 {
-  if (session->fences)
+  if (session->fences && hr_shard_waits_for_disk(shard))
     return ask(shard, session, header);
   hr_reply_hello(shard, session, header);
   return HOTROW_OK;
@@ -245,7 +264,7 @@ hotrow_status hr_cut_answer_hello(hr_shard *shard, hr_session *session, const hr
 
 hotrow_status hr_cut_answer_table(hr_shard *shard, hr_session *session, const hr_header *header, uint32_t table)
 {
-  if (shard->table_cuts[table] == HR_TABLE_DURABLE) {
+  if (shard->table_cuts[table] == HR_TABLE_DURABLE || !hr_shard_waits_for_disk(shard)) {
     send_table(shard, session, header, table);
     return HOTROW_OK;
   }

@@ -4,6 +4,8 @@
 
 #include "shard_session.h"
 
+struct hr_job;
+
 /* Answers a request for a table: at once, or when a cut that has the table is durable. A client counts on a table's id
  * and announce_step over a restart. What hr_shard_cut() returns but HOTROW_ERR_BUSY. */
 hotrow_status hr_cut_answer_table(hr_shard *shard, hr_session *session, const hr_header *header, uint32_t table);
@@ -14,5 +16,16 @@ hotrow_status hr_cut_answer_hello(hr_shard *shard, hr_session *session, const hr
 
 /* The table's description has changed since it was last put in a cut. */
 void hr_cut_table_changed(hr_shard *shard, uint32_t table);
+
+/* What a cut made now would say of them; members has room for job->world_size. */
+hr_stored_session hr_cut_describe_session(hr_session *session);
+hr_stored_job hr_cut_describe_job(const struct hr_job *job, hr_stored_member *members);
+/* hr_shard_restore_job() of a job that may be there; its sessions stay. */
+hotrow_status hr_cut_replace_job(hr_shard *shard, const hr_stored_job *stored, const hr_stored_member *members,
+                                 uint64_t now_ns);
+
+/* Pushes up to this one are on disk, in a cut or in the log, whichever came first. */
+void hr_cut_raise_durable(hr_session *session, uint64_t push_seq);
+void hr_cut_count_durable(hr_shard *shard, uint64_t push_count); /* of all sessions */
 
 #endif

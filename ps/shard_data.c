@@ -5,6 +5,7 @@
 #include <hr/assert.h>
 #include <hr/mutant.h>
 
+#include "shard_log.h"
 #include "shard_memory.h"
 #include "shard_pull.h"
 #include "shard_sync.h"
@@ -24,18 +25,27 @@ hotrow_status hr_data_check_push(const hr_shard *shard, const hr_section *sectio
 /* When all sections have been checked a message is all or nothing but for one case: a table is full or memory ran out,
  * and the sections before stay applied. The refusal is recorded as the outcome, so that no repeat applies them again.
  */
-hotrow_status hr_data_apply_push(hr_shard *shard, const hr_section *sections, size_t section_count)
+hotrow_status hr_data_apply_push(hr_shard *shard, const hr_header *header, const hr_section *sections,
+                                 size_t section_count)
 {
-  for (size_t i = 0; i < section_count; i++) {
+  size_t done = 0;
+  hotrow_status status = HOTROW_OK;
+  for (; done < section_count; done++) {
+    const hr_section *section = &sections[done];
     hr_table *table;
-    HOTROW_TRY(hr_shard_find_table(shard, sections[i].table, &table));
-    HOTROW_TRY(hr_memory_prepare_push(shard, table, sections[i].keys, sections[i].key_count));
-    HOTROW_TRY(hr_table_push(table, &sections[i], &shard->log));
-    shard->counters.rows_pushed += sections[i].key_count;
-    shard->counters.bytes_pushed[sections[i].dtype] +=
-        (size_t)sections[i].key_count * sections[i].dim * hr_dtype_bytes((hotrow_dtype)sections[i].dtype);
+    status = hr_shard_find_table(shard, section->table, &table);
+    if (status == HOTROW_OK)
+      status = hr_memory_prepare_push(shard, table, section->keys, section->key_count);
+    if (status == HOTROW_OK)
+      status = hr_table_push(table, section, &shard->log);
+    if (status != HOTROW_OK)
+      break;
+    shard->counters.rows_pushed += section->key_count;
+    shard->counters.bytes_pushed[section->dtype] +=
+        (size_t)section->key_count * section->dim * hr_dtype_bytes((hotrow_dtype)section->dtype);
   }
-  return HOTROW_OK;
+  hr_log_push(shard, header, sections, done);
+  return status;
 }
 
 static size_t push_section_count(const hr_message *message)
@@ -53,7 +63,7 @@ static void say_gap(hr_shard *shard, const hr_session *session, const hr_header 
   hr_reply_refuse(shard, session, header, HR_STATUS_GAP);
 }
 
-/* A request that cannot be kept until its step is not taken: the client asks again. */
+/* A request that cannot be kept until its step, or until it is logged, is not taken: the client asks again. */
 static void say_busy(hr_shard *shard, const hr_session *session, const hr_header *header, hotrow_status status)
 {
   HOTROW_ASSERT(status == HOTROW_ERR_BUSY || status == HOTROW_ERR_NO_MEMORY);
@@ -65,7 +75,7 @@ static bool repeat_push(hr_shard *shard, hr_session *session, const hr_header *h
 {
   shard->counters.push_repeats++;
   if (HR_MUTANT(NO_DEDUPE))
-    hr_data_apply_push(shard, shard->request.sections, push_section_count(&shard->request));
+    hr_data_apply_push(shard, header, shard->request.sections, push_section_count(&shard->request));
   /* Older than any that a client may have unanswered: nobody waits for this answer. */
   if (header->push_seq + HR_PUSH_WINDOW <= session->received_seq)
     return false;
@@ -89,14 +99,21 @@ static bool take_new_push(hr_shard *shard, hr_session *session, hr_message *mess
     hr_reply_refuse(shard, session, header, HOTROW_ERR_PROTOCOL);
     return false;
   }
+  bool is_sync = header->flags & HR_FLAG_SYNC, was_decided = hr_session_was_decided(session, header->push_seq);
   hotrow_status status = HOTROW_OK;
-  if (hr_session_was_decided(session, header->push_seq)) {
+  if (was_decided || !is_sync) /* an exact step sees to its own room */
+    status = hr_log_reserve(shard, was_decided ? 0 : hr_log_push_bytes(header->payload_size, count));
+  if (status != HOTROW_OK) {
+    say_busy(shard, session, header, status);
+    return false;
+  }
+  if (was_decided) {
     status = hr_session_outcome(session, header->push_seq)->status;
     hr_session_take_push(session, header);
     if (status != HOTROW_OK)
       hr_fail(status, "%s", hotrow_status_text(status)); /* the sentence was not kept */
     hr_session_finish_push(shard, session, header->push_seq, status);
-  } else if (header->flags & HR_FLAG_SYNC) {
+  } else if (is_sync) {
     status = hr_job_push(shard, session, header, message->sections, count);
     if (status != HOTROW_OK) {
       say_busy(shard, session, header, status);
@@ -111,7 +128,7 @@ static bool take_new_push(hr_shard *shard, hr_session *session, hr_message *mess
     hr_session_take_push(session, header);
     status = hr_data_check_push(shard, message->sections, count);
     if (status == HOTROW_OK)
-      status = hr_data_apply_push(shard, message->sections, count);
+      status = hr_data_apply_push(shard, header, message->sections, count);
     hr_session_finish_push(shard, session, header->push_seq, status);
   }
   shard->counters.pushes++;
@@ -169,7 +186,8 @@ void hr_data_tick(hr_shard *shard, hr_session *session, const hr_header *header)
   }
   if (session->job)
     hr_job_note_step(shard, session->job, header);
-  if ((header->flags & HR_FLAG_DURABLE) && shard->options.storage && session->cut_seq < session->applied_seq)
+  if ((header->flags & HR_FLAG_DURABLE) && shard->options.storage &&
+      shard->options.durability == HOTROW_DURABILITY_CUT && session->cut_seq < session->applied_seq)
     shard->is_cut_awaited = true;
   hr_reply_begin(shard, session, header);
   hr_reply_announce(shard, header->announce_seq);

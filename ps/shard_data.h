@@ -12,7 +12,8 @@ void hr_data_tick(hr_shard *shard, hr_session *session, const hr_header *header)
 
 /* Could these push sections be applied? HOTROW_ERR_NOT_FOUND, HOTROW_ERR_INVALID */
 hotrow_status hr_data_check_push(const hr_shard *shard, const hr_section *sections, size_t section_count);
-/* Applies sections that were checked, in order. */
-hotrow_status hr_data_apply_push(hr_shard *shard, const hr_section *sections, size_t section_count);
+/* Applies sections that were checked, in order; the header is that of their push. */
+hotrow_status hr_data_apply_push(hr_shard *shard, const hr_header *header, const hr_section *sections,
+                                 size_t section_count);
 
 #endif

@@ -102,21 +102,17 @@ static void fill_default_rows(const hotrow_kernels *kernels, const hr_table *tab
   }
 }
 
-static void fill_values(hr_shard *shard, const float *base, size_t stride, hr_section *reply, outgoing *out)
+static void fill_values(hr_shard *shard, const hr_table *table, hr_section *reply, outgoing *out)
 {
-  const hotrow_kernels *kernels = shard->options.kernels;
   size_t count = reply->row_count;
   hotrow_dtype dtype = (hotrow_dtype)reply->dtype;
   size_t size_bytes = count * reply->dim * hr_dtype_bytes(dtype);
   shard->counters.bytes_pulled[dtype] += size_bytes;
-  if (dtype == HOTROW_F32) {
-    out->values = hr_reply_take(shard, size_bytes);
-    kernels->gather(base, stride, reply->dim, shard->rows, count, NULL, out->values, reply->dim);
-  } else {
-    out->packed = hr_reply_take(shard, size_bytes);
-    out->scales = dtype == HOTROW_I8 ? hr_reply_take(shard, count * sizeof *out->scales) : NULL;
-    kernels->pack(dtype, base, stride, reply->dim, shard->rows, count, NULL, out->packed, out->scales);
-  }
+  void *values = hr_reply_take(shard, size_bytes);
+  out->values = dtype == HOTROW_F32 ? values : NULL;
+  out->packed = dtype == HOTROW_F32 ? NULL : values;
+  out->scales = dtype == HOTROW_I8 ? hr_reply_take(shard, count * sizeof *out->scales) : NULL;
+  hr_table_gather(table, dtype, shard->rows, count, values, out->scales);
   reply->values = out->values;
   reply->packed = out->packed;
   reply->scales = out->scales;
@@ -125,9 +121,6 @@ static void fill_values(hr_shard *shard, const float *base, size_t stride, hr_se
 /* Copies the selected rows into the reply. */
 static void fill_reply(hr_shard *shard, const hr_table *table, const hr_section *asked, hr_section *reply)
 {
-  const hotrow_kernels *kernels = shard->options.kernels;
-  size_t stride;
-  const float *base = hr_table_rows(table, &stride);
   size_t count = reply->row_count;
   uint32_t *clocks = take_clocks(shard, reply, count);
   memcpy(clocks, shard->clocks, count * sizeof *clocks);
@@ -140,15 +133,14 @@ static void fill_reply(hr_shard *shard, const hr_table *table, const hr_section 
     reply->found = found;
   }
   outgoing out = {0};
-  fill_values(shard, base, stride, reply, &out);
+  fill_values(shard, table, reply, &out);
   if (reply->extra_dim) {
     out.states = hr_reply_take(shard, count * reply->extra_dim * sizeof *out.states);
-    kernels->gather(base + reply->dim, stride, reply->extra_dim, shard->rows, count, NULL, out.states,
-                    reply->extra_dim);
+    hr_table_gather_states(table, shard->rows, count, out.states);
     reply->states = out.states;
   }
   if (reply->flags & HR_SECTION_FOUND)
-    fill_default_rows(kernels, table, asked, reply, &out);
+    fill_default_rows(shard->options.kernels, table, asked, reply, &out);
 }
 
 /* Rows go while others hold copies of them: who has no announcements is not told. */

@@ -1,5 +1,6 @@
 /* A cut put back into an empty shard. What comes from a storage is looked at: disks lie. */
 #include <stdlib.h>
+#include <string.h>
 
 #include <hr/assert.h>
 
@@ -56,15 +57,11 @@ hotrow_status hr_shard_restore_bucket(hr_shard *shard, uint32_t table_id, uint64
   return hr_table_restore_admission(table, number, bytes, size_bytes);
 }
 
-static hotrow_status check_job(const hr_shard *shard, const hr_stored_job *stored, const hr_stored_member *members)
+static hotrow_status check_job(const hr_stored_job *stored, const hr_stored_member *members)
 {
   unsigned long long id = stored->id;
   if (stored->world_size == 0 || stored->world_size > HR_WIRE_WORLD_MAX)
     return hr_fail(HOTROW_ERR_CORRUPT, "stored job %llu has %u workers", id, stored->world_size);
-  if (shard->job_count == HR_SHARD_JOBS_MAX)
-    return hr_fail(HOTROW_ERR_CORRUPT, "stored job %llu: more than %u jobs", id, HR_SHARD_JOBS_MAX);
-  if (hr_job_find(shard, stored->id))
-    return hr_fail(HOTROW_ERR_CORRUPT, "stored job %llu is there twice", id);
   bool is_awaited = false; /* a step that no rank is missing from would have been applied */
   for (uint32_t rank = 0; rank < stored->world_size; rank++) {
     if (members[rank].step_next - stored->step_next >= HR_PUSH_WINDOW)
@@ -78,17 +75,14 @@ static hotrow_status check_job(const hr_shard *shard, const hr_stored_job *store
   return HOTROW_OK;
 }
 
-hotrow_status hr_shard_restore_job(hr_shard *shard, const hr_stored_job *stored, const hr_stored_member *members,
-                                   uint64_t now_ns)
+static void fill_job(hr_job *job, const hr_stored_job *stored, const hr_stored_member *members)
 {
-  HOTROW_TRY(check_job(shard, stored, members));
-  hr_job *job = hr_job_add(shard, stored->id, stored->world_size, now_ns);
-  if (!job)
-    return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a job of %u workers", stored->world_size);
   job->step_next = stored->step_next;
+  memset(job->arrived, 0, sizeof job->arrived);
   for (uint32_t rank = 0; rank < job->world_size; rank++) {
     const hr_stored_member *m = &members[rank];
-    job->members[rank] = (hr_member){.started_ns = m->started_ns,
+    job->members[rank] = (hr_member){.session = job->members[rank].session,
+                                     .started_ns = m->started_ns,
                                      .barrier = m->barrier,
                                      .step_next = m->step_next,
                                      .has_joined = m->has_joined,
@@ -96,6 +90,41 @@ hotrow_status hr_shard_restore_job(hr_shard *shard, const hr_stored_job *stored,
     for (uint64_t step = job->step_next; step < m->step_next; step++)
       job->arrived[step % HR_PUSH_WINDOW]++;
   }
+}
+
+static hotrow_status add_job(hr_shard *shard, const hr_stored_job *stored, const hr_stored_member *members,
+                             uint64_t now_ns)
+{
+  if (shard->job_count == HR_SHARD_JOBS_MAX)
+    return hr_fail(HOTROW_ERR_CORRUPT, "stored job %llu: more than %u jobs", (unsigned long long)stored->id,
+                   HR_SHARD_JOBS_MAX);
+  hr_job *job = hr_job_add(shard, stored->id, stored->world_size, now_ns);
+  if (!job)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a job of %u workers", stored->world_size);
+  fill_job(job, stored, members);
+  return HOTROW_OK;
+}
+
+hotrow_status hr_shard_restore_job(hr_shard *shard, const hr_stored_job *stored, const hr_stored_member *members,
+                                   uint64_t now_ns)
+{
+  HOTROW_TRY(check_job(stored, members));
+  if (hr_job_find(shard, stored->id))
+    return hr_fail(HOTROW_ERR_CORRUPT, "stored job %llu is there twice", (unsigned long long)stored->id);
+  return add_job(shard, stored, members, now_ns);
+}
+
+hotrow_status hr_cut_replace_job(hr_shard *shard, const hr_stored_job *stored, const hr_stored_member *members,
+                                 uint64_t now_ns)
+{
+  HOTROW_TRY(check_job(stored, members));
+  hr_job *job = hr_job_find(shard, stored->id);
+  if (!job)
+    return add_job(shard, stored, members, now_ns);
+  if (job->world_size != stored->world_size)
+    return hr_fail(HOTROW_ERR_CORRUPT, "stored job %llu has %u workers, and had %u", (unsigned long long)stored->id,
+                   stored->world_size, job->world_size);
+  fill_job(job, stored, members);
   return HOTROW_OK;
 }
 

@@ -6,6 +6,7 @@
 #include <hr/assert.h>
 #include <hr/hash.h>
 
+#include "shard_log.h"
 #include "shard_sync.h"
 
 static hr_session **bucket_of(hr_shard *shard, hr_session_id id)
@@ -28,6 +29,7 @@ void hr_session_remove(hr_shard *shard, hr_session *session)
     link = &(*link)->next;
   *link = session->next;
   shard->session_count--;
+  hr_log_session_gone(shard, session->id);
   if (session->job) {
     HOTROW_ASSERT(session->job->members[session->rank].session == session);
     session->job->members[session->rank].session = NULL;
@@ -106,8 +108,11 @@ hotrow_status hr_session_hello(hr_shard *shard, const hr_header *header, const h
   if (!session)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a session");
   session->route = *shard->from;
-  if (job)
+  if (job) {
     hr_job_join(shard, job, session);
+    hr_log_job(shard, job);
+  }
+  hr_log_session(shard, session);
   *session_p = session;
   return HOTROW_OK;
 }
@@ -142,6 +147,7 @@ void hr_session_finish_push(hr_shard *shard, hr_session *session, uint64_t push_
     session->applied_seq++;
     shard->counters.pushes_applied++;
   }
+  hr_log_session(shard, session);
   if (outcome->op == HR_OP_PUSH)
     hr_session_answer_push(shard, session, push_seq);
 }

@@ -27,7 +27,8 @@ struct hr_session {
   uint64_t received_seq; /* pushes taken: applied, refused, or held for their step */
   uint64_t applied_seq;  /* all pushes up to here have an outcome */
   uint64_t cut_seq;      /* of them, those that the last cut covers */
-  uint64_t durable_seq;  /* of them, those that the last durable cut covers */
+  uint64_t log_seq;      /* of them, those that the log handed over last covers */
+  uint64_t durable_seq;  /* of them, those that are on disk */
   uint64_t decided;      /* bit s % HR_PUSH_WINDOW: a cut that was restored holds push s > received_seq */
   hr_job *job;           /* borrowed; NULL unless a worker */
   hr_held *pull;         /* owned: the pull that waits for its step */

@@ -44,9 +44,11 @@ typedef struct hr_shard_counters {
   uint64_t cuts_durable;
   uint64_t pushes_applied; /* that have their outcome */
   uint64_t pushes_in_cut;  /* of them, those that the last cut covers */
-  uint64_t pushes_durable; /* of them, those that the last durable cut covers */
+  uint64_t pushes_in_log;  /* of them, those that the log handed over last covers */
+  uint64_t pushes_durable; /* of them, those that are on disk */
   /* Told by the shard's owner. */
   uint64_t cut_copy_ns, cut_write_ns, cut_rows, cut_bytes;
+  uint64_t log_writes, log_records, log_bytes, log_write_ns;
   uint64_t replies_dropped, unread_bytes;
   uint64_t busy_ns, request_ns;
   uint64_t request_times[HOTROW_TIME_BUCKETS];
@@ -97,6 +99,8 @@ struct hr_shard {
   bool is_cut_awaited;  /* a client waits for pushes that are in no cut */
   bool is_degraded;     /* the storage has failed: there are no more cuts */
   bool is_refused;      /* the storage has refused the last cut: it may take the next one */
+  bool is_logging;      /* a message is in hand, and what it changes goes into the log */
+  bool is_log_refused;  /* the storage has refused the log; it keeps it and may take it later */
   hr_shard_counters counters;
 
   /* The message in hand. */
@@ -140,6 +144,12 @@ void hr_reply_refuse(hr_shard *shard, const hr_session *session, const hr_header
 /* What a hello is answered with. */
 void hr_reply_hello(hr_shard *shard, const hr_session *session, const hr_header *request);
 void hr_shard_count_refusal(hr_shard *shard, int32_t status);
+
+/* Must what a client counts on over a restart be on disk before it is told? */
+static inline bool hr_shard_waits_for_disk(const hr_shard *shard)
+{
+  return shard->options.storage && shard->options.durability != HOTROW_DURABILITY_NONE;
+}
 
 /* The table with this id. HOTROW_ERR_NOT_FOUND */
 hotrow_status hr_shard_find_table(const hr_shard *shard, uint32_t id, hr_table **table_p);

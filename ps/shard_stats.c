@@ -11,7 +11,7 @@
 #include "shard_checkpoint.h"
 #include "shard_memory.h"
 
-HR_NO_TAIL_PADDING(hotrow_shard_counts, checkpoint_bytes_new);
+HR_NO_TAIL_PADDING(hotrow_shard_counts, log_write_ns);
 _Static_assert(HOTROW_OP_COUNT == HR_OP_COUNT, "operations of the wire");
 _Static_assert(HOTROW_REFUSAL_COUNT == HR_REFUSED_COUNT, "reasons of a shard");
 
@@ -61,6 +61,14 @@ void hr_shard_count_writes(hr_shard *shard, uint64_t rows, uint64_t bytes, uint6
   shard->counters.cut_write_ns = write_ns;
 }
 
+void hr_shard_count_log(hr_shard *shard, uint64_t writes, uint64_t records, uint64_t bytes, uint64_t write_ns)
+{
+  shard->counters.log_writes = writes;
+  shard->counters.log_records = records;
+  shard->counters.log_bytes = bytes;
+  shard->counters.log_write_ns = write_ns;
+}
+
 void hr_shard_count_replies(hr_shard *shard, uint64_t dropped, uint64_t unread_bytes)
 {
   shard->counters.replies_dropped = dropped;
@@ -80,11 +88,12 @@ static void fill_tables(const hr_shard *shard, hotrow_shard_counts *counts)
   counts->tables = shard->table_count;
   for (size_t i = 0; i < shard->table_count; i++) {
     const hr_table *table = shard->tables[i];
-    const hotrow_row_layout *layout = hr_table_get_layout(table);
+    const hr_table_desc *desc = hr_table_get_desc(table);
     uint64_t rows = hr_table_resident_count(table);
-    uint64_t values = rows * layout->dim * sizeof(float), states = rows * layout->state_dim * sizeof(float);
+    uint64_t values = rows * desc->dim * hr_dtype_bytes((hotrow_dtype)desc->storage_dtype);
+    uint64_t states = rows * hr_table_get_layout(table)->state_dim * sizeof(float);
     size_t all = hr_table_memory_bytes(table);
-    counts->rows += hr_table_get_desc(table)->row_count;
+    counts->rows += desc->row_count;
     counts->rows_in_memory += rows;
     counts->rows_expired += hr_table_expired_count(table);
     counts->rows_refused += hr_table_not_admitted_count(table);
@@ -130,6 +139,10 @@ static void fill_totals(const hr_shard_counters *c, hotrow_shard_counts *counts)
   counts->cut_bytes = c->cut_bytes;
   counts->pushes_applied = c->pushes_applied;
   counts->pushes_durable = c->pushes_durable;
+  counts->log_writes = c->log_writes;
+  counts->log_records = c->log_records;
+  counts->log_bytes = c->log_bytes;
+  counts->log_write_ns = c->log_write_ns;
   counts->busy_ns = c->busy_ns;
   counts->request_ns = c->request_ns;
   memcpy(counts->request_times, c->request_times, sizeof counts->request_times);
@@ -145,7 +158,7 @@ void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts)
       .shard_count = shard->options.shard_count,
       .epoch = shard->options.epoch,
       .is_durable = shard->options.storage != NULL,
-      .is_degraded = shard->is_degraded || shard->is_refused,
+      .is_degraded = shard->is_degraded || shard->is_refused || shard->is_log_refused,
       .sessions = shard->session_count,
       .jobs = shard->job_count,
       .blobs = shard->blob_count,
@@ -160,6 +173,8 @@ void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts)
   fill_tables(shard, counts);
   fill_totals(&shard->counters, counts);
   hr_checkpoint_fill_counts(shard, counts);
+  if (shard->options.durability == HOTROW_DURABILITY_NONE && shard->options.storage)
+    counts->pushes_durable = counts->pushes_applied; /* as clients are told */
 }
 
 /* ---- as text ---- */
@@ -189,11 +204,13 @@ static void write_counter(writer *w, const char *name, uint64_t value)
 
 static void write_tables(const hr_shard *shard, writer *w)
 {
+  static const char *const dtypes[] = {[HOTROW_F32] = "f32", [HOTROW_F16] = "f16", [HOTROW_BF16] = "bf16"};
   write_text(w, ",\"tables\":[");
   for (size_t i = 0; i < shard->table_count; i++) {
     const hr_table_desc *desc = hr_table_get_desc(shard->tables[i]);
-    write_text(w, "%s{\"name\":\"%s\",\"dim\":%u,\"rows\":%llu,\"memory_bytes\":%zu}", i ? "," : "", desc->name,
-               desc->dim, (unsigned long long)desc->row_count, hr_table_memory_bytes(shard->tables[i]));
+    write_text(w, "%s{\"name\":\"%s\",\"dim\":%u,\"rows\":%llu,\"memory_bytes\":%zu,\"storage_dtype\":\"%s\"}",
+               i ? "," : "", desc->name, desc->dim, (unsigned long long)desc->row_count,
+               hr_table_memory_bytes(shard->tables[i]), dtypes[desc->storage_dtype]);
   }
   write_text(w, "]");
 }
@@ -238,6 +255,10 @@ static void write_numbers(const hotrow_shard_counts *c, writer *w)
       NUMBER(pushes_durable),
       NUMBER(busy_ns),
       NUMBER(request_ns),
+      NUMBER(log_writes),
+      NUMBER(log_records),
+      NUMBER(log_bytes),
+      NUMBER(log_write_ns),
       NUMBER(memory_bytes),
       NUMBER(memory_bytes_max),
       NUMBER(process_bytes),

@@ -8,6 +8,7 @@
 
 #include "shard_admin.h"
 #include "shard_data.h"
+#include "shard_log.h"
 #include "shard_pull.h"
 
 /* A job whose every worker has been silent this long may be replaced by one of another size under its number. */
@@ -109,6 +110,7 @@ void hr_job_drop(hr_shard *shard, hr_job *job)
   shard->job_count--;
   fence_all(shard, job);
   free_held_pushes(shard, job);
+  hr_log_job_gone(shard, job->id);
   free(job);
 }
 
@@ -212,7 +214,7 @@ void hr_job_join(hr_shard *shard, hr_job *job, hr_session *session)
    * the dead it forgets what they asked for in the job's earlier life. */
   for (uint32_t rank = 0; rank < job->world_size; rank++)
     job->members[rank].barrier = 0;
-  session->fences = member->has_joined && shard->options.storage;
+  session->fences = member->has_joined && hr_shard_waits_for_disk(shard);
   *member = (hr_member){.session = session, .started_ns = session->hello.started_ns, .has_joined = true};
   session->job = job;
 }
@@ -225,6 +227,8 @@ void hr_job_bye(hr_shard *shard, hr_job *job, uint32_t rank)
     all_said_bye = all_said_bye && job->members[i].said_bye;
   if (all_said_bye)
     hr_job_drop(shard, job);
+  else
+    hr_log_job(shard, job);
 }
 
 /* A rank that has asked for the next barrier has passed this one. Farther apart two ranks cannot be. */
@@ -254,7 +258,7 @@ static hr_held **held_at(hr_job *job, uint64_t step, uint32_t rank)
 
 static void apply_one(hr_shard *shard, hr_job *job, uint32_t rank, const hr_held *push)
 {
-  hotrow_status status = hr_data_apply_push(shard, push->sections, push->section_count);
+  hotrow_status status = hr_data_apply_push(shard, &push->header, push->sections, push->section_count);
   hr_session *session = job->members[rank].session;
   if (session)
     hr_session_finish_push(shard, session, push->header.push_seq, status);
@@ -279,7 +283,7 @@ static void answer_held_pulls(hr_shard *shard, hr_job *job)
 
 /* Time is counted in steps, and a little of the tables is looked through at each: all of it twice in the time that a
  * row has to live. */
-static void advance(hr_shard *shard, uint32_t step_count)
+void hr_job_advance(hr_shard *shard, uint32_t step_count)
 {
   for (size_t i = 0; i < shard->table_count; i++) {
     hr_table *table = shard->tables[i];
@@ -305,7 +309,7 @@ void hr_job_note_step(hr_shard *shard, hr_job *job, const hr_header *header)
     job->step_seen = header->step;
   job->has_step = true;
   if (ahead > 0)
-    advance(shard, (uint32_t)ahead);
+    hr_job_advance(shard, (uint32_t)ahead);
 }
 
 /* Every rank's push of the next step is here: in rank order, whatever the order in which they came. `last` is the one
@@ -325,7 +329,8 @@ static void apply_step(hr_shard *shard, hr_job *job, uint32_t last_rank, const h
   }
   *arrived_at(job, job->step_next) = 0;
   job->step_next++;
-  advance(shard, 1);
+  hr_job_advance(shard, 1);
+  hr_log_job(shard, job);
   answer_held_pulls(shard, job);
 }
 
@@ -357,19 +362,31 @@ static hotrow_status check_step(const hr_job *job, uint32_t rank, uint32_t step)
   return HOTROW_OK;
 }
 
+/* Of a push that completes its step all pushes of the step go into the log; one that waits does not. */
+static size_t log_bytes(hr_job *job, const hr_header *header, size_t section_count)
+{
+  size_t size_bytes = hr_log_push_bytes(header->payload_size, section_count);
+  for (uint32_t rank = 0; job->held && rank < job->world_size; rank++) {
+    const hr_held *held = *held_at(job, header->step, rank);
+    size_bytes += held ? hr_log_push_bytes(held->size_bytes, held->section_count) : 0;
+  }
+  return size_bytes;
+}
+
 hotrow_status hr_job_push(hr_shard *shard, hr_session *session, const hr_header *header, hr_section *sections,
                           size_t section_count)
 {
   hr_job *job = session->job;
   hr_member *member = &job->members[session->rank];
   hotrow_status step_status = check_step(job, session->rank, header->step);
+  uint32_t *arrived = arrived_at(job, header->step);
+  bool is_last = step_status == HOTROW_OK && *arrived + 1 == job->world_size;
+  HOTROW_TRY(hr_log_reserve(shard, is_last ? log_bytes(job, header, section_count) : 0));
   if (step_status != HOTROW_OK) {
     hr_session_take_push(session, header);
     hr_session_finish_push(shard, session, header->push_seq, step_status);
     return HOTROW_OK;
   }
-  uint32_t *arrived = arrived_at(job, header->step);
-  bool is_last = *arrived + 1 == job->world_size;
   hotrow_status verdict = hr_data_check_push(shard, sections, section_count);
   hr_held *copy = NULL;
   if (verdict == HOTROW_OK && !is_last)
@@ -384,6 +401,8 @@ hotrow_status hr_job_push(hr_shard *shard, hr_session *session, const hr_header 
   if (!is_last) {
     if (copy)
       *held_at(job, header->step, session->rank) = copy;
+    else
+      hr_log_job(shard, job);
     return HOTROW_OK;
   }
   hr_held last = {.header = *header, .section_count = section_count, .sections = sections};

@@ -59,6 +59,7 @@ hotrow_status hr_job_push(hr_shard *shard, hr_session *session, const hr_header 
                           size_t section_count);
 
 /* Time for rows that go for good: a message of a worker that ends its step. */
+void hr_job_advance(hr_shard *shard, uint32_t step_count); /* so many steps have been made */
 void hr_job_note_step(hr_shard *shard, hr_job *job, const hr_header *header);
 
 /* Must a pull of this message wait for its step? */

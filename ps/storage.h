@@ -87,6 +87,16 @@ typedef struct hr_storage {
   void (*hold)(void *context);
   hotrow_status (*copy)(void *context, const char *path);
   void (*let_go)(void *context);
+  /* The log: NULL if the storage keeps none. Records become durable in the order in which they were ended, each wholly
+   * or not at all; a cut is of all that were ended or begun before it, and they are forgotten when it is durable. On
+   * the shard's thread, and none waits for a disk. reserve_log makes room for a record, of which push_bytes are pushes:
+   *   HOTROW_ERR_BUSY       push_bytes is not 0, and what is not on its way to the disk yet is too much already
+   *   HOTROW_ERR_NO_MEMORY
+   * put_log takes so many bytes of it, aligned to 8 and a multiple of 8; it begins a record if none is begun. end_log
+   * ends it, if there is one; a record may be ended sooner, and go on in another, but not be durable without it. */
+  hotrow_status (*reserve_log)(void *context, size_t push_bytes, size_t other_bytes);
+  void *(*put_log)(void *context, size_t size_bytes);
+  void (*end_log)(void *context);
 } hr_storage;
 
 #endif

@@ -9,10 +9,9 @@
 
 #define FLUSH_ALWAYS 0u /* whatever is in the log: a copy holds table files alone */
 
-void hr_rocksdb_enter(hr_rocksdb *s)
+bool hr_rocksdb_enter(hr_rocksdb *s)
 {
-  while (sem_wait(&s->gate) != 0)
-    ;
+  return sem_trywait(&s->gate) == 0;
 }
 
 void hr_rocksdb_leave(hr_rocksdb *s)

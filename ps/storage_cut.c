@@ -9,13 +9,16 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <hr/assert.h>
 #include <hr/clock.h>
 #include <hr/hash.h>
 
+#define GATE_POLL_NS 1000000
 #define BYTES_MIN ((size_t)1 << 16)
+#define LOG_EVERY_ENTRIES 1024u
 #define BYTES_KEPT_MAX ((size_t)256 << 20) /* a larger buffer is given back after its cut */
 
 /* ---- bytes ---- */
@@ -28,7 +31,7 @@ void *hr_bytes_take(hr_bytes *b, size_t size_bytes)
       capacity *= 2;
     uint8_t *bytes = capacity - b->size < size_bytes ? NULL : realloc(b->bytes, capacity);
     if (!bytes) {
-      hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a cut of %zu bytes", b->size + size_bytes);
+      hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for %zu bytes that are to be stored", b->size + size_bytes);
       return NULL;
     }
     b->bytes = bytes;
@@ -45,7 +48,7 @@ void hr_bytes_free(hr_bytes *b)
   *b = (hr_bytes){0};
 }
 
-static void empty(const hr_rocksdb *s, hr_bytes *b)
+void hr_bytes_empty(const hr_rocksdb *s, hr_bytes *b)
 {
   b->size = 0;
   if (b->capacity > (s->memory_bytes ? s->memory_bytes / 4 : BYTES_KEPT_MAX))
@@ -63,26 +66,26 @@ hotrow_status hr_rocksdb_check_space(const hr_rocksdb *s, uint64_t size_bytes)
   uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
   uint64_t needed = HR_STORE_FREE_BYTES_MIN + 2 * size_bytes;
   if (free_bytes < needed)
-    return hr_fail(
-        HOTROW_ERR_STORAGE,
-        "data directory %s: no cut is written while its disk has %llu MiB free, a cut of %llu MiB needs %llu",
-        s->dir.path.text, (unsigned long long)(free_bytes >> 20), (unsigned long long)(size_bytes >> 20),
-        (unsigned long long)(needed >> 20));
+    return hr_fail(HOTROW_ERR_STORAGE,
+                   "data directory %s: nothing is written while its disk has %llu MiB free, %llu MiB need %llu",
+                   s->dir.path.text, (unsigned long long)(free_bytes >> 20), (unsigned long long)(size_bytes >> 20),
+                   (unsigned long long)(needed >> 20));
   return HOTROW_OK;
 }
 
 static hotrow_status begin_cut(void *context, uint64_t number)
 {
   hr_rocksdb *s = context;
-  HOTROW_ASSERT(atomic_load_explicit(&s->slot, memory_order_acquire) == HR_SLOT_FREE);
-  if (s->result != HOTROW_OK)
+  HOTROW_ASSERT(atomic_load_explicit(&s->slot.state, memory_order_acquire) == HR_SLOT_FREE);
+  if (s->has_failed)
     return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
-  empty(s, &s->cut.entries);
-  empty(s, &s->cut.jobs);
-  empty(s, &s->cut.sessions);
+  hr_bytes_empty(s, &s->cut.entries);
+  hr_bytes_empty(s, &s->cut.jobs);
+  hr_bytes_empty(s, &s->cut.sessions);
   HOTROW_TRY(hr_rocksdb_check_space(s, 0)); /* before rows are copied for nothing */
   s->cut.row_count = s->cut.entry_count = 0;
   s->cut.number = number;
+  s->cut.log_number = hr_rocksdb_end_record(s);
   s->is_open = true;
   return HOTROW_OK;
 }
@@ -172,12 +175,35 @@ static hotrow_status put_session(void *context, const hr_stored_session *session
 
 /* The event first, so that none is left over when the result has been taken. Who is woken in between waits again, and
  * is woken again at once. */
-static void finish(hr_rocksdb *s)
+static void finish(hr_rocksdb *s, hr_slot *slot, hotrow_status result)
 {
+  slot->result = result;
   uint64_t one = 1;
   ssize_t written = write(s->event_fd, &one, sizeof one);
   HOTROW_ASSERT(written == (ssize_t)sizeof one);
-  atomic_store_explicit(&s->slot, HR_SLOT_DONE, memory_order_release);
+  atomic_store_explicit(&slot->state, HR_SLOT_DONE, memory_order_release);
+}
+
+void hr_rocksdb_hand_over(hr_rocksdb *s, hr_slot *slot)
+{
+  atomic_store_explicit(&slot->state, HR_SLOT_HANDED, memory_order_release);
+  sem_post(&s->handed);
+}
+
+bool hr_rocksdb_take(hr_rocksdb *s, hr_slot *slot, hotrow_status *status_p)
+{
+  if (atomic_load_explicit(&slot->state, memory_order_acquire) != HR_SLOT_DONE)
+    return false;
+  uint64_t count;
+  ssize_t got = read(s->event_fd, &count, sizeof count);
+  HOTROW_ASSERT(got == (ssize_t)sizeof count && count == 1);
+  atomic_store_explicit(&slot->state, HR_SLOT_FREE, memory_order_relaxed);
+  *status_p = slot->result;
+  if (slot->result != HOTROW_OK) {
+    s->has_failed = true;
+    hr_fail_text(slot->result, s->sentence, strlen(s->sentence));
+  }
+  return true;
 }
 
 /* A cut of nothing new is on disk already. */
@@ -188,44 +214,66 @@ static hotrow_status end_cut(void *context, uint64_t number)
   s->is_open = false;
   s->cut.hash = hr_hash_bytes(s->cut.jobs.bytes, s->cut.jobs.size) * 31 +
                 hr_hash_bytes(s->cut.sessions.bytes, s->cut.sessions.size);
-  if (s->cut.entries.size == 0 && s->hash_durable != 0 && s->cut.hash == s->hash_durable) {
-    finish(s);
+  bool is_new = s->cut.entries.size > 0 || s->hash_durable == 0 || s->cut.hash != s->hash_durable;
+  if (!is_new && s->cut.log_number == s->log.covered) {
+    finish(s, &s->slot, HOTROW_OK);
     return HOTROW_OK;
   }
   HOTROW_TRY(hr_rocksdb_check_space(s, s->cut.entries.size));
-  atomic_store_explicit(&s->slot, HR_SLOT_HANDED, memory_order_release);
-  sem_post(&s->handed);
+  s->log.bytes_since_cut = 0;
+  hr_rocksdb_hand_over(s, &s->slot);
   return HOTROW_OK;
 }
 
 bool hr_rocksdb_take_result(hr_rocksdb *s, uint64_t *number_p, hotrow_status *status_p)
 {
-  if (atomic_load_explicit(&s->slot, memory_order_acquire) != HR_SLOT_DONE)
+  if (!hr_rocksdb_take(s, &s->slot, status_p))
     return false;
-  uint64_t count;
-  ssize_t got = read(s->event_fd, &count, sizeof count);
-  HOTROW_ASSERT(got == (ssize_t)sizeof count && count == 1);
-  atomic_store_explicit(&s->slot, HR_SLOT_FREE, memory_order_relaxed);
   *number_p = s->cut.number;
-  *status_p = s->result;
-  if (s->result != HOTROW_OK)
-    hr_fail_text(s->result, s->sentence, strlen(s->sentence));
   return true;
 }
 
 bool hr_rocksdb_is_busy(const hr_rocksdb *s)
 {
-  return atomic_load_explicit(&s->slot, memory_order_acquire) != HR_SLOT_FREE;
+  return atomic_load_explicit(&s->slot.state, memory_order_acquire) != HR_SLOT_FREE;
 }
 
+/* The event comes a moment before the slot is DONE. */
 void hr_rocksdb_wait(const hr_rocksdb *s)
 {
   struct pollfd item = {.fd = s->event_fd, .events = POLLIN};
-  while (atomic_load_explicit(&s->slot, memory_order_acquire) == HR_SLOT_HANDED)
+  for (;;) {
+    int cut = atomic_load_explicit(&s->slot.state, memory_order_acquire);
+    int log = atomic_load_explicit(&s->log.slot.state, memory_order_acquire);
+    if (cut == HR_SLOT_DONE || log == HR_SLOT_DONE || (cut == HR_SLOT_FREE && log == HR_SLOT_FREE))
+      return;
     poll(&item, 1, -1);
+  }
 }
 
 /* ---- the writer's thread ---- */
+
+/* Once a write has failed none is tried. */
+static void write_slot(hr_rocksdb *s, hr_slot *slot, hotrow_status (*write_it)(hr_rocksdb *s))
+{
+  if (s->result == HOTROW_OK) {
+    hotrow_status status = write_it(s);
+    if (status != HOTROW_OK)
+      snprintf(s->sentence, sizeof s->sentence, "%s", hotrow_last_error());
+    s->result = status;
+  }
+  finish(s, slot, s->result);
+}
+
+/* Records that come while a cut is prepared do not wait for it; who handed them over has said so, or is about to. */
+static void write_log_between(hr_rocksdb *s)
+{
+  if (atomic_load_explicit(&s->log.slot.state, memory_order_acquire) != HR_SLOT_HANDED)
+    return;
+  while (sem_wait(&s->handed) != 0)
+    ;
+  write_slot(s, &s->log.slot, hr_rocksdb_write_log);
+}
 
 static void put(rocksdb_writebatch_t *batch, char kind, const hr_bytes *value)
 {
@@ -256,7 +304,7 @@ static int compare_keys(const void *a, const void *b)
 
 /* In the order of their keys RocksDB takes in rows three times as fast: each goes in where the one before did. If there
  * is no memory for the order they go in as they come. */
-static void put_entries(rocksdb_writebatch_t *batch, const hr_bytes *entries, size_t count)
+static void put_entries(hr_rocksdb *s, rocksdb_writebatch_t *batch, const hr_bytes *entries, size_t count)
 {
   const uint8_t **order = malloc((count + 1) * sizeof *order);
   size_t done = 0;
@@ -273,48 +321,83 @@ static void put_entries(rocksdb_writebatch_t *batch, const hr_bytes *entries, si
   HOTROW_ASSERT(done == count);
   if (order)
     qsort(order, count, sizeof *order, compare_keys);
-  for (size_t i = 0; order && i < count; i++)
+  for (size_t i = 0; order && i < count; i++) {
     put_entry(batch, order[i]);
+    if (i % LOG_EVERY_ENTRIES == 0)
+      write_log_between(s);
+  }
   free(order);
+}
+
+/* A cut waits while the database is copied, for what is copied is the cut before. Records of the log do not: a copy's
+ * readers pass over them. */
+static void await_gate(hr_rocksdb *s)
+{
+  struct timespec pause = {.tv_nsec = GATE_POLL_NS};
+  while (!hr_rocksdb_enter(s)) {
+    write_log_between(s);
+    nanosleep(&pause, NULL);
+  }
+}
+
+static hotrow_status write_batch(hr_rocksdb *s, rocksdb_writebatch_t *batch)
+{
+  char *error = NULL;
+  if (s->flush_result != HOTROW_OK)
+    return hr_fail_text(s->flush_result, s->flush_sentence, strlen(s->flush_sentence));
+  if (s->result != HOTROW_OK) /* a group of records failed meanwhile */
+    return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
+  rocksdb_write(s->db, s->write_options, batch, &error);
+  return error ? hr_rocksdb_fail(s, "write a cut", error) : HOTROW_OK;
 }
 
 static hotrow_status write_cut(hr_rocksdb *s)
 {
   const hr_cut *cut = &s->cut;
-  if (s->flush_result != HOTROW_OK)
-    return hr_fail_text(s->flush_result, s->flush_sentence, strlen(s->flush_sentence));
   rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-  put_entries(batch, &cut->entries, cut->entry_count);
+  put_entries(s, batch, &cut->entries, cut->entry_count);
+  write_log_between(s);
   put(batch, HR_STORE_JOBS, &cut->jobs);
   put(batch, HR_STORE_SESSIONS, &cut->sessions);
-  char *error = NULL;
-  rocksdb_write(s->db, s->write_options, batch, &error);
+  if (cut->log_number > s->log.covered)
+    hr_rocksdb_cover_log(batch, cut->log_number);
+  await_gate(s);
+  hotrow_status status = write_batch(s, batch);
+  hr_rocksdb_leave(s);
   rocksdb_writebatch_destroy(batch);
-  return error ? hr_rocksdb_fail(s, "write a cut", error) : HOTROW_OK;
+  return status;
 }
 
+static hotrow_status write_and_count_cut(hr_rocksdb *s)
+{
+  uint64_t begin_ns = hr_now_ns();
+  hotrow_status status = write_cut(s);
+  if (status == HOTROW_OK) {
+    s->hash_durable = s->cut.hash;
+    s->log.covered = s->cut.log_number;
+  }
+  s->counts.writes++;
+  s->counts.rows += s->cut.row_count;
+  s->counts.bytes += s->cut.entries.size + s->cut.jobs.size + s->cut.sessions.size;
+  s->counts.write_ns += hr_now_ns() - begin_ns;
+  return status;
+}
+
+/* The log first: who pushes waits for it, and a cut takes long. */
 static void *run_writer(void *context)
 {
   hr_rocksdb *s = context;
   for (;;) {
     while (sem_wait(&s->handed) != 0)
       ;
-    if (atomic_load_explicit(&s->is_ending, memory_order_acquire))
+    if (atomic_load_explicit(&s->log.slot.state, memory_order_acquire) == HR_SLOT_HANDED) {
+      write_slot(s, &s->log.slot, hr_rocksdb_write_log);
+    } else if (atomic_load_explicit(&s->slot.state, memory_order_acquire) == HR_SLOT_HANDED) {
+      write_slot(s, &s->slot, write_and_count_cut);
+    } else {
+      HOTROW_ASSERT(atomic_load_explicit(&s->is_ending, memory_order_acquire));
       return NULL;
-    HOTROW_ASSERT(atomic_load_explicit(&s->slot, memory_order_acquire) == HR_SLOT_HANDED);
-    hr_rocksdb_enter(s);
-    uint64_t begin_ns = hr_now_ns();
-    s->result = write_cut(s);
-    hr_rocksdb_leave(s);
-    if (s->result != HOTROW_OK)
-      snprintf(s->sentence, sizeof s->sentence, "%s", hotrow_last_error());
-    else
-      s->hash_durable = s->cut.hash;
-    s->counts.writes++;
-    s->counts.rows += s->cut.row_count;
-    s->counts.bytes += s->cut.entries.size + s->cut.jobs.size + s->cut.sessions.size;
-    s->counts.write_ns += hr_now_ns() - begin_ns;
-    finish(s);
+    }
   }
 }
 
@@ -332,7 +415,8 @@ hotrow_status hr_rocksdb_start_writer(hr_rocksdb *s)
                           .get_rows = hr_rocksdb_get_rows,
                           .visit_rows = hr_rocksdb_visit_rows};
   hr_rocksdb_init_copies(s);
-  s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  hr_rocksdb_init_log(s);
+  s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
   if (s->event_fd < 0)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no event for the storage: %s", strerror(errno));
   sem_init(&s->handed, 0, 0);
@@ -349,8 +433,7 @@ hotrow_status hr_rocksdb_start_writer(hr_rocksdb *s)
 
 void hr_rocksdb_stop_writer(hr_rocksdb *s)
 {
-  if (s->has_writer) {
-    hr_rocksdb_wait(s);
+  if (s->has_writer) { /* it ends when it has written what was handed over */
     atomic_store_explicit(&s->is_ending, true, memory_order_release);
     sem_post(&s->handed);
     pthread_join(s->writer, NULL);
@@ -362,4 +445,6 @@ void hr_rocksdb_stop_writer(hr_rocksdb *s)
   hr_bytes_free(&s->cut.entries);
   hr_bytes_free(&s->cut.jobs);
   hr_bytes_free(&s->cut.sessions);
+  hr_bytes_free(&s->log.filling);
+  hr_bytes_free(&s->log.handed);
 }

@@ -16,9 +16,11 @@
 #define HR_STORE_BUCKET 'A'   /* table id u32, number u64: of keys without a row */
 #define HR_STORE_JOBS 'J'     /* nothing follows */
 #define HR_STORE_SESSIONS 'S' /* nothing follows */
+#define HR_STORE_LOG 'L'      /* nothing follows: the last record that a cut covers; or number of a record u64 */
 
 #define HR_STORE_TABLE_KEY_BYTES 5u
 #define HR_STORE_ROW_KEY_BYTES 13u
+#define HR_STORE_LOG_KEY_BYTES 9u
 #define HR_STORE_KEY_BYTES_MAX HR_STORE_ROW_KEY_BYTES
 
 typedef struct hr_store_meta { /* 32 bytes */
@@ -44,6 +46,20 @@ static inline void hr_store_row_key(uint8_t *bytes, char kind, uint32_t table, u
   uint64_t big = __builtin_bswap64(key);
   hr_store_table_key(bytes, kind, table);
   __builtin_memcpy(bytes + HR_STORE_TABLE_KEY_BYTES, &big, sizeof big);
+}
+
+static inline void hr_store_log_key(uint8_t *bytes, uint64_t number)
+{
+  uint64_t big = __builtin_bswap64(number);
+  bytes[0] = HR_STORE_LOG;
+  __builtin_memcpy(bytes + 1, &big, sizeof big);
+}
+
+static inline uint64_t hr_store_log_number_of(const uint8_t *bytes)
+{
+  uint64_t big;
+  __builtin_memcpy(&big, bytes + 1, sizeof big);
+  return __builtin_bswap64(big);
 }
 
 static inline uint32_t hr_store_table_of(const uint8_t *bytes)

@@ -1,4 +1,5 @@
 /* A stored cut back into a shard. Checksums are RocksDB's; what the values say is looked at here and by the shard. */
+#include <stdio.h>
 #include <string.h>
 
 #include <hr/assert.h>
@@ -172,15 +173,34 @@ static hotrow_status load_rows(load *l)
     bool is_all;
     hr_store_table_key(prefix, HR_STORE_ROW, id);
     HOTROW_TRY(load_entries(l, prefix, sizeof prefix, hr_shard_restore_max(l->shard, id), &is_all));
-    hotrow_status status = hr_shard_restore_end(l->shard, id, is_all);
-    if (status != HOTROW_OK)
-      return hr_fail(status, "data directory %s: %s", l->storage->dir.path.text, hotrow_last_error());
+    HOTROW_TRY(hr_shard_restore_end(l->shard, id, is_all));
   }
   return refuse_rows_after(l, (uint32_t)hr_shard_table_count(l->shard));
 }
 
-hotrow_status hr_rocksdb_restore(const hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns,
-                                 hr_load_progress_fn progress, void *context)
+/* What the shard says of a value does not say where it lay; and that it fits nothing is damage. */
+static hotrow_status name_directory(const hr_rocksdb *storage, hotrow_status status)
+{
+  char sentence[HR_ERROR_TEXT_BYTES];
+  snprintf(sentence, sizeof sentence, "%s", hotrow_last_error());
+  if (strstr(sentence, storage->dir.path.text))
+    return status;
+  bool is_damage = status == HOTROW_ERR_NOT_FOUND || status == HOTROW_ERR_INVALID || status == HOTROW_ERR_EXISTS ||
+                   status == HOTROW_ERR_PROTOCOL || status == HOTROW_ERR_VERSION;
+  return hr_fail(is_damage ? HOTROW_ERR_CORRUPT : status, "data directory %s: %s", storage->dir.path.text, sentence);
+}
+
+static hotrow_status restore(load *l)
+{
+  HOTROW_TRY(load_kind(l, HR_STORE_TABLE));
+  HOTROW_TRY(load_rows(l));
+  HOTROW_TRY(load_kind(l, HR_STORE_BUCKET));
+  HOTROW_TRY(load_kind(l, HR_STORE_JOBS));
+  return load_kind(l, HR_STORE_SESSIONS);
+}
+
+hotrow_status hr_rocksdb_restore(hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns, hr_load_progress_fn progress,
+                                 void *context)
 {
   HOTROW_ASSERT(hr_shard_table_count(shard) == 0);
   load l = {.storage = storage,
@@ -190,11 +210,11 @@ hotrow_status hr_rocksdb_restore(const hr_rocksdb *storage, hr_shard *shard, uin
             .context = context,
             .shard_index = storage->shard_index};
   rocksdb_property_int(storage->db, "rocksdb.estimate-num-keys", &l.row_count_expected);
-  HOTROW_TRY(load_kind(&l, HR_STORE_TABLE));
-  HOTROW_TRY(load_rows(&l));
-  HOTROW_TRY(load_kind(&l, HR_STORE_BUCKET));
-  HOTROW_TRY(load_kind(&l, HR_STORE_JOBS));
-  HOTROW_TRY(load_kind(&l, HR_STORE_SESSIONS));
+  hotrow_status status = restore(&l);
+  if (status == HOTROW_OK)
+    status = hr_rocksdb_replay(storage, shard, now_ns);
+  if (status != HOTROW_OK)
+    return name_directory(storage, status);
   if (progress)
     progress(context, l.shard_index, l.row_count, l.row_count);
   return HOTROW_OK;

@@ -5,6 +5,9 @@
  * it by hr_rocksdb_fd() and hr_rocksdb_take_result(). One cut is under way at a time; the two threads share no lock:
  * the cut is the shard's until it is handed over, then the writer's until its result is there.
  *
+ * The records of a log go the same way, in groups: what the shard has put into its log while one group is written makes
+ * up the next (hr_rocksdb_log). Of a group and a cut that are both handed over the group is written first.
+ *
  * After the first failed write nothing is written any more and the database is not closed: Debian's RocksDB may abort
  * when it is used after a failed write. A process that has seen one ends with _exit(). */
 #ifndef HR_STORAGE_ROCKSDB_H
@@ -17,6 +20,11 @@
 /* What a disk must have free beside a cut, for what RocksDB moves about. With less, cuts are refused (and made once
  * there is room); rows stay dirty and reads go on. */
 #define HR_STORE_FREE_BYTES_MIN ((uint64_t)256 << 20)
+
+/* What the shard has put into its log and the writer has not taken; one message, or the pushes of one step, may go
+ * beyond it. With more, pushes are not taken (HOTROW_ERR_BUSY). Clients stop by themselves before that, unless there
+ * are many: each keeps 256 MiB at most that is not durable. */
+#define HR_STORE_LOG_WAITING_BYTES_MAX ((size_t)512 << 20)
 
 typedef struct hr_rocksdb hr_rocksdb;
 
@@ -39,20 +47,31 @@ uint64_t hr_rocksdb_epoch(const hr_rocksdb *storage);
 const char *hr_rocksdb_path(const hr_rocksdb *storage);
 const hr_storage *hr_rocksdb_calls(hr_rocksdb *storage); /* for hr_shard_options; on the shard's thread */
 
-/* Puts what is stored into an empty shard. `progress` (may be NULL) is called now and then. What hr_shard_restore_*
- * return, and HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE; then the shard is to be destroyed. */
-hotrow_status hr_rocksdb_restore(const hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns,
-                                 hr_load_progress_fn progress, void *context);
+/* Puts what is stored into an empty shard: the last cut, then the log after it. `progress` (may be NULL) is called now
+ * and then. What hr_shard_restore_* return, and HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE; then the shard is to be
+ * destroyed. */
+hotrow_status hr_rocksdb_restore(hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns, hr_load_progress_fn progress,
+                                 void *context);
 
-/* Readable (poll) when a cut that was handed over has its result. Owned by the storage. */
+/* Readable (poll) when a cut or a group of records that was handed over has its result. Owned by the storage. */
 int hr_rocksdb_fd(const hr_rocksdb *storage);
 /* True if a cut has its result and it was not taken yet: HOTROW_OK when it is durable; else the storage has failed for
  * good and the sentence is this thread's. On the shard's thread, like these: */
 bool hr_rocksdb_take_result(hr_rocksdb *storage, uint64_t *number_p, hotrow_status *status_p);
 /* Is there a cut whose result was not taken? */
 bool hr_rocksdb_is_busy(const hr_rocksdb *storage);
-/* Blocks until the cut under way, if there is one, has its result. */
+/* Blocks until what is under way, if there is anything, has a result that was not taken. */
 void hr_rocksdb_wait(const hr_rocksdb *storage);
+
+/* Is there anything in the log that may be handed over now? */
+bool hr_rocksdb_can_log(const hr_rocksdb *storage);
+/* Hands it over. HOTROW_ERR_STORAGE: the disk has no room now; it is kept. */
+hotrow_status hr_rocksdb_log(hr_rocksdb *storage);
+/* As hr_rocksdb_take_result() and hr_rocksdb_is_busy(), of the records handed over last. */
+bool hr_rocksdb_take_logged(hr_rocksdb *storage, hotrow_status *status_p);
+bool hr_rocksdb_is_logging(const hr_rocksdb *storage);
+/* Bytes of records handed over since the last cut: what a start would have to apply. */
+size_t hr_rocksdb_log_bytes(const hr_rocksdb *storage);
 
 typedef struct hr_rocksdb_counts {
   uint64_t writes; /* cuts that changed something */
@@ -62,7 +81,14 @@ typedef struct hr_rocksdb_counts {
 } hr_rocksdb_counts;
 /* What RocksDB has in memory, as it counts itself. */
 size_t hr_rocksdb_memory_bytes(const hr_rocksdb *storage);
-/* When no cut is under way. */
+typedef struct hr_rocksdb_log_counts {
+  uint64_t writes; /* groups */
+  uint64_t records;
+  uint64_t bytes;
+  uint64_t write_ns; /* sync included */
+} hr_rocksdb_log_counts;
+/* When no cut is under way; when no records are. */
 hr_rocksdb_counts hr_rocksdb_get_counts(const hr_rocksdb *storage);
+hr_rocksdb_log_counts hr_rocksdb_get_log_counts(const hr_rocksdb *storage);
 
 #endif

@@ -20,19 +20,25 @@ typedef struct hr_bytes {
 
 /* Room for size_bytes more, taken. NULL: no memory, which is said, and nothing has changed. */
 void *hr_bytes_take(hr_bytes *b, size_t size_bytes);
+void hr_bytes_empty(const hr_rocksdb *storage, hr_bytes *b); /* keeps its memory, unless that is much */
 void hr_bytes_free(hr_bytes *b);
 
-typedef enum hr_slot {
+enum {
   HR_SLOT_FREE,   /* the shard's thread may fill it */
   HR_SLOT_HANDED, /* the writer's */
   HR_SLOT_DONE    /* the shard's thread takes the result */
+};
+typedef struct hr_slot {
+  atomic_int state;
+  hotrow_status result;
 } hr_slot;
 
 /* The cut in the making, or under way. */
 typedef struct hr_cut {
   uint64_t number;
-  hr_bytes entries; /* {hr_entry_head, key, value} of tables, rows and buckets; no value: the row goes */
-  hr_bytes jobs;    /* one value each */
+  uint64_t log_number; /* of the last record that it covers */
+  hr_bytes entries;    /* {hr_entry_head, key, value} of tables, rows and buckets; no value: the row goes */
+  hr_bytes jobs;       /* one value each */
   hr_bytes sessions;
   uint64_t entry_count, row_count;
   uint64_t hash; /* of jobs and sessions */
@@ -41,6 +47,26 @@ typedef struct hr_cut {
 typedef struct hr_entry_head {
   uint32_t key_size, value_size;
 } hr_entry_head;
+
+/* Before each record of the log: its size, a multiple of 8. */
+typedef struct hr_record_head {
+  uint64_t size;
+} hr_record_head;
+
+/* What waits to be logged, and what is on its way. */
+typedef struct hr_records {
+  hr_bytes filling; /* the shard's thread: {hr_record_head, record} */
+  size_t record_at; /* in it, of the record that is open */
+  size_t waiting_bytes_max;
+  bool is_open;
+  uint64_t number;  /* of the last record ended */
+  uint64_t covered; /* of the last one that a cut covers */
+  hr_bytes handed;  /* the writer's: a group of records */
+  uint64_t handed_first, handed_last;
+  size_t bytes_since_cut; /* handed over */
+  hr_slot slot;
+  hr_rocksdb_log_counts counts;
+} hr_records;
 
 struct hr_rocksdb {
   hr_storage calls;
@@ -55,16 +81,18 @@ struct hr_rocksdb {
   uint64_t epoch;
   uint32_t shard_index;
   hr_cut cut;
+  hr_records log;
   uint64_t hash_durable; /* of the jobs and sessions that are on disk; 0: not known */
   bool is_open;          /* begin_cut was called, and no end_cut or failure */
+  bool has_failed;       /* a result that was taken is not OK */
   pthread_t writer;
   bool has_writer;
-  sem_t handed;    /* one for each cut handed over, and one to end */
-  atomic_int slot; /* an hr_slot */
+  sem_t handed; /* one for each cut and each group of records handed over, and one to end */
+  hr_slot slot; /* of the cut */
   atomic_bool is_ending;
-  int event_fd;
-  hotrow_status result; /* of the slot that is DONE; not OK: the storage has failed */
-  char sentence[HR_ERROR_TEXT_BYTES];
+  int event_fd;         /* counts the slots that are DONE */
+  hotrow_status result; /* the writer's; once it is not OK the storage has failed, and nothing is written any more */
+  char sentence[HR_ERROR_TEXT_BYTES]; /* of that */
   hr_rocksdb_counts counts;
   sem_t gate;                 /* of the database: who has it writes a cut, or has it copied */
   hotrow_status flush_result; /* behind the gate; not OK: it failed to be copied in a way that ends all writing */
@@ -79,10 +107,23 @@ hotrow_status hr_rocksdb_fail(const hr_rocksdb *storage, const char *deed, char 
  * in an abort of the process: so it is not to come to that. */
 hotrow_status hr_rocksdb_check_space(const hr_rocksdb *storage, uint64_t size_bytes);
 
-/* storage_checkpoint.c: hr_storage's calls for copies, and the gate that a cut and a copy go through one at a time. */
+/* storage_checkpoint.c: hr_storage's calls for copies, and the gate that a cut and a copy go through one at a time:
+ * false if a copy is being made. */
 void hr_rocksdb_init_copies(hr_rocksdb *storage);
-void hr_rocksdb_enter(hr_rocksdb *storage);
+bool hr_rocksdb_enter(hr_rocksdb *storage);
 void hr_rocksdb_leave(hr_rocksdb *storage);
+
+/* A slot's way: filled, then hand_over; once it is DONE take frees it, with the storage's result. */
+void hr_rocksdb_hand_over(hr_rocksdb *storage, hr_slot *slot);
+bool hr_rocksdb_take(hr_rocksdb *storage, hr_slot *slot, hotrow_status *status_p);
+
+/* The log: fills its calls; ends the record that is open, and says which was the last; on the writer's thread, writes
+ * what was handed over, and tells a cut's batch what it covers; applies what the cut does not cover. */
+void hr_rocksdb_init_log(hr_rocksdb *storage);
+uint64_t hr_rocksdb_end_record(hr_rocksdb *storage);
+hotrow_status hr_rocksdb_write_log(hr_rocksdb *storage);
+void hr_rocksdb_cover_log(rocksdb_writebatch_t *batch, uint64_t number);
+hotrow_status hr_rocksdb_replay(hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns);
 
 /* Fills storage->calls and starts the writer. */
 hotrow_status hr_rocksdb_start_writer(hr_rocksdb *storage);

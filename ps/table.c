@@ -17,7 +17,7 @@
 bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b)
 {
   return strncmp(a->name, b->name, sizeof a->name) == 0 && a->seed == b->seed && a->dim == b->dim &&
-         a->segment_count == b->segment_count &&
+         a->segment_count == b->segment_count && a->storage_dtype == b->storage_dtype &&
          memcmp((const void *)a->segments, (const void *)b->segments, sizeof a->segments) == 0 &&
          !hr_table_rules_difference(a, b);
 }
@@ -30,6 +30,9 @@ static hotrow_status check_desc(const hr_table_desc *desc, hotrow_row_layout *la
   if (layout_p->dim != desc->dim)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: dim %u, and its segments have %u", desc->name, desc->dim,
                    layout_p->dim);
+  if (!hr_dtype_is_kept(desc->storage_dtype))
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: storage_dtype %u is none of f32 (0), f16 (1), bf16 (3)", desc->name,
+                   desc->storage_dtype);
   if (desc->announce_step > HR_WIRE_BOUND_MAX)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: announce_step %u, at most %u", desc->name, desc->announce_step,
                    HR_WIRE_BOUND_MAX);
@@ -85,7 +88,9 @@ hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max,
   hr_table_memory_init(&table->memory);
   table->desc.row_count = 0;
   table->seed = hr_table_seed(desc->name, strlen(desc->name));
-  size_t record = hr_table_record_floats(table);
+  bool is_packed = hr_table_is_packed(table);
+  table->value_floats = is_packed ? (layout.dim + 1) / 2 : layout.dim;
+  size_t record = table->value_floats + layout.state_dim + hr_table_has_eviction(desc);
   table->row_stride = (record + ROW_ALIGNMENT_FLOATS - 1) / ROW_ALIGNMENT_FLOATS * ROW_ALIGNMENT_FLOATS;
   table->row_count_max = row_count_max && row_count_max < HR_TABLE_ROWS_MAX ? row_count_max : HR_TABLE_ROWS_MAX;
   if (table->row_count_max > ROWS_BYTES_MAX / sizeof(float) / table->row_stride)
@@ -94,6 +99,8 @@ hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max,
   hotrow_status status = map_rows(table);
   if (status == HOTROW_OK && hr_table_has_admission(desc))
     status = hr_admission_init(&table->admission);
+  if (status == HOTROW_OK && is_packed)
+    status = hr_row_work_init(&table->work, &layout);
   if (status != HOTROW_OK) {
     hr_table_destroy(table);
     return status;
@@ -117,6 +124,7 @@ void hr_table_destroy(hr_table *table)
   free(table->admitted.steps);
   free(table->admitted.grads);
   free(table->admitted.squares);
+  hr_row_work_fini(&table->work);
   free(table->push_grads);
   free(table->push_rows);
   free(table);
@@ -155,8 +163,8 @@ size_t hr_table_memory_bytes(const hr_table *table)
   size_t admitted_bytes = table->admitted.count_max * (sizeof(uint64_t) + sizeof(uint32_t) +
                                                        (table->layout.dim + table->layout.square_dim) * sizeof(float));
   return hr_index_memory_bytes(&table->index) + table->slot_count * row_bytes + ahead + mark_bytes + set_bytes +
-         admitted_bytes + hr_admission_bytes(&table->admission) + 3 * table->push_count_max * sizeof *table->push_rows +
-         table->push_grads_max * sizeof *table->push_grads;
+         admitted_bytes + hr_admission_bytes(&table->admission) + hr_row_work_bytes(&table->work) +
+         3 * table->push_count_max * sizeof *table->push_rows + table->push_grads_max * sizeof *table->push_grads;
 }
 
 size_t hr_table_index_bytes(const hr_table *table)
@@ -237,9 +245,10 @@ hotrow_status hr_table_create_row(hr_table *table, uint64_t key, hr_entry **entr
   table->desc.row_count++;
   if (table->desc.announce_step > 0)
     table->announced[(*entry_p)->row] = (hr_announced){0};
-  float *record = hr_table_row_at(table, (*entry_p)->row);
+  float *record = hr_table_begin_record(table, (*entry_p)->row);
   hr_table_default_row(table, key, record);
   hr_row_layout_init_state(&table->layout, record, record + table->layout.dim);
+  hr_table_write_record(table, (*entry_p)->row, record);
   hr_table_stamp(table, (*entry_p)->row);
   hr_table_touch(table, (*entry_p)->row);
   return HOTROW_OK;
@@ -300,6 +309,12 @@ void hr_table_default_row(const hr_table *table, uint64_t key, float *value)
 {
   const hr_table_desc *desc = &table->desc;
   hr_init_segments(desc->segments, desc->segment_count, desc->seed, table->seed, key, value);
+  if (hr_table_is_packed(table)) {
+    uint16_t packed[HOTROW_DIM_MAX];
+    hotrow_dtype dtype = hr_table_dtype(table);
+    table->kernels->pack(dtype, value, desc->dim, desc->dim, NULL, 1, NULL, packed, NULL);
+    table->kernels->unpack(dtype, packed, NULL, desc->dim, 1, NULL, value, desc->dim);
+  }
 }
 
 static hotrow_status scan_resident(const hr_table *table, hr_table_visit_fn visit, void *context)
@@ -312,7 +327,7 @@ static hotrow_status scan_resident(const hr_table *table, hr_table_visit_fn visi
     hr_table_look(table, keys, count, rows, clocks);
     for (size_t i = 0; i < count; i++) {
       HOTROW_ASSERT(rows[i] == first + i);
-      HOTROW_TRY(visit(keys[i], clocks[i], hr_table_row_at(table, first + i), context));
+      HOTROW_TRY(visit(keys[i], clocks[i], hr_table_read_record(table, first + i), context));
     }
   }
   return HOTROW_OK;
@@ -356,7 +371,10 @@ hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock
   entry->clock = clock;
   if (table->desc.announce_step > 0)
     table->announced[entry->row] = (hr_announced){.clock = clock};
-  hr_table_stamp(table, entry->row);
-  memcpy(hr_table_row_at(table, entry->row), record, float_count * sizeof *record);
+  hr_table_write_record(table, entry->row, record);
+  if (float_count < hr_table_record_floats(table))
+    hr_table_stamp(table, entry->row);
+  else
+    hr_table_copy_stamp(table, entry->row, record);
   return HOTROW_OK;
 }

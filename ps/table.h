@@ -31,7 +31,14 @@ uint64_t hr_table_get_seed(const hr_table *table);    /* hr_table_seed(name): fo
 size_t hr_table_memory_bytes(const hr_table *table);  /* index and touched rows */
 size_t hr_table_index_bytes(const hr_table *table);
 
-/* The row array, for the kernels: value at rows + row*stride, state behind the value. It stays where it is. */
+/* The values of rows (HR_ROW_NONE is none), as dtype (F32, F16, I8) says them: `out` and `scales` as the kernel pack
+ * fills them. */
+void hr_table_gather(const hr_table *table, hotrow_dtype dtype, const uint32_t *rows, size_t row_count, void *out,
+                     float *scales);
+void hr_table_gather_states(const hr_table *table, const uint32_t *rows, size_t row_count, float *out);
+
+/* The row array: value at rows + row*stride, in desc.storage_dtype, state behind the value at the next whole float. It
+ * stays where it is. */
 float *hr_table_rows(const hr_table *table, size_t *row_stride_p);
 
 /* rows_p[i], clocks_p[i] of keys[i]; HR_ROW_NONE (clock 0) for a key that is not there. Any duplicates are legal. */
@@ -87,11 +94,13 @@ hotrow_status hr_table_visit_admission(const hr_table *table, hr_table_bucket_fn
 /* HOTROW_ERR_CORRUPT */
 hotrow_status hr_table_restore_admission(hr_table *table, uint64_t number, const void *bytes, size_t size_bytes);
 
-/* The default row, for keys a reader asks for that are not there: the initial value of that key. */
+/* The default row, for keys a reader asks for that are not there: the initial value of that key, as the table would
+ * keep it. */
 void hr_table_default_row(const hr_table *table, uint64_t key, float *value);
 
-/* Visits every row: those in memory in the order of the row array, then the others as its storage has them. What that
- * returns, and what visit returns */
+/* Visits every row: those in memory in the order of the row array, then the others as its storage has them. Whatever
+ * the table's storage dtype, a record that leaves it is of floats, which lose nothing, and one that comes back has the
+ * bits that left. What the storage returns, and what visit returns */
 typedef hr_stored_row_fn hr_table_visit_fn;
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context);
 
@@ -128,7 +137,7 @@ hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_c
                              uint64_t *fetched_count_p);
 /* The storage has `row_count` rows in all, of which those that were restored are in memory. */
 void hr_table_set_row_count(hr_table *table, uint64_t row_count);
-size_t hr_table_record_bytes(const hr_table *table); /* value and state */
+size_t hr_table_record_bytes(const hr_table *table); /* value and state, as floats */
 size_t hr_table_row_bytes(const hr_table *table);    /* of memory that a row takes, at most, about */
 uint64_t hr_table_slot_count(const hr_table *table); /* rows that it has taken memory for */
 void hr_table_give_back(hr_table *table);            /* memory of rows that left goes back to the system */

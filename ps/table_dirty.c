@@ -81,7 +81,7 @@ hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, voi
       HOTROW_ASSERT(rows[i] == dirty[i]);
       uint8_t *mark = &marks->bytes[rows[i]];
       *mark = (uint8_t)((*mark & (HR_ROW_DIRTY | HR_ROW_USED)) | (uint32_t)marks->next_cut << HR_ROW_CUT_SHIFT);
-      HOTROW_TRY(visit(keys[i], clocks[i], hr_table_row_at(table, rows[i]), context));
+      HOTROW_TRY(visit(keys[i], clocks[i], hr_table_read_record(table, rows[i]), context));
     }
   }
   return HOTROW_OK;

@@ -136,7 +136,8 @@ static hotrow_status put_back(uint64_t key, uint32_t clock, const float *record,
   if (table->desc.announce_step > 0)
     table->announced[entry->row] =
         (hr_announced){.clock = clock - (HR_MUTANT(FORGOTTEN_UPDATES) ? 0 : HR_WIRE_BOUND_MAX)};
-  memcpy(hr_table_row_at(table, entry->row), record, hr_table_record_floats(table) * sizeof *record);
+  hr_table_write_record(table, entry->row, record);
+  hr_table_copy_stamp(table, entry->row, record);
   f->count++;
   return HOTROW_OK;
 }

@@ -40,11 +40,24 @@ static bool is_small(const hr_table *table, const float *value)
   return threshold == 0 || sum < threshold * threshold;
 }
 
+static bool is_old(const hr_table *table, uint32_t pushed_at)
+{
+  return table->desc.steps_to_live > 0 && table->desc.step - pushed_at > table->desc.steps_to_live;
+}
+
 bool hr_table_is_dead(const hr_table *table, const float *record)
 {
-  uint32_t steps_to_live = table->desc.steps_to_live;
-  return steps_to_live > 0 && table->desc.step - hr_table_pushed_at(table, record) > steps_to_live &&
-         is_small(table, record);
+  uint32_t pushed_at;
+  if (table->desc.steps_to_live == 0)
+    return false;
+  memcpy(&pushed_at, record + table->layout.dim + table->layout.state_dim, sizeof pushed_at);
+  return is_old(table, pushed_at) && is_small(table, record);
+}
+
+static bool is_dead_row(const hr_table *table, uint64_t row)
+{
+  return is_old(table, hr_table_pushed_at(table, row)) &&
+         (table->desc.l2_weight_threshold == 0 || is_small(table, hr_table_read_record(table, row)));
 }
 
 bool hr_table_is_gone(const hr_table *table, uint64_t key)
@@ -98,8 +111,8 @@ void hr_table_sweep(hr_table *table, uint64_t row_count)
       expiry->hand = 0;
     uint32_t row = (uint32_t)expiry->hand;
     if (row + HAND_AHEAD < table->resident_count)
-      __builtin_prefetch(hr_table_row_at(table, row + HAND_AHEAD) + table->layout.dim + table->layout.state_dim);
-    if (!hr_table_is_dead(table, hr_table_row_at(table, row)))
+      __builtin_prefetch(hr_table_stamp_at(table, row + HAND_AHEAD));
+    if (!is_dead_row(table, row))
       expiry->hand++;
     else if (reserve_gone(table, 1) == HOTROW_OK)
       expire(table, row);
@@ -146,7 +159,7 @@ hotrow_status hr_table_expire_keys(hr_table *table, const uint64_t *keys, size_t
     hr_table_look(table, keys + first, count, rows, clocks);
     size_t dead_count = 0; /* rows move once one goes: so first all are looked at */
     for (size_t i = 0; i < count; i++)
-      if (rows[i] != HR_ROW_NONE && hr_table_is_dead(table, hr_table_row_at(table, rows[i])))
+      if (rows[i] != HR_ROW_NONE && is_dead_row(table, rows[i]))
         rows[dead_count++] = (uint32_t)i;
     HOTROW_TRY(reserve_gone(table, dead_count));
     for (size_t d = 0; d < dead_count; d++) {
@@ -163,7 +176,7 @@ hotrow_status hr_table_expire_keys(hr_table *table, const uint64_t *keys, size_t
 static uint32_t idleness(const hr_table *table, uint64_t row)
 {
   if (table->desc.eviction == HOTROW_EVICT_LRU)
-    return table->desc.step - hr_table_pushed_at(table, hr_table_row_at(table, row));
+    return table->desc.step - hr_table_pushed_at(table, row);
   uint64_t key = table->keys[row];
   return UINT32_MAX - hr_index_find(&table->index, hr_key_hash(key, table->seed), key)->clock;
 }

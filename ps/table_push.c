@@ -79,12 +79,13 @@ static void untick(hr_table *table, const uint64_t *keys, const uint32_t *steps,
     hr_index_find(&table->index, hr_key_hash(keys[count], table->seed), keys[count])->clock -= steps ? steps[count] : 1;
 }
 
-/* push_rows of all keys, and push_clocks where they are announced. Their clocks move while their buckets are at hand,
- * and back if a key cannot be created. */
+/* push_rows of all keys, and push_clocks where they are announced or rounding goes by them. Their clocks move while
+ * their buckets are at hand, and back if a key cannot be created. */
 static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const uint32_t *steps, size_t key_count)
 {
   uint32_t *push_rows = table->push_rows;
-  uint32_t *push_clocks = table->desc.announce_step > 0 ? table->push_clocks : NULL;
+  const bool is_announced = table->desc.announce_step > 0;
+  uint32_t *push_clocks = is_announced || hr_table_is_packed(table) ? table->push_clocks : NULL;
   hr_entry *entries[HR_PROBE_BLOCK];
   hr_probe probe = hr_probe_begin(&table->index, keys, key_count);
   size_t i = 0;
@@ -102,10 +103,10 @@ static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const 
       hr_table_use(table, entry->row);
       hr_table_stamp(table, entry->row);
       entry->clock += steps ? steps[i] : 1;
-      if (push_clocks) {
+      if (push_clocks)
         push_clocks[i] = entry->clock;
+      if (is_announced)
         __builtin_prefetch(&table->announced[entry->row], 1);
-      }
     }
   return HOTROW_OK;
 }
@@ -219,8 +220,11 @@ hotrow_status hr_table_push(hr_table *table, const hr_section *push, hr_announce
     HOTROW_TRY(admit(table, &rows));
   HOTROW_TRY(hr_table_make_room(table, rows.keys, rows.count));
   HOTROW_TRY(find_and_tick(table, rows.keys, rows.steps, rows.count));
-  table->kernels->optimizer_apply(&table->layout, push->lr_scale, table->rows, table->row_stride, table->push_rows,
-                                  rows.grads, rows.squares, rows.steps, rows.count, NULL);
+  hr_section kept = *push;
+  kept.keys = rows.keys;
+  kept.key_count = (uint32_t)rows.count;
+  kept.squares = rows.squares;
+  hr_table_apply(table, &kept, rows.grads, rows.steps);
   for (size_t i = 0; table->marks.bytes && i < rows.count; i++)
     hr_table_touch(table, table->push_rows[i]);
   if (table->desc.announce_step > 0)

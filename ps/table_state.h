@@ -57,10 +57,19 @@ typedef struct hr_admitted {
   uint64_t refused_count; /* pushed rows that were dropped, ever */
 } hr_admitted;
 
-/* Address space for row_count_max elements each; memory once touched. A record of the row array is value[dim],
- * state[state_dim], in a table whose rows go for good the step at which it was last pushed to (u32), padding. Keys are
- * an array of their own: only a scan reads them, and a record of whole cache lines stays one. Rows in memory have the
- * numbers 0 .. resident_count - 1: one that goes is replaced by the last. */
+/* Where rows of a table that keeps 16 bits a value are floats for a while. */
+typedef struct hr_row_work {
+  float *rows;       /* owned [row_count][dim + state_dim]; NULL: the table keeps floats */
+  uint64_t *streams; /* owned [row_count]: of random bits */
+  uint32_t *slots;   /* owned: 0 .. row_count - 1 */
+  size_t row_count, row_stride;
+} hr_row_work;
+
+/* Address space for row_count_max elements each; memory once touched. A record of the row array is value[dim] in
+ * desc.storage_dtype, padded to whole floats (value_floats), state[state_dim], in a table whose rows go for good the
+ * step at which it was last pushed to (u32), padding. Keys are an array of their own: only a scan reads them, and a
+ * record of whole cache lines stays one. Rows in memory have the numbers 0 .. resident_count - 1: one that goes is
+ * replaced by the last. */
 struct hr_table {
   uint32_t shard_index, shard_count; /* of the owner; shard_count 0: any key may be created */
   hr_table_desc desc;                /* row_count is the number of rows there are, in memory or not */
@@ -76,7 +85,8 @@ struct hr_table {
   hr_admission admission;
   hr_admitted admitted;
   const hr_storage *storage; /* borrowed; NULL: all rows are in memory */
-  size_t row_stride;
+  size_t row_stride, value_floats;
+  hr_row_work work;
   uint64_t row_count_max;
   uint64_t resident_count; /* rows in memory */
   uint64_t slot_count;     /* rows that there is touched memory for */
@@ -97,6 +107,32 @@ static inline float *hr_table_row_at(const hr_table *table, uint64_t row)
   return table->rows + row * table->row_stride;
 }
 
+static inline hotrow_dtype hr_table_dtype(const hr_table *table)
+{
+  return (hotrow_dtype)table->desc.storage_dtype;
+}
+
+/* Are the values of its rows something else than floats? */
+static inline bool hr_table_is_packed(const hr_table *table)
+{
+  return table->desc.storage_dtype != HOTROW_F32;
+}
+
+/* HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_row_work_init(hr_row_work *work, const hotrow_row_layout *layout);
+void hr_row_work_fini(hr_row_work *work);
+size_t hr_row_work_bytes(const hr_row_work *work);
+
+/* A record as floats: value[dim], state[state_dim]. Of a table that keeps floats it is the one in the row array; else
+ * it is there until the next call of anything here. What was begun is to be written. */
+const float *hr_table_read_record(const hr_table *table, uint64_t row);
+float *hr_table_begin_record(hr_table *table, uint64_t row);
+/* Values are rounded to nearest even: those that the table has kept once stay as they are. */
+void hr_table_write_record(hr_table *table, uint64_t row, const float *value_and_state);
+
+/* Runs the optimizer on the rows of a push (push_rows; push_clocks: after it). */
+void hr_table_apply(hr_table *table, const hr_section *push, const float *grads, const uint32_t *steps);
+
 static inline void hr_table_touch(hr_table *table, uint32_t row)
 {
   hr_row_marks *marks = &table->marks;
@@ -112,22 +148,35 @@ static inline void hr_table_use(const hr_table *table, uint32_t row)
     table->marks.bytes[row] |= HR_ROW_USED;
 }
 
-/* The step at which a row was last pushed to, or was made. */
-static inline uint32_t hr_table_pushed_at(const hr_table *table, const float *record)
+/* Where a row has the step at which it was last pushed to, or was made. */
+static inline float *hr_table_stamp_at(const hr_table *table, uint64_t row)
+{
+  return hr_table_row_at(table, row) + table->value_floats + table->layout.state_dim;
+}
+
+static inline uint32_t hr_table_pushed_at(const hr_table *table, uint64_t row)
 {
   uint32_t step;
-  __builtin_memcpy(&step, record + table->layout.dim + table->layout.state_dim, sizeof step);
+  __builtin_memcpy(&step, hr_table_stamp_at(table, row), sizeof step);
   return step;
 }
 
 static inline void hr_table_stamp(hr_table *table, uint64_t row)
 {
   if (hr_table_has_eviction(&table->desc))
-    __builtin_memcpy(hr_table_row_at(table, row) + table->layout.dim + table->layout.state_dim, &table->desc.step,
-                     sizeof table->desc.step);
+    __builtin_memcpy(hr_table_stamp_at(table, row), &table->desc.step, sizeof table->desc.step);
 }
 
-/* table_expire.c. Has the row of this record outlived its time? Then nobody finds it, whether it has gone yet or not.
+/* The step that a stored record names. */
+static inline void hr_table_copy_stamp(hr_table *table, uint64_t row, const float *record)
+{
+  if (hr_table_has_eviction(&table->desc))
+    __builtin_memcpy(hr_table_stamp_at(table, row), record + table->layout.dim + table->layout.state_dim,
+                     sizeof(uint32_t));
+}
+
+/* table_expire.c. Has the row of this stored record outlived its time? Then nobody finds it, whether it has gone yet or
+ * not.
  */
 bool hr_table_is_dead(const hr_table *table, const float *record);
 /* A row that only the storage has is dead. HOTROW_ERR_NO_MEMORY */

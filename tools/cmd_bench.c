@@ -123,6 +123,7 @@ static const hr_option table_options[] = {
     {"repeats", HR_OPTION_U32, AT(repeats), "7", 1, 101, NULL, "repeats; the figures are their medians"},
     {"batches", HR_OPTION_U32, AT(batches), "64", 1, 100000, NULL, "batches of a repeat"},
     {"optimizer", HR_OPTION_CHOICE, AT(optimizer), "sgd", 0, 0, bench_optimizer_names, "of the pushes"},
+    {"storage-dtype", HR_OPTION_CHOICE, AT(storage_dtype), "f32", 0, 0, bench_storage_names, "of the rows' values"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
 };
 
@@ -151,14 +152,17 @@ static const hr_option store_options[] = {
     {"batch-keys", HR_OPTION_U64, AT(batch_keys), "40000", 1, 4e6, NULL, "rows of a push"},
     {"passes", HR_OPTION_U32, AT(passes), "3", 1, 1000, NULL, "how often every row is pushed to"},
     {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e12, NULL, "as of serve"},
-    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL, "as of serve"},
+    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "0", 0, 86400000, NULL, "as of serve"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
 };
 
 static const hr_command store_command = {
     .name = "bench store",
     .summary = "pushes until they are durable, and loading them again, against memory and a plain file",
-    .details = "One client, one shard over loopback TCP, SGD. A plain file takes the same bytes, synced as often.",
+    .details =
+        "One client, one shard over loopback TCP, SGD. A plain file takes the same bytes, synced as often as cuts\n"
+        "are made. For each --durability of serve also the time from a push until it is durable: 1000 pushes of\n"
+        "256 rows, one every 2 ms.",
     .options = store_options,
     .option_count = sizeof store_options / sizeof store_options[0],
 };

@@ -13,6 +13,9 @@
 static const char *const optimizer_names[] = {"none", "sgd",   "momentum",     "adagrad", "rowwise-adagrad",
                                               "adam", "adamw", "rowwise-adam", "ftrl",    "lamb"};
 
+static const char *const dtype_names[] = {
+    [HOTROW_F32] = "f32", [HOTROW_F16] = "f16", [HOTROW_I8] = "i8", [HOTROW_BF16] = "bf16"};
+
 /* A file of another format version is as bad as a damaged one to who asks whether it is good. */
 static int fail(const char *command, hotrow_status status)
 {
@@ -24,6 +27,11 @@ static const char *optimizer_name(const hotrow_segment *segment)
 {
   size_t kind = (size_t)segment->optimizer.kind;
   return kind < sizeof optimizer_names / sizeof *optimizer_names ? optimizer_names[kind] : "unknown";
+}
+
+static const char *dtype_name(hotrow_dtype dtype)
+{
+  return (size_t)dtype < sizeof dtype_names / sizeof *dtype_names ? dtype_names[dtype] : "unknown";
 }
 
 static uint64_t count_rows(const hotrow_checkpoint_info *info)
@@ -79,7 +87,8 @@ static void print_text(const hotrow_checkpoint_info *info)
          info->table_count, info->size_bytes, info->shard_count);
   for (uint32_t i = 0; i < info->table_count; i++) {
     const hotrow_checkpoint_table *table = &info->tables[i];
-    printf("  %-24s dim %u, %s", table->name, table->dim, optimizer_name(&table->segments[0]));
+    printf("  %-24s dim %u, %s, %s", table->name, table->dim, dtype_name(table->storage_dtype),
+           optimizer_name(&table->segments[0]));
     for (uint32_t s = 1; s < table->segment_count; s++)
       printf(" + %s", optimizer_name(&table->segments[s]));
     printf(", %" PRIu64 " rows, %" PRIu64 " bytes\n", table->row_count, table->size_bytes);
@@ -95,8 +104,10 @@ static void print_json(const hotrow_checkpoint_info *info)
          info->token, info->step, info->created_ns, info->blob_size, info->size_bytes, count_rows(info));
   for (uint32_t i = 0; i < info->table_count; i++) {
     const hotrow_checkpoint_table *table = &info->tables[i];
-    printf("%s{\"name\": \"%s\", \"dim\": %u, \"rows\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"segments\": [",
-           i > 0 ? ", " : "", table->name, table->dim, table->row_count, table->size_bytes);
+    printf("%s{\"name\": \"%s\", \"dim\": %u, \"storage_dtype\": \"%s\", \"rows\": %" PRIu64 ", \"bytes\": %" PRIu64
+           ", \"segments\": [",
+           i > 0 ? ", " : "", table->name, table->dim, dtype_name(table->storage_dtype), table->row_count,
+           table->size_bytes);
     for (uint32_t s = 0; s < table->segment_count; s++)
       printf("%s{\"dim\": %u, \"optimizer\": \"%s\"}", s > 0 ? ", " : "", table->segments[s].dim,
              optimizer_name(&table->segments[s]));

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <hotrow/server.h>
+
 #include "commands.h"
 #include "options.h"
 #include "process.h"
@@ -39,6 +41,7 @@ typedef struct launch_values {
   uint32_t grace_ms;
   uint64_t memory;
   uint32_t cut_interval_ms;
+  uint32_t durability;
   bool exec;
   bool restart_shards;
 } launch_values;
@@ -52,11 +55,13 @@ static const hr_option options[] = {
      "directory of a save or checkpoint that the shards start from"},
     {"data-dir", HR_OPTION_TEXT, AT(data_dir), NULL, 0, 0, NULL,
      "directory for the shards' rows: a later launch of as many shards goes on from there"},
+    {"durability", HR_OPTION_CHOICE, AT(durability), "cut", 0, 0, hr_durability_names,
+     "with --data-dir: when a push is durable, as of serve"},
     {"memory", HR_OPTION_U64, AT(memory), "0", 0, 1e18, NULL,
      "of each shard's process, as 8GiB: with --data-dir rows not used lately leave it when others need the place,\n"
      "without one new rows are refused; 0: no bound"},
-    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL,
-     "with --data-dir: how often what changed is made durable"},
+    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "0", 0, 86400000, NULL,
+     "with --data-dir: how often what changed is made durable, as of serve"},
     {"restart-shards", HR_OPTION_BOOL, AT(restart_shards), NULL, 0, 0, NULL,
      "with --data-dir: a shard that dies is started again where it was, and the job goes on"},
     {"ready-timeout-ms", HR_OPTION_U32, AT(ready_timeout_ms), "30000", 1, 86400000, NULL,
@@ -296,6 +301,8 @@ static void start_shard(launch *l, uint32_t index)
     argv[argc++] = (char *)l->values.data_dir;
     argv[argc++] = "--cut-interval-ms";
     argv[argc++] = interval;
+    argv[argc++] = "--durability";
+    argv[argc++] = (char *)hr_durability_names[l->values.durability];
   }
   char memory[24];
   snprintf(memory, sizeof memory, "%" PRIu64, l->values.memory);
@@ -440,6 +447,16 @@ int hr_cmd_launch(int argc, char **argv)
   }
   if (l.values.restart_shards && !l.values.data_dir) {
     fprintf(stderr, "hotrow launch: --restart-shards needs --data-dir: without it a shard comes back empty\n");
+    return HR_EXIT_USAGE;
+  }
+  if (l.values.durability != HOTROW_DURABILITY_CUT && !l.values.data_dir) {
+    fprintf(stderr, "hotrow launch: --durability is of --data-dir: without it nothing is durable\n");
+    return HR_EXIT_USAGE;
+  }
+  if (l.values.durability == HOTROW_DURABILITY_NONE && l.values.restart_shards) {
+    fprintf(stderr,
+            "hotrow launch: --restart-shards needs another --durability: with none a shard that dies comes back\n"
+            "as it was when it was started\n");
     return HR_EXIT_USAGE;
   }
   l.words = argv + rest;

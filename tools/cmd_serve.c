@@ -30,7 +30,10 @@ typedef struct serve_values {
   uint32_t shard_count;
   uint32_t io_threads;
   uint32_t cut_interval_ms;
+  uint32_t durability;
 } serve_values;
+
+const char *const hr_durability_names[] = {"cut", "none", "log", NULL};
 
 #define AT(field) offsetof(serve_values, field)
 static const hr_option options[] = {
@@ -46,10 +49,14 @@ static const hr_option options[] = {
      "directory to start from: a checkpoint, a save, or a data directory (of any shard count) that no server has open"},
     {"data-dir", HR_OPTION_TEXT, AT(data_dir), NULL, 0, 0, NULL,
      "directory for the rows, so that a server started on it again goes on from there; without it: memory only"},
-    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL,
-     "with --data-dir: how often what changed is made durable"},
+    {"durability", HR_OPTION_CHOICE, AT(durability), "cut", 0, 0, hr_durability_names,
+     "with --data-dir, when a push is durable. cut: with the next cut of what changed. log: within milliseconds, as "
+     "each is logged beside the cuts. none: when the server ends in order; if it is killed, all since its start is "
+     "lost"},
+    {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "0", 0, 86400000, NULL,
+     "with --data-dir: how often what changed is made durable, or the log begins anew; 0: 1000, with a log 60000"},
     {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e15, NULL,
-     "with --data-dir: bytes of changed rows, per shard, that are not left until then"},
+     "with --data-dir: bytes of changed rows, per shard, that are not left until then; a log may have 4 times as many"},
     {"memory", HR_OPTION_U64, AT(memory), "0", 0, 1e18, NULL,
      "of this process, as 8GiB: with --data-dir rows not used lately leave it when others need the place, without one\n"
      "new rows are refused; 0: no bound"},
@@ -204,6 +211,7 @@ static hotrow_server_options server_options_of(const serve_values *values, load_
   o.cut_bytes = values->cut_bytes;
   o.memory_bytes = values->memory;
   o.cut_interval_ms = values->cut_interval_ms;
+  o.durability = (hotrow_durability)values->durability;
   o.progress = show_loading;
   o.context = display;
   return o;

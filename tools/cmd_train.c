@@ -14,6 +14,7 @@
 static const char *const mode_names[] = {"preset", "probe", "announce", NULL};
 static const char *const policy_names[] = {"preset", "lru", "lightlfu", "lfu", "w-tinylfu", NULL};
 static const char *const dtype_names[] = {"preset", "f32", "f16", "i8", NULL};
+static const char *const storage_names[] = {"f32", "f16", "bf16", NULL};
 static const char *const ticks_names[] = {"preset", "steps", "occurrences", NULL};
 static const char *const eviction_names[] = {"lru", "lfu", NULL};
 static const char *const preset_names[] = {"exact", "bounded", "het-compat", NULL};
@@ -52,6 +53,8 @@ static const hr_option options[] = {
      "what a new row's Adagrad sums begin at, in squared gradients of one sample; -1: by data set"},
     {"init-scale", HR_OPTION_FLOAT, AT(init_scale), PRESET, -1, 1000, NULL,
      "new rows are uniform between - and + this; -1: by data set"},
+    {"storage-dtype", HR_OPTION_CHOICE, AT(storage_dtype), "f32", 0, 0, storage_names,
+     "of row values in the memory of shards; the optimizer's state is f32"},
     {"dropout", HR_OPTION_FLOAT, AT(dropout), PRESET, -1, 0.99, NULL,
      "share of hidden values dropped in training; -1: by data set"},
     {"embedding-dropout", HR_OPTION_FLOAT, AT(embedding_dropout), PRESET, -1, 0.99, NULL,

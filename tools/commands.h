@@ -14,6 +14,8 @@ int hr_cmd_bench(int argc, char **argv);
 int hr_cmd_plot(int argc, char **argv);
 int hr_cmd_version(int argc, char **argv);
 
+extern const char *const hr_durability_names[]; /* of hotrow_durability, in its order; NULL-terminated */
+
 /* Takes the word after the command's name out of the arguments, or NULL: there is an option, or nothing. */
 const char *hr_command_take_word(int *argc_p, char **argv);
 

@@ -12,7 +12,7 @@
 #include <hr/options.h>
 
 HR_NO_TAIL_PADDING(hotrow_client_options, transport); /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
-HR_NO_TAIL_PADDING(hotrow_table_options, reserved2);
+HR_NO_TAIL_PADDING(hotrow_table_options, storage_dtype);
 HR_NO_TAIL_PADDING(hotrow_lookup_request, timeout_ms);
 HR_NO_TAIL_PADDING(hotrow_push_request, reserved);
 

@@ -109,6 +109,7 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
     o.announce_step = table->is_announced ? table->desc.announce_step : 0;
     o.wire_dtype = table->wire_dtype;
   }
+  o.is_rounded = table->desc.storage_dtype != HOTROW_F32;
   o.counts_occurrences = (table->flags & HOTROW_TABLE_COUNT_OCCURRENCES) != 0;
   size_t push_bytes = sizeof(uint64_t) + sizeof(uint32_t) + (layout->dim + layout->square_dim) * sizeof(float);
   size_t pending = PENDING_BYTES_MAX / push_bytes;

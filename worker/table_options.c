@@ -75,9 +75,9 @@ hotrow_status hr_table_options_check(const hotrow_client *client, const hotrow_t
     return hr_fail(HOTROW_ERR_INVALID, "table %s: flags %u has an unknown one", o->name, o->flags);
   if (o->flags & HOTROW_TABLE_WIDE_CLOCKS && o->mode != HOTROW_MODE_PROBE && !is_exact(o))
     return hr_fail(HOTROW_ERR_INVALID, "table %s: HOTROW_TABLE_WIDE_CLOCKS needs mode probe", o->name);
-  if (o->reserved || o->reserved2)
-    return hr_fail(HOTROW_ERR_INVALID, "table %s: reserved is %u, must be 0", o->name,
-                   o->reserved ? o->reserved : o->reserved2);
+  if (!hr_dtype_is_kept((uint32_t)o->storage_dtype))
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: storage_dtype %d is none of HOTROW_F32, HOTROW_F16, HOTROW_BF16",
+                   o->name, (int)o->storage_dtype);
   if (client->core->options.role == HR_ROLE_READER && o->cache_row_count)
     return hr_fail(HOTROW_ERR_UNSUPPORTED, "table %s: a read-only client has no cache yet: cache_row_count must be 0",
                    o->name);
@@ -115,6 +115,7 @@ hotrow_status hr_table_options_describe(const hotrow_table_options *o, hr_table_
   memset(desc_p, 0, sizeof *desc_p);
   desc_p->seed = o->seed;
   desc_p->announce_step = announce_step_of(o);
+  desc_p->storage_dtype = (uint16_t)o->storage_dtype;
   desc_p->admit_count = o->admit_count > 1 ? o->admit_count : 0;
   desc_p->admit_probability = o->admit_probability;
   desc_p->steps_to_live = o->steps_to_live;
@@ -132,7 +133,7 @@ hotrow_status hr_table_options_describe(const hotrow_table_options *o, hr_table_
     return hr_fail(HOTROW_ERR_INVALID, "table %s: segments is NULL", o->name);
   if (!o->segment_count && (o->dim == 0 || o->dim > HOTROW_DIM_MAX))
     return hr_fail(HOTROW_ERR_INVALID, "table %s: dim %u, must be 1 to %u", o->name, o->dim, HOTROW_DIM_MAX);
-  desc_p->segment_count = o->segment_count ? o->segment_count : 1;
+  desc_p->segment_count = o->segment_count ? (uint16_t)o->segment_count : 1;
   if (o->segment_count)
     memcpy(desc_p->segments, o->segments, o->segment_count * sizeof *o->segments);
   else
@@ -181,6 +182,8 @@ const char *hr_table_difference(const hr_table_desc *a, const hr_table_desc *b)
     return "dim";
   if (a->seed != b->seed)
     return "seed";
+  if (a->storage_dtype != b->storage_dtype)
+    return "storage_dtype";
   if (a->segment_count != b->segment_count)
     return "segments";
   for (uint32_t i = 0; i < a->segment_count; i++) {

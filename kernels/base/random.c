@@ -75,3 +75,8 @@ void hr_init_segments(const hotrow_segment *segments, uint32_t segment_count, ui
   for (uint32_t i = 0; i < segment_count; row += segments[i++].dim, stream = hr_mix64(stream + 0xa54ff53a5f1d36f1u))
     fill(&segments[i].initializer, stream, segments[i].dim, row);
 }
+
+uint64_t hr_rounding_stream(uint64_t seed, uint64_t table_seed, uint64_t key, uint32_t clock)
+{
+  return hr_mix64(hr_mix64(stream_of(seed, table_seed, key) ^ 0x510e527fade682d1u) + clock);
+}

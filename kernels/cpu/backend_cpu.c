@@ -79,6 +79,8 @@ static const hotrow_kernels cpu_kernels = {
     .pending_add = hr_cpu_pending_add,
     .pack = hr_cpu_pack,
     .unpack = hr_cpu_unpack,
+    .gather_packed = hr_cpu_gather_packed,
+    .scatter_packed = hr_cpu_scatter_packed,
     .find_nonfinite = hr_cpu_find_nonfinite,
 };
 

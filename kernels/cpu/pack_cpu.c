@@ -1,63 +1,9 @@
-/* Values as they travel. Float to half and back is done on bits, so that no instruction of one machine decides. */
-#include <string.h>
-
+/* Values as they travel, and as a table of 16 bits a value begins with them. */
 #include <hr/assert.h>
 #include <hr/vector.h>
 
+#include "half_cpu.h"
 #include "kernels_impl.h"
-#include "row_cpu.h"
-
-#define HALF_MAX_BITS 0x477fe000u    /* 65504.0f: the largest half */
-#define HALF_NORMAL_BITS 0x38800000u /* 2^-14: the smallest normal half */
-
-HR_ROW_INLINE uint32_t bits_of(float value)
-{
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-
-HR_ROW_INLINE float float_of(uint32_t bits)
-{
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-/* Both results are computed and one is chosen: no branch stands in the way of vectors. Below 2^-14 halves are multiples
- * of 2^-24, which is the last bit of 0.5f: an addition rounds them. */
-HR_ROW_INLINE uint16_t half_of(float value)
-{
-  uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000u;
-  bits &= 0x7fffffffu;
-  bits = bits < HALF_MAX_BITS ? bits : HALF_MAX_BITS;
-  uint32_t denormal = bits_of(float_of(bits) + 0.5f) - 0x3f000000u;
-  uint32_t normal = (bits - (112u << 23) + 0xfffu + (bits >> 13 & 1u)) >> 13;
-  return (uint16_t)(sign | (bits < HALF_NORMAL_BITS ? denormal : normal));
-}
-
-HR_ROW_INLINE float float_of_half(uint16_t half)
-{
-  uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = (uint32_t)(half & 0x7fffu) << 13;
-  uint32_t normal = rest + (rest < 0x0f800000u ? 112u << 23 : 224u << 23); /* else an infinity or a NaN */
-  uint32_t denormal = bits_of(float_of(rest + 0x38800000u) - 0x1p-14f);
-  return float_of(sign | (rest < 0x00800000u ? denormal : normal));
-}
-
-/* Calls step(first, width) for all columns: in four lines, a line, a quarter of one, and one by one. Loops of a known
- * length become vectors also where rows are short; unrolled first (hence the pragmas) they would not. */
-#define FOR_COLUMNS(dim, step)                                                                                         \
-  do {                                                                                                                 \
-    uint32_t column = 0;                                                                                               \
-    for (; column + 4 * HR_LINE_FLOATS <= (dim); column += 4 * HR_LINE_FLOATS)                                         \
-      step(column, 4 * HR_LINE_FLOATS);                                                                                \
-    for (; column + HR_LINE_FLOATS <= (dim); column += HR_LINE_FLOATS)                                                 \
-      step(column, HR_LINE_FLOATS);                                                                                    \
-    for (; column + HR_LINE_FLOATS / 4 <= (dim); column += HR_LINE_FLOATS / 4)                                         \
-      step(column, HR_LINE_FLOATS / 4);                                                                                \
-    for (; column < (dim); column++)                                                                                   \
-      step(column, 1u);                                                                                                \
-  } while (0)
 
 HR_ROW_INLINE float largest_of(const float *x, uint32_t dim)
 {
@@ -99,12 +45,31 @@ HR_ROW_INLINE void pack_f16(uint16_t *half, const float *x, uint32_t dim)
 #undef HALVES
 }
 
+HR_ROW_INLINE void bfloats_of(uint16_t *restrict bfloat, const float *restrict x, uint32_t width)
+{
+#pragma GCC unroll 1
+  for (uint32_t c = 0; c < width; c++)
+    bfloat[c] = bfloat_of(x[c]);
+}
+
+HR_ROW_INLINE void pack_bf16(uint16_t *bfloat, const float *x, uint32_t dim)
+{
+#define BFLOATS(first, width) bfloats_of(bfloat + (first), x + (first), width)
+  FOR_COLUMNS(dim, BFLOATS);
+#undef BFLOATS
+}
+
+HR_ROW_INLINE bool is_known(hotrow_dtype dtype)
+{
+  return dtype == HOTROW_F32 || dtype == HOTROW_F16 || dtype == HOTROW_I8 || dtype == HOTROW_BF16;
+}
+
 HR_VECTORISED void hr_cpu_pack(hotrow_dtype dtype, const float *values, size_t value_stride, uint32_t dim,
                                const uint32_t *slots, size_t row_count, void *stream, void *packed, float *scales)
 {
   (void)stream;
   HOTROW_ASSERT(dim > 0 && value_stride >= dim);
-  HOTROW_ASSERT(dtype == HOTROW_F32 || dtype == HOTROW_F16 || (dtype == HOTROW_I8 && (scales || row_count == 0)));
+  HOTROW_ASSERT(is_known(dtype) && (dtype != HOTROW_I8 || scales || row_count == 0));
   size_t prefetch_floats = hr_prefetch_floats(dim);
   for (size_t i = 0; i < row_count; i++) {
     if (slots && i + HR_ROWS_AHEAD < row_count)
@@ -112,6 +77,8 @@ HR_VECTORISED void hr_cpu_pack(hotrow_dtype dtype, const float *values, size_t v
     const float *x = values + (slots ? slots[i] : i) * value_stride;
     if (dtype == HOTROW_F16) {
       pack_f16((uint16_t *)packed + i * dim, x, dim);
+    } else if (dtype == HOTROW_BF16) {
+      pack_bf16((uint16_t *)packed + i * dim, x, dim);
     } else if (dtype == HOTROW_I8) {
       scales[i] = largest_of(x, dim);
       pack_i8((uint8_t *)packed + i * dim, x, dim, scales[i]);
@@ -119,20 +86,6 @@ HR_VECTORISED void hr_cpu_pack(hotrow_dtype dtype, const float *values, size_t v
       memcpy((float *)packed + i * dim, x, dim * sizeof(float));
     }
   }
-}
-
-HR_ROW_INLINE void floats_of_halves(float *restrict x, const uint16_t *restrict half, uint32_t width)
-{
-#pragma GCC unroll 1
-  for (uint32_t c = 0; c < width; c++)
-    x[c] = float_of_half(half[c]);
-}
-
-HR_ROW_INLINE void unpack_f16(float *x, const uint16_t *half, uint32_t dim)
-{
-#define FLOATS(first, width) floats_of_halves(x + (first), half + (first), width)
-  FOR_COLUMNS(dim, FLOATS);
-#undef FLOATS
 }
 
 HR_ROW_INLINE void floats_of_bytes(float *restrict x, const int8_t *restrict q, uint32_t width, float scale)
@@ -156,11 +109,13 @@ HR_VECTORISED void hr_cpu_unpack(hotrow_dtype dtype, const void *packed, const f
 {
   (void)stream;
   HOTROW_ASSERT(dim > 0 && value_stride >= dim);
-  HOTROW_ASSERT(dtype == HOTROW_F32 || dtype == HOTROW_F16 || (dtype == HOTROW_I8 && (scales || row_count == 0)));
+  HOTROW_ASSERT(is_known(dtype) && (dtype != HOTROW_I8 || scales || row_count == 0));
   for (size_t i = 0; i < row_count; i++) {
     float *x = values + i * value_stride;
     if (dtype == HOTROW_F16)
       unpack_f16(x, (const uint16_t *)packed + i * dim, dim);
+    else if (dtype == HOTROW_BF16)
+      unpack_bf16(x, (const uint16_t *)packed + i * dim, dim);
     else if (dtype == HOTROW_I8)
       unpack_i8(x, (const int8_t *)packed + i * dim, dim, scales[i]);
     else

@@ -149,12 +149,14 @@ static hotrow_status check_rules(const uint8_t *body)
 
 static hotrow_status check_table(const hr_header *h, const uint8_t *body)
 {
-  uint32_t id, dim, segment_count, announce_step, step;
+  uint32_t id, dim, announce_step, step;
+  uint16_t segment_count, storage_dtype;
   uint64_t row_count;
   memcpy(&row_count, body + offsetof(hr_table_desc, row_count), sizeof row_count);
   memcpy(&id, body + offsetof(hr_table_desc, id), sizeof id);
   memcpy(&dim, body + offsetof(hr_table_desc, dim), sizeof dim);
   memcpy(&segment_count, body + offsetof(hr_table_desc, segment_count), sizeof segment_count);
+  memcpy(&storage_dtype, body + offsetof(hr_table_desc, storage_dtype), sizeof storage_dtype);
   memcpy(&announce_step, body + offsetof(hr_table_desc, announce_step), sizeof announce_step);
   memcpy(&step, body + offsetof(hr_table_desc, step), sizeof step);
   if (!hr_wire_is_reply(h) && (id != 0 || row_count != 0 || step != 0))
@@ -163,6 +165,8 @@ static hotrow_status check_table(const hr_header *h, const uint8_t *body)
     OVER_LIMIT("table: dim %u, not 1 to HOTROW_DIM_MAX %u", dim, HOTROW_DIM_MAX);
   if (segment_count < 1 || segment_count > HOTROW_SEGMENTS_MAX)
     OVER_LIMIT("table: segment_count %u, not 1 to HOTROW_SEGMENTS_MAX %u", segment_count, HOTROW_SEGMENTS_MAX);
+  if (!hr_dtype_is_kept(storage_dtype))
+    REFUSE("table: storage_dtype %u is none of ours", storage_dtype);
   if (announce_step > HR_WIRE_BOUND_MAX)
     OVER_LIMIT("table: announce_step %u, limit HR_WIRE_BOUND_MAX %u", announce_step, HR_WIRE_BOUND_MAX);
   HOTROW_TRY(check_name_field("table", (const char *)body + offsetof(hr_table_desc, name)));

@@ -120,7 +120,8 @@ static model_push *push(model_cache *m, uint64_t key, uint64_t hash, uint32_t st
 
 static void count_sent(const model_cache *m, model_row *r, uint32_t steps)
 {
-  if (m->options.mode == HOTROW_CACHE_PROBE)
+  bool comes_again = m->options.is_rounded && m->options.pull_bound == 0 && m->options.push_bound == 0;
+  if (m->options.mode == HOTROW_CACHE_PROBE && !comes_again)
     r->seen += steps;
 }
 

@@ -341,6 +341,9 @@ static void same_as_the_model(void)
         bool is_any_k =
             kind == HOTROW_SGD || kind == HOTROW_ADAGRAD || kind == HOTROW_ROWWISE_ADAGRAD || kind == HOTROW_FTRL;
         o.counts_occurrences = is_any_k && run % 2;
+        o.is_rounded = run % 3 == 0;
+        if (o.is_rounded && o.mode == HOTROW_CACHE_PROBE)
+          o.pull_bound = run % 2;
         start(&o, segments, segment_count);
         run_operations(400);
         hotrow_cache_destroy(cache);

@@ -45,6 +45,8 @@ static void options_are_refused_one_by_one(void)
   REFUSES(mode, (hotrow_cache_mode)2, HOTROW_ERR_INVALID, "mode 2");
   REFUSES(wire_dtype, (hotrow_dtype)3, HOTROW_ERR_INVALID, "wire_dtype 3");
   REFUSES(counts_occurrences, 2, HOTROW_ERR_INVALID, "counts_occurrences is 2");
+  REFUSES(is_rounded, 2, HOTROW_ERR_INVALID, "is_rounded is 2");
+  REFUSES(reserved, 1, HOTROW_ERR_INVALID, "reserved is 1");
   REFUSES(segments, NULL, HOTROW_ERR_INVALID, "segments is NULL");
   REFUSES(segment_count, 0, HOTROW_ERR_INVALID, "segment");
   REFUSES(segment_count, HOTROW_SEGMENTS_MAX + 1, HOTROW_ERR_INVALID, "segment");

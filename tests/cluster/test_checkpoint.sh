@@ -18,13 +18,15 @@ newest() { find "$saves" -maxdepth 1 -name "$1-*" -printf '%f\n' | sort | tail -
 same() { cmp "$scratch/$1" "$scratch/$2" || fail "$1 and $2 differ"; }
 
 for optimizer in adagrad adam; do
-  check "$optimizer: a job that is killed and resumed, on as many shards and on others, gives the bits of one that was not"
-  run "$hotrow" launch --shards 1 --workers 2 -- train "${job[@]}" --optimizer $optimizer --dump "$scratch/whole" --json
+  kind=(--optimizer "$optimizer")
+  [[ $optimizer == adam ]] && kind+=(--storage-dtype bf16)
+  check "${kind[*]}: a job that is killed and resumed, on as many shards and on others, gives the bits of one that was not"
+  run "$hotrow" launch --shards 1 --workers 2 -- train "${job[@]}" "${kind[@]}" --dump "$scratch/whole" --json
   expect_code 0
   [[ $(stat -c %s "$scratch/whole") -gt 1000000 ]] || fail "the dump is too small to prove anything"
   grep -o '"best_step.*"cache_hit_rate' "$scratch/last.out" | sed 's/, "cache.*//' >"$scratch/whole.scores"
   for shards in 1 3; do
-    begin "$hotrow" launch --shards 1 --workers 2 --save-dir "$saves" -- train "${job[@]}" --optimizer $optimizer \
+    begin "$hotrow" launch --shards 1 --workers 2 --save-dir "$saves" -- train "${job[@]}" "${kind[@]}" \
       --checkpoint "run$shards" --every 20 --keep 2 --dump "$scratch/killed"
     await is_there "run$shards-*"
     kill_everything
@@ -32,7 +34,7 @@ for optimizer in adagrad adam; do
     from=$(newest "run$shards")
     echo "  $from, then $shards shards"
     run "$hotrow" launch --shards $shards --workers 2 --load "$saves/$from" --save-dir "$saves" -- train "${job[@]}" \
-      --optimizer $optimizer --resume --checkpoint "run$shards" --every 20 --keep 2 --dump "$scratch/resumed" --json
+      "${kind[@]}" --resume --checkpoint "run$shards" --every 20 --keep 2 --dump "$scratch/resumed" --json
     expect_code 0
     expect_err "resumed at step $((10#${from#*-})), epoch 1"
     same whole resumed
@@ -40,7 +42,7 @@ for optimizer in adagrad adam; do
       fail "the scores differ"
     [[ $(find "$saves" -maxdepth 1 -name "*run$shards*" | wc -l) == 2 ]] || fail "not two are kept: $(ls -a "$saves")"
     run "$hotrow" launch --shards 2 --workers 2 --load "$saves/run$shards-0000000200" -- train "${job[@]}" \
-      --optimizer $optimizer --resume --dump "$scratch/over" --json
+      "${kind[@]}" --resume --dump "$scratch/over" --json
     expect_code 0
     same whole over
   done
@@ -89,7 +91,7 @@ expect_code 0
 same whole resumed
 
 check 'a job with bounds resumes too'
-bounds=(--preset bounded --cache-rows 20000 --lookahead 8)
+bounds=(--preset bounded --cache-rows 20000 --lookahead 8 --storage-dtype f16)
 run "$hotrow" launch --shards 2 --workers 2 --save-dir "$saves" -- train "${job[@]}" "${bounds[@]}" --checkpoint loose \
   --every 80 --json
 expect_code 0
@@ -104,9 +106,9 @@ expect_code 0
 expect_out '^checkpoint of 20.*Z, format 1$'
 expect_out '^step 160 of 2 ranks, blob of [0-9]+ bytes$'
 expect_out ' rows of 1 tables, [0-9]+ bytes, written by 2 shards$'
-expect_out '^  train +dim 9, adagrad, [0-9]+ rows, [0-9]+ bytes$'
+expect_out '^  train +dim 9, f16, adagrad, [0-9]+ rows, [0-9]+ bytes$'
 run "$hotrow" inspect "$one" --json
-expect_out '^\{"kind": "checkpoint", "format": 1, "shards": 2, "ranks": 2, .*"step": 160, .*"tables": \[\{"name": "train", "dim": 9, '
+expect_out '^\{"kind": "checkpoint", "format": 1, "shards": 2, "ranks": 2, .*"step": 160, .*"tables": \[\{"name": "train", "dim": 9, "storage_dtype": "f16", '
 python3 -m json.tool <"$scratch/last.out" >/dev/null || fail "not JSON"
 run "$hotrow" verify "$one"
 expect_code 0

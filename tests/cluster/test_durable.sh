@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Every push exactly once while shards with a data directory are killed with -9 at any moment, also while they load or
 # write, and started again: workers keep what is not durable and send it again. HOTROW_TEST_KILLS says how often.
+# HOTROW_TEST_DURABILITY=log: with a log beside the cuts (ctest has it as cluster.durable.log).
 # shellcheck source=cluster_lib.sh disable=SC2154
 . "$(dirname "$0")/cluster_lib.sh"
 # shellcheck source=history_lib.sh
 . "$(dirname "$0")/history_lib.sh"
-kills=${HOTROW_TEST_KILLS:-30}
+durability=${HOTROW_TEST_DURABILITY:-cut}
+kills=${HOTROW_TEST_KILLS:-$([[ $durability == log ]] && echo 12 || echo 30)}
 servers=3 server_pids=() addresses=('tcp://127.0.0.1:*' 'tcp://127.0.0.1:*' 'tcp://127.0.0.1:*')
 rounds=$(((kills + 29) / 30)) # a session has bits for so many kills; a rank has eight sessions, one for its own fault
 ((rounds <= 7)) || fail "HOTROW_TEST_KILLS is $kills, at most 210"
@@ -13,8 +15,10 @@ worker_options=(none restarts)
 
 start_server() { # INDEX. Often there is a cut on its way, or much that is in none
   rm -f "$scratch/ready-$1"
+  local interval=$((RANDOM % 2 ? 1 : 100))
+  [[ $durability == log ]] && interval=$((RANDOM % 2 ? 50 : 3600000)) # records behind a cut, or behind none for long
   "$hotrow" serve --bind "${addresses[$1]}" --shard-first "$1" --shard-count $servers --data-dir "$scratch/data" \
-    --cut-interval-ms $((RANDOM % 2 ? 1 : 100)) --ready-file "$scratch/ready-$1" >>"$scratch/server-$1.out" 2>>"$scratch/server-$1.err" </dev/null &
+    --durability "$durability" --cut-interval-ms $interval --ready-file "$scratch/ready-$1" >>"$scratch/server-$1.out" 2>>"$scratch/server-$1.err" </dev/null &
   server_pids[$1]=$!
 }
 is_ready_or_gone() { [[ -e $scratch/ready-$1 ]] || is_gone "${server_pids[$1]}"; }

@@ -24,7 +24,13 @@ exact_auc=$(field auc) exact_bytes=$(field wire_bytes_per_sample)
 holds "$exact_auc >= 0.7656"
 holds "$(field unseen_max) == 0"
 
-check 'the same with bounds of 100 and a cache: as good, fewer bytes'
+check 'the same with rows of 16 bits'
+for dtype in f16 bf16; do
+  train --data "$data/criteo80k/criteo80k.tsv.xz" --model wdl --storage-dtype $dtype
+  holds "$(field auc) >= $exact_auc - 0.002"
+done
+
+check 'with bounds of 100 and a cache: as good, fewer bytes'
 train --data "$data/criteo80k/criteo80k.tsv.xz" --model wdl --cache-rows 100000 --pull-bound 100 --push-bound 100
 holds "$(field auc) >= $exact_auc - 0.002"
 holds "$(field wire_bytes_per_sample) < $exact_bytes"

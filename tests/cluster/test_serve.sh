@@ -98,7 +98,14 @@ expect_err "^hotrow serve: data directory $data/shard-1-of-2 .*CURRENT"
 run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --data-dir "$scratch/no/such"
 expect_code 74
 expect_err "$scratch/no/such"
-run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --data-dir "$data" --cut-interval-ms 0
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --data-dir "$data" --cut-interval-ms 86400001
+expect_code 64
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --data-dir "$data" --durability paper
+expect_code 64
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --durability log
+expect_code 78
+expect_err 'there is no data_dir'
+run "$hotrow" launch --durability none --data-dir "$data" --restart-shards -- train
 expect_code 64
 
 check 'a config file'

@@ -1,4 +1,4 @@
-/* Halves are made and read here by arithmetic on what their bits stand for, one value at a time. */
+/* Halves and bfloats are made and read here by arithmetic on what their bits stand for, one value at a time. */
 #include <math.h>
 
 #include "kernel_test.h"
@@ -42,6 +42,36 @@ static uint16_t nearest_half(float value)
   return sign | (is_high ? high : low);
 }
 
+/* What a bfloat stands for: a float whose lower half is 0. */
+static double bfloat_value(uint16_t bfloat)
+{
+  return (double)float_of((uint32_t)bfloat << 16);
+}
+
+static uint16_t nearest_bfloat(float value)
+{
+  uint16_t sign = signbit(value) ? 0x8000 : 0;
+  double magnitude = fabs((double)value);
+  uint16_t low = 0, high = 0x7f7f; /* the largest finite one */
+  if (magnitude >= bfloat_value(high))
+    return sign | high;
+  while (high - low > 1) {
+    uint16_t middle = (uint16_t)((low + high) / 2);
+    if (bfloat_value(middle) <= magnitude)
+      low = middle;
+    else
+      high = middle;
+  }
+  double below = magnitude - bfloat_value(low), above = bfloat_value(high) - magnitude;
+  bool is_high = above < below || (above == below && low % 2 == 1);
+  return sign | (is_high ? high : low);
+}
+
+static uint16_t nearest(hotrow_dtype dtype, float value)
+{
+  return dtype == HOTROW_F16 ? nearest_half(value) : nearest_bfloat(value);
+}
+
 /* One row of I8 by plain arithmetic: volatile keeps the roundings apart. */
 static float plain_scale(const float *x, uint32_t dim)
 {
@@ -67,7 +97,7 @@ static float plain_value(int8_t q, float scale)
 
 static size_t packed_size(hotrow_dtype dtype)
 {
-  return dtype == HOTROW_F32 ? 4 : dtype == HOTROW_F16 ? 2 : 1;
+  return dtype == HOTROW_F32 ? 4 : dtype == HOTROW_I8 ? 1 : 2;
 }
 
 /* Packs on the device from arrays of exactly the size that is read, to one with a mark behind its end. */
@@ -134,6 +164,48 @@ static void halves_are_rounded_to_nearest_even(void)
     check_half(edges[i]);
     check_half(-edges[i]);
   }
+}
+
+static void check_bfloat(float value)
+{
+  uint16_t bfloat, expected = nearest_bfloat(value);
+  pack(HOTROW_BF16, &value, 1, 1, 1, NULL, 1, &bfloat, NULL);
+  kernel_test_release_device();
+  CHECK_MSG(bfloat == expected, "%.9g became bfloat %04x, expected %04x", (double)value, bfloat, expected);
+}
+
+static void bfloats_are_rounded_to_nearest_even(void)
+{
+  for (uint32_t bfloat = 0; bfloat < 0x7f7f; bfloat += bfloat < 0x0102 ? 1 : 13) {
+    uint32_t tie = bfloat << 16 | 0x8000;
+    for (uint32_t i = 0; i < 6; i++)
+      check_bfloat(float_of(i / 3 << 31 | (tie + i % 3 - 1)));
+    if (bfloat == 0)
+      check_bfloat(-0.0f);
+  }
+  const uint32_t edges[] = {0x7f7f0000u, 0x7f7f0001u, 0x7f7f8000u, 0x7f7fffffu, 1u, 0x7fffu, 0x8000u, 0x8001u};
+  for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {
+    check_bfloat(float_of(edges[i]));
+    check_bfloat(-float_of(edges[i]));
+  }
+}
+
+static void every_bfloat_is_read_and_comes_back(void)
+{
+  enum { DIM = 2048, ROWS = 32 };
+  static uint16_t bfloats[ROWS * DIM], again[ROWS * DIM];
+  static float values[ROWS * DIM];
+  for (uint32_t i = 0; i < ROWS * DIM; i++)
+    bfloats[i] = (uint16_t)i;
+  unpack(HOTROW_BF16, bfloats, NULL, DIM, ROWS, values, ROWS * DIM, DIM);
+  for (uint32_t i = 0; i < ROWS * DIM; i++) {
+    CHECK(same_bits(values[i], float_of(i << 16)));
+    values[i] = isfinite(values[i]) ? values[i] : 0.0f;
+  }
+  pack(HOTROW_BF16, values, ROWS * DIM, DIM, DIM, NULL, ROWS, again, NULL);
+  for (uint32_t i = 0; i < ROWS * DIM; i++)
+    CHECK_EQ(again[i], (i & 0x7f80) == 0x7f80 ? 0 : i);
+  kernel_test_release();
 }
 
 static void every_half_is_read_and_comes_back(void)
@@ -206,11 +278,11 @@ static void check_pack(hr_rng *rng, hotrow_dtype dtype, uint32_t dim, size_t row
       size_t at = i * dim + c;
       float f32;
       uint16_t f16;
-      memcpy(&f32, packed + (dtype == HOTROW_F32 ? at * 4 : 0), sizeof f32);
-      memcpy(&f16, packed + (dtype == HOTROW_F16 ? at * 2 : 0), sizeof f16);
-      bool is_right = dtype == HOTROW_F32   ? same_bits(f32, x[c])
-                      : dtype == HOTROW_F16 ? f16 == nearest_half(x[c])
-                                            : (int8_t)packed[at] == plain_byte(x[c], scale);
+      memcpy(&f32, packed + (packed_size(dtype) == 4 ? at * 4 : 0), sizeof f32);
+      memcpy(&f16, packed + (packed_size(dtype) == 2 ? at * 2 : 0), sizeof f16);
+      bool is_right = dtype == HOTROW_F32  ? same_bits(f32, x[c])
+                      : dtype == HOTROW_I8 ? (int8_t)packed[at] == plain_byte(x[c], scale)
+                                           : f16 == nearest(dtype, x[c]);
       CHECK_MSG(is_right, "dtype %d dim %u row %zu column %u: %.9g is packed wrongly", (int)dtype, dim, i, c,
                 (double)x[c]);
     }
@@ -221,7 +293,7 @@ static void check_pack(hr_rng *rng, hotrow_dtype dtype, uint32_t dim, size_t row
 static void packed_rows_have_these_bits(void)
 {
   hr_rng rng = {hr_test_seed(30)};
-  for (int dtype = HOTROW_F32; dtype <= HOTROW_I8; dtype++) {
+  for (int dtype = HOTROW_F32; dtype <= HOTROW_BF16; dtype++) {
     for (uint32_t dim = 1; dim <= 130; dim++)
       for (int has_slots = 0; has_slots < 2; has_slots++)
         check_pack(&rng, (hotrow_dtype)dtype, dim, (size_t)hr_rng_below(&rng, ROWS_MAX + 1), has_slots);
@@ -247,8 +319,10 @@ static void check_unpack(hr_rng *rng, hotrow_dtype dtype, uint32_t dim, size_t r
     float expected = before[i];
     if (column < dim && dtype == HOTROW_F32)
       memcpy(&expected, packed + at * 4, sizeof expected);
-    if (column < dim && dtype == HOTROW_F16)
-      expected = (float)half_value((uint16_t)(packed[at * 2] | packed[at * 2 + 1] << 8));
+    if (column < dim && size == 2) {
+      uint16_t bits = (uint16_t)(packed[at * 2] | packed[at * 2 + 1] << 8);
+      expected = (float)(dtype == HOTROW_F16 ? half_value(bits) : bfloat_value(bits));
+    }
     if (column < dim && dtype == HOTROW_I8)
       expected = plain_value((int8_t)packed[at], scales[row]);
     CHECK_MSG(same_bits(values[i], expected) || (isnan(values[i]) && isnan(expected)),
@@ -262,7 +336,7 @@ static void check_unpack(hr_rng *rng, hotrow_dtype dtype, uint32_t dim, size_t r
 static void any_bytes_are_read_bit_by_bit(void)
 {
   hr_rng rng = {hr_test_seed(31)};
-  for (int dtype = HOTROW_F32; dtype <= HOTROW_I8; dtype++)
+  for (int dtype = HOTROW_F32; dtype <= HOTROW_BF16; dtype++)
     for (uint32_t dim = 1; dim <= 130; dim++)
       check_unpack(&rng, (hotrow_dtype)dtype, dim, (size_t)hr_rng_below(&rng, ROWS_MAX + 1));
 }
@@ -271,6 +345,8 @@ static float round_trip_error(hotrow_dtype dtype, float x, float scale)
 {
   if (dtype == HOTROW_F16)
     return fmaxf(fabsf(x) * 0x1p-11f, 0x1p-25f); /* half a unit in the last place */
+  if (dtype == HOTROW_BF16)
+    return fmaxf(fabsf(x) * 0x1p-8f, 0x1p-134f);
   return scale * (0.5f / 127.0f) * (1.0f + 0x1p-15f) + 0x1p-149f;
 }
 
@@ -280,7 +356,7 @@ static void round_trips_keep_their_promises(void)
 {
   hr_rng rng = {hr_test_seed(32)};
   for (uint32_t round = 0; round < 400; round++) {
-    hotrow_dtype dtype = round % 2 ? HOTROW_F16 : HOTROW_I8;
+    hotrow_dtype dtype = round % 3 == 0 ? HOTROW_F16 : round % 3 == 1 ? HOTROW_I8 : HOTROW_BF16;
     uint32_t dim = 1 + (uint32_t)hr_rng_below(&rng, 64);
     size_t count = (size_t)ROWS_MAX * dim, size = count * packed_size(dtype);
     float *x = random_rows(&rng, ROWS_MAX, dim, dim), *y = random_floats(&rng, count);
@@ -288,13 +364,16 @@ static void round_trips_keep_their_promises(void)
     uint8_t packed[ROWS_MAX * 64 * 2], again[ROWS_MAX * 64 * 2];
     for (size_t i = 0; dtype == HOTROW_F16 && i < count; i++)
       x[i] = fmaxf(-65504.0f, fminf(65504.0f, x[i]));
+    const float bfloat_max = float_of(0x7f7f0000u);
+    for (size_t i = 0; dtype == HOTROW_BF16 && i < count; i++)
+      x[i] = fmaxf(-bfloat_max, fminf(bfloat_max, x[i]));
     pack(dtype, x, count, dim, dim, NULL, ROWS_MAX, packed, scales);
     unpack(dtype, packed, scales, dim, ROWS_MAX, y, count, dim);
     for (size_t i = 0; i < count; i++) {
       float scale = scales[i / dim], error = fabsf(y[i] - x[i]);
       CHECK_MSG(error <= round_trip_error(dtype, x[i], scale), "dtype %d: %.9g came back as %.9g, scale %.9g",
                 (int)dtype, (double)x[i], (double)y[i], (double)scale);
-      CHECK(dtype == HOTROW_F16 || fabsf(x[i]) < scale || x[i] == y[i]);
+      CHECK(dtype != HOTROW_I8 || fabsf(x[i]) < scale || x[i] == y[i]);
     }
     pack(dtype, y, count, dim, dim, NULL, ROWS_MAX, again, scales_again);
     CHECK(memcmp(packed, again, size) == 0 && memcmp(scales, scales_again, sizeof scales) == 0);
@@ -308,6 +387,8 @@ int main(int argc, char **argv)
   kernel_test_need(kernels->pack && kernels->unpack, "pack");
   RUN(halves_are_rounded_to_nearest_even);
   RUN(every_half_is_read_and_comes_back);
+  RUN(bfloats_are_rounded_to_nearest_even);
+  RUN(every_bfloat_is_read_and_comes_back);
   RUN(packed_rows_have_these_bits);
   RUN(any_bytes_are_read_bit_by_bit);
   RUN(round_trips_keep_their_promises);

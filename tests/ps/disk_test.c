@@ -27,6 +27,7 @@ void disk_start_within(disk *d, const char *dir, size_t memory_bytes)
       .epoch = d->epoch,
       .storage = hr_rocksdb_calls(d->storage),
       .row_count_max = ROWS_MAX,
+      .durability = d->durability,
       .memory_bytes = memory_bytes,
   });
   d->t->now_ns = 1000000000000u;
@@ -54,6 +55,31 @@ hotrow_status disk_cut(disk *d)
   else
     hr_shard_degrade(d->t->shard);
   return status;
+}
+
+hotrow_status disk_log(disk *d)
+{
+  hotrow_status status = hr_rocksdb_can_log(d->storage) ? hr_rocksdb_log(d->storage) : HOTROW_OK;
+  if (status != HOTROW_OK) {
+    hr_shard_log_is_refused(d->t->shard);
+    return status;
+  }
+  if (!hr_rocksdb_is_logging(d->storage))
+    return HOTROW_OK;
+  hr_shard_log_is_handed(d->t->shard);
+  while (!hr_rocksdb_take_logged(d->storage, &status))
+    hr_rocksdb_wait(d->storage); /* a cut may be under way too */
+  CHECK(!hr_rocksdb_is_logging(d->storage));
+  if (status == HOTROW_OK)
+    hr_shard_log_is_durable(d->t->shard);
+  else
+    hr_shard_degrade(d->t->shard);
+  return status;
+}
+
+hotrow_status disk_make_durable(disk *d)
+{
+  return d->durability == HOTROW_DURABILITY_LOG ? disk_log(d) : disk_cut(d);
 }
 
 uint64_t disk_greet(disk *d, test_client *c)

@@ -10,6 +10,7 @@ typedef struct disk {
   hr_rocksdb *storage;
   test_shard *t;
   uint64_t epoch;
+  hotrow_durability durability; /* set before disk_start */
 } disk;
 
 /* A directory of the test's own that is not there yet. */
@@ -20,6 +21,9 @@ void disk_start_within(disk *d, const char *dir, size_t memory_bytes); /* of the
 void disk_die(disk *d);                                                /* what no cut has is lost */
 
 hotrow_status disk_cut(disk *d); /* made, awaited, told to the shard */
+
+hotrow_status disk_log(disk *d);          /* what was logged is handed over, awaited, told to the shard */
+hotrow_status disk_make_durable(disk *d); /* that, or a cut: whichever the durability says */
 
 /* Hello; c->push_seq is what the shard has of its pushes. */
 uint64_t disk_greet(disk *d, test_client *c);

@@ -9,12 +9,40 @@ static hotrow_status check_call(test_storage *s)
   return HOTROW_OK;
 }
 
+static hotrow_status reserve_log(void *context, size_t push_bytes, size_t other_bytes)
+{
+  const test_storage *s = context;
+  CHECK(!s->is_record_open && push_bytes < SIZE_MAX && other_bytes > 0);
+  return HOTROW_OK;
+}
+
+static void *put_log(void *context, size_t size_bytes)
+{
+  test_storage *s = context;
+  CHECK(s->log_count < STORED_RECORDS_MAX && size_bytes % 8 == 0);
+  stored_record *record = &s->log[s->log_count];
+  record->size = (s->is_record_open ? record->size : 0) + size_bytes;
+  record->bytes = realloc(record->bytes, record->size);
+  CHECK(record->bytes);
+  s->is_record_open = true;
+  return record->bytes + record->size - size_bytes;
+}
+
+static void end_log(void *context)
+{
+  test_storage *s = context;
+  s->log_count += s->is_record_open;
+  s->is_record_open = false;
+}
+
 static hotrow_status begin_cut(void *context, uint64_t number)
 {
   test_storage *s = context;
   CHECK(!s->is_open && !s->is_whole && number > s->number);
   s->number = number;
   memset(&s->staged, 0, sizeof s->staged);
+  end_log(s);
+  s->staged.log_count = s->log_count;
   s->is_open = true;
   return check_call(s);
 }
@@ -99,7 +127,10 @@ test_storage *test_storage_open(void)
                           .put_bucket = put_bucket,
                           .put_job = put_job,
                           .put_session = put_session,
-                          .end_cut = end_cut};
+                          .end_cut = end_cut,
+                          .reserve_log = reserve_log,
+                          .put_log = put_log,
+                          .end_log = end_log};
   return s;
 }
 
@@ -148,10 +179,29 @@ void test_storage_commit(test_storage *s, hr_shard *shard)
     merge_bucket(&s->safe, &s->staged.buckets[i]);
   memcpy(s->safe.jobs, s->staged.jobs, sizeof s->safe.jobs);
   memcpy(s->safe.sessions, s->staged.sessions, sizeof s->safe.sessions);
+  s->safe.log_count = s->staged.log_count;
   s->safe.job_count = s->staged.job_count;
   s->safe.session_count = s->staged.session_count;
   s->is_whole = false;
   hr_shard_cut_is_durable(shard, s->number);
+}
+
+void test_storage_close(test_storage *s)
+{
+  for (size_t i = 0; i < STORED_RECORDS_MAX; i++)
+    free(s->log[i].bytes);
+  free(s);
+}
+
+void test_storage_log(test_storage *s, hr_shard *shard)
+{
+  if (s->log_handed > s->log_safe) {
+    s->log_safe = s->log_handed;
+    hr_shard_log_is_durable(shard);
+  } else if (s->log_count > s->log_handed) {
+    s->log_handed = s->log_count;
+    hr_shard_log_is_handed(shard);
+  }
 }
 
 void test_storage_restore(test_storage *s, hr_shard *shard, uint64_t now_ns)
@@ -170,6 +220,11 @@ void test_storage_restore(test_storage *s, hr_shard *shard, uint64_t now_ns)
     CHECK_OK(hr_shard_restore_job(shard, &safe->jobs[i].job, safe->jobs[i].members, now_ns));
   for (size_t i = 0; i < safe->session_count; i++)
     CHECK_OK(hr_shard_restore_session(shard, &safe->sessions[i], now_ns));
-  s->is_open = s->is_whole = false;
+  for (size_t i = safe->log_count; i < s->log_safe; i++)
+    CHECK_OK(hr_shard_replay(shard, s->log[i].bytes, s->log[i].size, now_ns));
+  if (s->log_safe < safe->log_count)
+    s->log_safe = safe->log_count; /* these numbers are used */
+  s->log_count = s->log_handed = s->log_safe;
+  s->is_open = s->is_whole = s->is_record_open = false;
   s->number = 0; /* the new shard counts from 1 */
 }

@@ -14,6 +14,7 @@
 #define STORED_GONE_MAX 1024u
 #define STORED_BUCKETS_MAX 256u
 #define STORED_BUCKET_BYTES 64u
+#define STORED_RECORDS_MAX 4096u
 
 typedef struct stored_row {
   uint64_t key;
@@ -46,7 +47,13 @@ typedef struct stored_cut {
   stored_gone gone[STORED_GONE_MAX]; /* staged only */
   stored_bucket buckets[STORED_BUCKETS_MAX];
   size_t table_count, row_count, session_count, job_count, gone_count, bucket_count;
+  size_t log_count; /* records that it covers */
 } stored_cut;
+
+typedef struct stored_record {
+  uint8_t *bytes; /* owned */
+  size_t size;
+} stored_record;
 
 typedef struct test_storage {
   hr_storage calls;
@@ -54,12 +61,20 @@ typedef struct test_storage {
   uint64_t number; /* of the staged cut */
   bool is_open, is_whole;
   size_t calls_left; /* before one fails; 0: none does */
+  stored_record log[STORED_RECORDS_MAX];
+  size_t log_count, log_handed, log_safe;
+  bool is_record_open;
 } test_storage;
 
 test_storage *test_storage_open(void);
 
 /* The staged cut is on disk now, and the shard is told so. */
 void test_storage_commit(test_storage *s, hr_shard *shard);
+
+void test_storage_close(test_storage *s);
+
+/* Hands the log over, if nothing of it is on its way; else what was handed over is on disk now. */
+void test_storage_log(test_storage *s, hr_shard *shard);
 
 /* Puts what is safe into an empty shard. What is staged is lost. */
 void test_storage_restore(test_storage *s, hr_shard *shard, uint64_t now_ns);

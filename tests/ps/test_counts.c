@@ -111,6 +111,13 @@ static void pushes_that_are_not_durable(void)
   hr_shard_count_writes(t->shard, 11, 22, 33);
   counts = counts_of(t);
   CHECK(counts.cut_copy_ns == 2500 && counts.cut_rows == 11 && counts.cut_bytes == 22 && counts.cut_write_ns == 33);
+  hr_shard_count_log(t->shard, 1, 2, 3, 4);
+  counts = counts_of(t);
+  CHECK(counts.log_writes == 1 && counts.log_records == 2 && counts.log_bytes == 3 && counts.log_write_ns == 4);
+  hr_shard_log_is_refused(t->shard);
+  CHECK_EQ(counts_of(t).is_degraded, 1);
+  hr_shard_log_is_handed(t->shard);
+  CHECK_EQ(counts_of(t).is_degraded, 0);
   hr_shard_degrade(t->shard);
   CHECK_EQ(counts_of(t).is_degraded, 1);
   test_shard_close(t);
@@ -128,6 +135,7 @@ static void text_says_the_same(void)
   CHECK_OK(test_ask(t, &c));
   hr_shard_count_time(t->shard, 3000);
   hr_shard_count_replies(t->shard, 7, 77);
+  hr_shard_count_log(t->shard, 5, 55, 555, 5555);
   hotrow_shard_counts counts = counts_of(t);
 #define SAYS(field) CHECK_EQ((uint64_t)test_counter(t->shard, "\"" #field "\""), counts.field)
   SAYS(rows);
@@ -147,6 +155,10 @@ static void text_says_the_same(void)
   SAYS(request_ns);
   SAYS(cut_copy_ns);
   SAYS(cut_write_ns);
+  SAYS(log_writes);
+  SAYS(log_records);
+  SAYS(log_bytes);
+  SAYS(log_write_ns);
   SAYS(is_durable);
   SAYS(announcements);
 #undef SAYS

@@ -1,4 +1,5 @@
 #include <dirent.h>
+#include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -22,8 +23,10 @@ static const struct {
   uint32_t dim;
   hotrow_optimizer_kind kind;
   uint64_t key_count;
-} shapes[TABLES] = {
-    {"user.id", 5, HOTROW_ADAM, KEYS}, {"wide", 3, HOTROW_FTRL, KEYS}, {"empty", 16, HOTROW_ADAGRAD, 0}};
+  hotrow_dtype dtype;
+} shapes[TABLES] = {{"user.id", 5, HOTROW_ADAM, KEYS, HOTROW_F32},
+                    {"wide", 3, HOTROW_FTRL, KEYS, HOTROW_F16},
+                    {"empty", 16, HOTROW_ADAGRAD, 0, HOTROW_BF16}};
 
 typedef struct shard {
   uint32_t index, count;
@@ -35,6 +38,7 @@ static hr_table_desc describe(size_t t)
 {
   hr_table_desc desc = {.seed = 9, .id = (uint32_t)t, .dim = shapes[t].dim, .segment_count = 1};
   desc.segments[0].dim = desc.dim;
+  desc.storage_dtype = (uint16_t)shapes[t].dtype;
   snprintf(desc.name, sizeof desc.name, "%s", shapes[t].name);
   hotrow_optimizer optimizer = {.kind = shapes[t].kind};
   hotrow_initializer initializer = {0};
@@ -54,12 +58,14 @@ static uint64_t key_at(size_t i)
   return i < 2 ? i - 1ull : hr_mix64(i);
 }
 
-/* What a key's row holds: any bits do, as long as they are the same when asked again. */
+/* What a key's row holds: any that its table can keep do, as long as they are the same when asked again. */
 static uint32_t expected_row(size_t t, uint64_t key, uint64_t token, float *row)
 {
   hr_rng rng = {key ^ hr_mix64(token + t)};
   for (size_t i = 0; i < FLOATS_MAX; i++)
     row[i] = hr_rng_unit(&rng) - 0.5f;
+  for (size_t i = 0; i < shapes[t].dim && shapes[t].dtype != HOTROW_F32; i++)
+    row[i] = roundf(row[i] * 256.0f) / 256.0f;
   return (uint32_t)hr_rng_next(&rng);
 }
 
@@ -177,10 +183,9 @@ static void check_loaded(const shard *s, uint64_t token)
     const hr_table_desc *desc = hr_table_get_desc(s->tables[t]);
     CHECK(hr_table_desc_matches(desc, &expected));
     const hotrow_row_layout *layout = hr_table_get_layout(s->tables[t]);
-    size_t stride, owned = 0, float_count = layout->dim + layout->state_dim;
-    const float *rows = hr_table_rows(s->tables[t], &stride);
+    size_t owned = 0;
     for (size_t i = 0; i < shapes[t].key_count; i++) {
-      float row[FLOATS_MAX];
+      float row[FLOATS_MAX], value[FLOATS_MAX], states[FLOATS_MAX];
       uint64_t key = key_at(i);
       uint32_t at, clock, expected_clock = expected_row(t, key, token, row);
       hr_table_find(s->tables[t], &key, 1, &at, &clock);
@@ -190,7 +195,10 @@ static void check_loaded(const shard *s, uint64_t token)
         continue;
       owned++;
       CHECK_EQ(clock, expected_clock);
-      CHECK(memcmp(rows + at * stride, row, float_count * sizeof(float)) == 0);
+      hr_table_gather(s->tables[t], HOTROW_F32, &at, 1, value, NULL);
+      hr_table_gather_states(s->tables[t], &at, 1, states);
+      CHECK(memcmp(value, row, layout->dim * sizeof(float)) == 0);
+      CHECK(memcmp(states, row + layout->dim, layout->state_dim * sizeof(float)) == 0);
     }
     CHECK_EQ(desc->row_count, owned);
   }
@@ -257,7 +265,7 @@ static void forge(const char *name, size_t offset, const void *bytes, size_t siz
 static void a_forged_manifest_leads_nowhere(void)
 {
   const size_t table = sizeof(hr_manifest_header), desc = table + offsetof(hr_manifest_table, desc);
-  const uint32_t zero = 0, one = 1, two = 2, many = 1u << 20;
+  const uint32_t zero = 0, one = 1, two = 2, many = 1u << 20, as_bytes = HOTROW_I8 << 16 | 1, segments = 4096;
   const uint64_t huge = UINT64_MAX / 16;
   const struct {
     size_t offset;
@@ -280,7 +288,8 @@ static void a_forged_manifest_leads_nowhere(void)
       {desc + offsetof(hr_table_desc, dim), &many, 4, HOTROW_ERR_CORRUPT, "dim 1048576"},
       {desc + offsetof(hr_table_desc, row_count), &huge, 8, HOTROW_ERR_CORRUPT, "do not make a file"},
       {desc + offsetof(hr_table_desc, segment_count), &zero, 4, HOTROW_ERR_CORRUPT, "user.id: a row of 0 segments"},
-      {desc + offsetof(hr_table_desc, segment_count), &many, 4, HOTROW_ERR_CORRUPT, "a row of 1048576 segments"},
+      {desc + offsetof(hr_table_desc, segment_count), &segments, 2, HOTROW_ERR_CORRUPT, "a row of 4096 segments"},
+      {desc + offsetof(hr_table_desc, segment_count), &as_bytes, 4, HOTROW_ERR_CORRUPT, "storage_dtype 2"},
       {desc + offsetof(hr_table_desc, segments[0].dim), &many, 4, HOTROW_ERR_CORRUPT, "segment 0: dim 1048576"},
       {desc + offsetof(hr_table_desc, segments[0].optimizer), &many, 4, HOTROW_ERR_CORRUPT, "optimizer kind 1048576"},
       {desc + offsetof(hr_table_desc, segments[0].optimizer.lr), &zero, 4, HOTROW_ERR_INVALID, "defaults left"},

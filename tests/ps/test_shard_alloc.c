@@ -50,11 +50,12 @@ static void deliver(hr_shard *shard, test_client *c)
   is_counting = false;
 }
 
-static void warm_requests_allocate_nothing(void)
+static void allocate_nothing(hotrow_dtype storage_dtype)
 {
   enum { KEYS = 1000 };
   static uint64_t keys[KEYS];
   static float grads[KEYS * TEST_DIM];
+  count = 0;
   for (uint64_t i = 0; i < KEYS; i++)
     keys[i] = i;
   uint32_t reply_count = 0;
@@ -66,6 +67,7 @@ static void warm_requests_allocate_nothing(void)
   c.epoch = 1;
   hr_table_desc desc = test_desc("t");
   desc.announce_step = 2;
+  desc.storage_dtype = (uint16_t)storage_dtype;
   c.announce_seq = 1;
   static const uint8_t packed[KEYS * TEST_DIM];
   static const float scales[KEYS];
@@ -106,6 +108,13 @@ static void warm_requests_allocate_nothing(void)
   CHECK_EQ(reply_count, 202);
   CHECK_EQ(count, 0);
   hr_shard_destroy(shard);
+}
+
+static void warm_requests_allocate_nothing(void)
+{
+  allocate_nothing(HOTROW_F32);
+  allocate_nothing(HOTROW_F16);
+  allocate_nothing(HOTROW_BF16);
 }
 
 int main(void)

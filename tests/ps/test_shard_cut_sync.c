@@ -31,6 +31,7 @@ typedef struct scene {
   hr_rng rng;
   rank_state ranks[RANKS];
   bool is_writing; /* a cut that is not durable */
+  hotrow_durability durability;
 } scene;
 
 static void make_plan(scene *s, rank_state *r, uint32_t rank)
@@ -97,7 +98,8 @@ static void greet(scene *s, uint32_t rank)
 
 static void start(scene *s)
 {
-  s->t = test_shard_open(&(hr_shard_options){.epoch = ++s->epoch, .storage = &s->disk->calls});
+  s->t = test_shard_open(
+      &(hr_shard_options){.epoch = ++s->epoch, .storage = &s->disk->calls, .durability = s->durability});
   s->t->now_ns = 1000000000000u;
   test_storage_restore(s->disk, s->t->shard, s->t->now_ns);
   s->is_writing = false;
@@ -148,9 +150,9 @@ static bool is_done(const scene *s)
   return done;
 }
 
-static uint32_t run(uint64_t seed)
+static uint32_t run(uint64_t seed, hotrow_durability durability)
 {
-  scene s = {.disk = test_storage_open(), .rng = {seed}};
+  scene s = {.disk = test_storage_open(), .rng = {seed}, .durability = durability};
   for (uint32_t rank = 0; rank < RANKS; rank++) {
     s.ranks[rank].client = test_worker(1 + rank, 7, rank, RANKS, 100);
     make_plan(&s, &s.ranks[rank], rank);
@@ -169,7 +171,10 @@ static uint32_t run(uint64_t seed)
       start(&s);
       deaths++;
     } else if (chance < 12) {
-      begin_or_end_cut(&s);
+      if (durability == HOTROW_DURABILITY_LOG && chance < 10)
+        test_storage_log(s.disk, s.t->shard);
+      else
+        begin_or_end_cut(&s);
     } else {
       send_next(&s, (uint32_t)hr_rng_below(&s.rng, RANKS));
     }
@@ -177,21 +182,32 @@ static uint32_t run(uint64_t seed)
   CHECK_EQ(test_counter(s.t->shard, "\"held_bytes\""), 0);
   check_rows(&s);
   test_shard_close(s.t);
-  free(s.disk);
+  test_storage_close(s.disk);
   return deaths;
 }
 
-static void restarts_leave_no_trace(void)
+static void many_lives(hotrow_durability durability)
 {
   uint64_t seed = hr_test_seed(31);
   uint32_t deaths = 0;
   for (uint64_t i = 0; i < 60; i++)
-    deaths += run(seed + i);
+    deaths += run(seed + i, durability);
   CHECK(deaths > 100);
+}
+
+static void restarts_leave_no_trace(void)
+{
+  many_lives(HOTROW_DURABILITY_CUT);
+}
+
+static void restarts_with_a_log_leave_no_trace(void)
+{
+  many_lives(HOTROW_DURABILITY_LOG);
 }
 
 int main(void)
 {
   RUN(restarts_leave_no_trace);
+  RUN(restarts_with_a_log_leave_no_trace);
   return 0;
 }

@@ -103,6 +103,61 @@ static void default_rows_are_packed_too(void)
   test_shard_close(s.t);
 }
 
+/* What a table keeps in 16 bits: any wire dtype, rows that are there and rows that are not, states, counters. */
+static void packed_tables_are_pulled_in_any_dtype(void)
+{
+  static const uint16_t kept[] = {HOTROW_F16, HOTROW_BF16};
+  for (size_t k = 0; k < 2; k++) {
+    scene s = open_scene();
+    hr_table_desc desc = test_desc("packed");
+    desc.dim = desc.segments[0].dim = DIM;
+    desc.segments[0].initializer = (hotrow_initializer){HOTROW_INIT_UNIFORM, 3.0f};
+    hotrow_optimizer optimizer = {.kind = HOTROW_MOMENTUM};
+    CHECK_OK(hr_optimizer_resolve(&optimizer, &desc.segments[0].optimizer));
+    desc.storage_dtype = kept[k];
+    s.table = test_create(s.t, &s.c, &desc);
+    long long value_bytes = test_counter(s.t->shard, "\"value_bytes\"");
+    float expected[ROWS][DIM], grads[ROWS / 2][DIM], scales[ROWS];
+    for (size_t i = 0; i < ROWS / 2; i++)
+      for (size_t c = 0; c < DIM; c++)
+        grads[i][c] = (float)(i + c) * 0.37f;
+    test_add_push(test_begin(&s.c, HR_OP_PUSH), s.table, s.keys, &grads[0][0], ROWS / 2)->dim = DIM;
+    CHECK_OK(test_ask(s.t, &s.c));
+    CHECK_EQ(test_counter(s.t->shard, "\"value_bytes\"") - value_bytes, ROWS / 2 * DIM * 2);
+    for (int d = HOTROW_F32; d <= HOTROW_I8; d++) {
+      hotrow_dtype dtype = (hotrow_dtype)d;
+      hr_section *asked = ask(&s, s.keys, ROWS);
+      asked->dtype = (uint8_t)dtype;
+      asked->flags = HR_SECTION_WANT_STATE;
+      s.c.message.header.flags = HR_FLAG_READ_ONLY;
+      const hr_section *got = answer(&s);
+      CHECK_EQ(got->extra_dim, DIM);
+      for (size_t i = 0; i < ROWS; i++) {
+        CHECK_EQ(got->found[i / 8] >> i % 8 & 1, i < ROWS / 2);
+        for (size_t c = 0; c < DIM; c++)
+          CHECK(got->states[i * DIM + c] == (i < ROWS / 2 ? grads[i][c] : 0.0f));
+      }
+      if (dtype == HOTROW_F32) {
+        memcpy(expected, got->values, sizeof expected);
+        uint16_t packed[ROWS * DIM];
+        float again[ROWS][DIM];
+        s.kernels->pack((hotrow_dtype)kept[k], &expected[0][0], DIM, DIM, NULL, ROWS, NULL, packed, NULL);
+        s.kernels->unpack((hotrow_dtype)kept[k], packed, NULL, DIM, ROWS, NULL, &again[0][0], DIM);
+        CHECK(memcmp(expected, again, sizeof again) == 0); /* the table's dtype says them */
+        continue;
+      }
+      uint8_t packed[ROWS * DIM * 2];
+      s.kernels->pack(dtype, &expected[0][0], DIM, DIM, NULL, ROWS, NULL, packed, scales);
+      CHECK(memcmp(got->packed, packed, ROWS * DIM * hr_dtype_bytes(dtype)) == 0);
+      CHECK(dtype != HOTROW_I8 || memcmp(got->scales, scales, sizeof scales) == 0);
+    }
+    desc.storage_dtype = HOTROW_F32;
+    test_body(&s.c, HR_OP_TABLE_CREATE, &desc, sizeof desc);
+    CHECK_FAILS(test_ask(s.t, &s.c), HOTROW_ERR_EXISTS, "another storage_dtype");
+    test_shard_close(s.t);
+  }
+}
+
 /* A model that diverged is no reason to stop: what cannot be said is said as well as the dtype can. */
 static void rows_that_are_not_finite_do_no_harm(void)
 {
@@ -348,6 +403,7 @@ int main(void)
 {
   RUN(pulled_values_are_what_pack_makes_of_the_rows);
   RUN(default_rows_are_packed_too);
+  RUN(packed_tables_are_pulled_in_any_dtype);
   RUN(rows_that_are_not_finite_do_no_harm);
   RUN(pushed_gradients_are_what_unpack_makes_of_them);
   RUN(lr_scale_multiplies_the_learning_rate);

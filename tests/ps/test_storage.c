@@ -82,10 +82,11 @@ static void push_rows(disk *d, test_client *c, uint32_t table, uint32_t dim)
   CHECK_OK(test_ask(d->t, c));
 }
 
-/* Every optimizer's state, every width, tables with segments, and the keys at both ends. */
+/* Every optimizer's state, every width, every storage dtype, tables with segments, and the keys at both ends. */
 static void every_kind_of_row_comes_back(void)
 {
   static const uint32_t dims[] = {1, 2, 3, 16, 64, 100, 128, 4096, 7, 5};
+  static const uint16_t dtypes[] = {HOTROW_F32, HOTROW_BF16, HOTROW_F16, HOTROW_BF16};
   enum { TABLES = 10 };
   disk d = {0};
   disk_start(&d, disk_dir("kinds"));
@@ -101,6 +102,7 @@ static void every_kind_of_row_comes_back(void)
       desc.segments[0].dim = 1;
     }
     desc.announce_step = i;
+    desc.storage_dtype = dtypes[i % 4];
     CHECK_EQ(disk_create(&d, &a, &desc), i);
     push_rows(&d, &a, i, dims[i]);
     push_rows(&d, &a, i, dims[i]);

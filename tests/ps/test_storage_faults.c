@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,8 +28,11 @@ static hotrow_status push_all(disk *d, test_client *c, uint32_t key_count)
   return test_ask(d->t, c);
 }
 
+static hotrow_durability durability;
+
 static uint64_t begin(disk *d, const char *dir, test_client *c)
 {
+  d->durability = durability;
   *c = test_worker(1, 7, 0, 1, 100);
   disk_start(d, dir);
   uint64_t received = disk_greet(d, c);
@@ -58,16 +62,16 @@ static void check_rows(const disk *d, uint64_t pushes)
   }
 }
 
-/* Pushes and cuts without end; what is durable is told through the pipe. */
+/* Pushes and cuts without end, or records of a log and now and then a cut; what is durable is told through the pipe. */
 _Noreturn static void work_until_killed(const char *dir, int tell)
 {
   disk d = {0};
   test_client c;
   begin(&d, dir, &c);
-  for (;;) {
+  for (uint32_t round = 1;; round++) {
     CHECK_OK(push_all(&d, &c, KEYS));
     CHECK_OK(push_all(&d, &c, KEYS));
-    CHECK_OK(disk_cut(&d));
+    CHECK_OK(round % 8 == 0 ? disk_cut(&d) : disk_make_durable(&d));
     test_begin(&c, HR_OP_TICK);
     CHECK_OK(test_ask(d.t, &c));
     uint64_t durable = d.t->replies[0].message.header.durable_seq;
@@ -76,9 +80,9 @@ _Noreturn static void work_until_killed(const char *dir, int tell)
   }
 }
 
-static void killed_at_any_moment(void)
+static void kill_often(const char *name)
 {
-  const char *dir = disk_dir("killed");
+  const char *dir = disk_dir(name);
   uint64_t seed = hr_test_seed(1), survived = 0;
   for (int kills = 0; kills < KILLS; kills++) {
     int ends[2];
@@ -90,7 +94,9 @@ static void killed_at_any_moment(void)
       work_until_killed(dir, ends[1]);
     close(ends[1]);
     seed = seed * 6364136223846793005u + 1442695040888963407u;
-    usleep(30000 + (useconds_t)(seed >> 40) % 60000);
+    if (kills % 3 > 0 && read(ends[0], &durable, sizeof durable) == (ssize_t)sizeof durable)
+      told = durable; /* it has come to something, however slow the machine */
+    usleep((useconds_t)(seed >> 40) % 60000);
     kill(child, SIGKILL);
     while (read(ends[0], &durable, sizeof durable) == (ssize_t)sizeof durable)
       told = durable;
@@ -106,6 +112,18 @@ static void killed_at_any_moment(void)
     disk_die(&d);
   }
   CHECK(survived > 0);
+}
+
+static void killed_at_any_moment(void)
+{
+  kill_often("killed");
+}
+
+static void killed_at_any_moment_with_a_log(void)
+{
+  durability = HOTROW_DURABILITY_LOG;
+  kill_often("killed-log");
+  durability = HOTROW_DURABILITY_CUT;
 }
 
 /* ---- rows that go for good ---- */
@@ -230,7 +248,7 @@ static void fail_in_child(const char *dir, const char *words)
   for (int cuts = 0; status == HOTROW_OK; cuts++) {
     CHECK_MSG(cuts < 4000, "the disk does not get full");
     CHECK_OK(push_all(&d, &c, FULL_ROWS));
-    status = disk_cut(&d);
+    status = disk_make_durable(&d);
     durable = status == HOTROW_OK ? c.push_seq : durable;
   }
   CHECK_FAILS(status, HOTROW_ERR_STORAGE, words);
@@ -266,9 +284,9 @@ static void check_recovered(const char *dir)
   disk_die(&d);
 }
 
-static void a_file_that_cannot_grow(void)
+static void limit_files(const char *name)
 {
-  const char *dir = disk_dir("limit");
+  const char *dir = disk_dir(name);
   fflush(stdout);
   pid_t child = fork();
   CHECK(child >= 0);
@@ -284,40 +302,52 @@ static void a_file_that_cannot_grow(void)
   check_recovered(dir);
 }
 
+static void a_file_that_cannot_grow(void)
+{
+  limit_files("limit");
+}
+
+static void a_log_that_cannot_grow(void)
+{
+  durability = HOTROW_DURABILITY_LOG;
+  limit_files("limit-log");
+  durability = HOTROW_DURABILITY_CUT;
+}
+
 static void *mounted; /* a directory, to be unmounted */
 static void unmount(void)
 {
   umount2(mounted, MNT_DETACH);
 }
 
-/* A disk that others fill: cuts are refused before RocksDB sees it, and made when there is room again. */
-static void a_full_disk(void)
+static void fill(const char *path, off_t size)
+{
+  int fd = open(path, O_WRONLY | O_CREAT, 0666);
+  CHECK(fd >= 0 && posix_fallocate(fd, 0, size) == 0);
+  close(fd);
+}
+
+/* A disk that others fill: cuts, and records, are refused before RocksDB sees it, and made when there is room again. */
+static void fill_disk(const char *name)
 {
   char dir[600], filler[600];
-  mounted = (void *)(uintptr_t)disk_dir("tmpfs");
-  snprintf(dir, sizeof dir, "%s/data", (const char *)mounted);
+  snprintf(dir, sizeof dir, "%s/%s", (const char *)mounted, name);
   snprintf(filler, sizeof filler, "%s/filler", (const char *)mounted);
-  CHECK_EQ(mkdir(mounted, 0777), 0);
-  if (mount("none", mounted, "tmpfs", 0, "size=512m") != 0)
-    hr_test_skip("mount", "no tmpfs may be mounted here (%s): a full disk was not tried", strerror(errno));
-  atexit(unmount);
   disk d = {0};
   test_client c;
   begin(&d, dir, &c);
   CHECK_OK(push_all(&d, &c, KEYS));
-  CHECK_OK(disk_cut(&d));
-  int fd = open(filler, O_WRONLY | O_CREAT, 0666);
-  CHECK(fd >= 0 && posix_fallocate(fd, 0, 300 << 20) == 0);
-  close(fd);
+  CHECK_OK(disk_make_durable(&d));
+  fill(filler, 300 << 20);
   for (int i = 0; i < 3; i++) {
     CHECK_OK(push_all(&d, &c, KEYS));
-    CHECK_FAILS(disk_cut(&d), HOTROW_ERR_STORAGE, "a cut of 0 MiB needs 256");
+    CHECK_FAILS(disk_make_durable(&d), HOTROW_ERR_STORAGE, "0 MiB need 256");
     CHECK_EQ(test_counter(d.t->shard, "\"degraded\""), 1);
     CHECK_OK(push_all(&d, &c, KEYS));
     CHECK_EQ(d.t->replies[0].message.header.durable_seq, 1);
   }
   CHECK_EQ(unlink(filler), 0);
-  CHECK_OK(disk_cut(&d));
+  CHECK_OK(disk_make_durable(&d));
   CHECK_EQ(test_counter(d.t->shard, "\"degraded\""), 0);
   disk_die(&d);
   CHECK_EQ(begin(&d, dir, &c), 7);
@@ -325,11 +355,66 @@ static void a_full_disk(void)
   disk_die(&d);
 }
 
+/* A checkpoint for which the disk is too small: it is refused, nothing of it stays, and the next one is made. */
+static void fill_disk_under_a_checkpoint(void)
+{
+  char save_dir[600], filler[600];
+  snprintf(save_dir, sizeof save_dir, "%s/saves", (const char *)mounted);
+  snprintf(filler, sizeof filler, "%s/filler", (const char *)mounted);
+  CHECK_EQ(mkdir(save_dir, 0777), 0);
+  test_shard *t = test_shard_open(&(hr_shard_options){.save_dir = save_dir});
+  test_client c = test_worker(1, 7, 0, 1, 100);
+  test_greet(t, &c);
+  test_create_table(t, &c, "t");
+  for (uint64_t i = 0; i < FULL_ROWS; i++)
+    keys[i] = i;
+  test_add_push(test_begin(&c, HR_OP_PUSH), 0, keys, grads, FULL_ROWS);
+  CHECK_OK(test_ask(t, &c));
+  struct statvfs room;
+  CHECK_EQ(statvfs(mounted, &room), 0);
+  fill(filler, (off_t)(room.f_bavail * room.f_frsize - (16u << 10))); /* its rows need 40 KiB */
+  hr_checkpoint what = {.token = 1, .action = HR_CHECKPOINT_COPY, .rank_count = 1};
+  snprintf(what.name, sizeof what.name, "run-1");
+  test_body(&c, HR_OP_CHECKPOINT, &what, sizeof what);
+  hotrow_status status = test_ask(t, &c);
+  CHECK_FAILS(status, HOTROW_ERR_STORAGE, "No space left");
+  what.action = HR_CHECKPOINT_DROP;
+  test_body(&c, HR_OP_CHECKPOINT, &what, sizeof what);
+  CHECK_OK(test_ask(t, &c));
+  CHECK_EQ(unlink(filler), 0);
+  CHECK_EQ(rmdir(save_dir), 0); /* nothing is left in it */
+  CHECK_EQ(mkdir(save_dir, 0777), 0);
+  static const uint32_t actions[] = {HR_CHECKPOINT_COPY, HR_CHECKPOINT_SETTLE, HR_CHECKPOINT_PUBLISH};
+  what.token = 2;
+  for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+    what.action = actions[i];
+    test_body(&c, HR_OP_CHECKPOINT, &what, sizeof what);
+    CHECK_OK(test_ask(t, &c));
+  }
+  test_shard_close(t);
+}
+
+static void a_full_disk(void)
+{
+  mounted = (void *)(uintptr_t)disk_dir("tmpfs");
+  CHECK_EQ(mkdir(mounted, 0777), 0);
+  if (mount("none", mounted, "tmpfs", 0, "size=512m") != 0)
+    hr_test_skip("mount", "no tmpfs may be mounted here (%s): a full disk was not tried", strerror(errno));
+  atexit(unmount);
+  fill_disk("cuts");
+  durability = HOTROW_DURABILITY_LOG;
+  fill_disk("log");
+  durability = HOTROW_DURABILITY_CUT;
+  fill_disk_under_a_checkpoint();
+}
+
 int main(void)
 {
   RUN(killed_at_any_moment);
   RUN(rows_that_went_stay_gone_when_killed);
+  RUN(killed_at_any_moment_with_a_log);
   RUN(a_file_that_cannot_grow);
+  RUN(a_log_that_cannot_grow);
   RUN(a_full_disk); /* last, as it may be skipped */
   return 0;
 }

@@ -50,9 +50,12 @@ bool sim_chance(cluster *sim, uint32_t permille)
 static void print_config(const sim_config *c)
 {
   fprintf(stderr, "\n  %u workers, %u shards%s%s, %u keys, batch %u, cache %llu rows, policy %d, window %u%s%s\n",
-          c->workers, c->shards, c->is_durable ? " (durable)" : "", c->evict_permille ? " (rows leave memory)" : "",
-          c->keys, c->batch, (unsigned long long)c->cache_rows, (int)c->policy, c->window,
-          c->use_fused ? ", fused" : "", c->use_flush ? ", flush" : "");
+          c->workers, c->shards,
+          c->has_log      ? " (with logs)"
+          : c->is_durable ? " (durable)"
+                          : "",
+          c->evict_permille ? " (rows leave memory)" : "", c->keys, c->batch, (unsigned long long)c->cache_rows,
+          (int)c->policy, c->window, c->use_fused ? ", fused" : "", c->use_flush ? ", flush" : "");
   for (uint32_t t = 0; t < c->tables; t++)
     fprintf(stderr, "  table %u: bounds %u/%u, mode %d, dtype %d%s\n", t, c->pull_bound[t], c->push_bound[t],
             (int)c->mode[t], (int)c->dtype[t], c->counts_occurrences[t] ? ", occurrences" : "");
@@ -111,6 +114,7 @@ static void choose_faults(cluster *sim)
   c->burst_max = sim_below(sim, 3) == 0 ? (uint32_t)sim_below(sim, 100) : 0;
   c->announce_log_count = sim_below(sim, 2) ? 1 + (uint32_t)sim_below(sim, 16) : 1024;
   c->is_durable = sim_below(sim, 2);
+  c->has_log = c->is_durable && !(c->seed >> 1 & 1);
   c->shard_deaths = c->is_durable && is_faulty ? (uint32_t)sim_below(sim, DEATHS_MAX + 1) : 0;
   /* A rank of an exact job that comes back alone ends the job. */
   uint32_t free_sessions = SIM_SESSIONS_MAX - c->workers;

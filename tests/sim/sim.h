@@ -47,6 +47,7 @@ typedef struct sim_config {
   uint32_t announce_log_count; /* small: it wraps */
   uint32_t busy_permille;      /* of the requests that a shard may refuse so */
   bool is_durable;             /* shards have storage, and may die */
+  bool has_log;                /* and log what they apply */
   uint32_t evict_permille;     /* of the messages to a durable shard, before which rows leave its memory */
   uint32_t shard_deaths, worker_deaths, partings; /* that will come */
 } sim_config;
@@ -122,7 +123,16 @@ typedef struct sim_worker {
 typedef struct sim_shard sim_shard; /* sim_shard.c */
 
 typedef struct sim_event { /* a fault that is planned */
-  enum { SIM_SHARD_DIES, SIM_SHARD_RISES, SIM_WORKER_DIES, SIM_PART, SIM_HEAL, SIM_CUT, SIM_CUT_IS_DURABLE } kind;
+  enum {
+    SIM_SHARD_DIES,
+    SIM_SHARD_RISES,
+    SIM_WORKER_DIES,
+    SIM_PART,
+    SIM_HEAL,
+    SIM_CUT,
+    SIM_CUT_IS_DURABLE,
+    SIM_LOG_IS_DURABLE
+  } kind;
   uint64_t due_ns;
   uint32_t worker, shard;
   uint64_t number;
@@ -131,7 +141,7 @@ typedef struct sim_event { /* a fault that is planned */
 
 typedef struct sim_totals {
   uint64_t reads, stale_reads, messages, dropped, repeated, cut, resends, hits, fetched_ahead, given_up;
-  uint64_t announcements, resets, shard_deaths, worker_deaths, replayed, durable_cuts, busy, fetched;
+  uint64_t announcements, resets, shard_deaths, worker_deaths, replayed, durable_cuts, busy, logged, fetched;
 } sim_totals;
 
 typedef struct cluster {

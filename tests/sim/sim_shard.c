@@ -7,6 +7,7 @@
 
 #include "hr_test.h"
 #include "sim.h"
+#include "sim_log.h"
 
 #define CUT_EVERY_NS_MAX 200000000u
 #define CUT_WRITE_NS_MAX 30000000u
@@ -21,7 +22,7 @@ typedef struct sim_row {
 
 typedef struct sim_cut {
   uint64_t number;
-  bool is_whole;
+  uint64_t log_number; /* of the last record of the log that it covers */
   uint32_t table_count;
   hr_table_desc tables[SIM_TABLES_MAX];
   sim_row rows[SIM_TABLES_MAX][SIM_KEYS_MAX];
@@ -33,6 +34,7 @@ typedef struct sim_cut {
 } sim_cut;
 
 struct sim_shard {
+  sim_log log; /* first, as the context of its storage is both */
   cluster *sim;
   uint32_t index;
   hr_shard *shard; /* owned; NULL: it is dead */
@@ -58,6 +60,7 @@ static hotrow_status begin_cut(void *context, uint64_t number)
 {
   sim_shard *s = context;
   s->image.number = number;
+  s->image.log_number = sim_log_end_record(&s->log);
   s->image.session_count = s->image.job_count = 0;
   return HOTROW_OK;
 }
@@ -180,8 +183,10 @@ static void begin_life(sim_shard *s)
                             .end_cut = end_cut,
                             .get_rows = get_rows,
                             .visit_rows = visit_rows};
+  sim_log_set_calls(&s->storage);
   if (sim->config.is_durable)
     options.storage = &s->storage;
+  options.durability = sim->config.has_log ? HOTROW_DURABILITY_LOG : HOTROW_DURABILITY_CUT;
   if (sim->config.evict_permille > 0)
     options.memory_bytes = SHARD_BYTES;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
@@ -202,6 +207,7 @@ static void restore(sim_shard *s)
     CHECK_OK(hr_shard_restore_job(s->shard, &cut->jobs[i], cut->members[i], s->sim->now_ns));
   for (uint32_t i = 0; i < cut->session_count; i++)
     CHECK_OK(hr_shard_restore_session(s->shard, &cut->sessions[i], s->sim->now_ns));
+  sim_log_replay(&s->log, s->shard, cut->log_number);
   s->image = s->durable;
   s->written.number = 0;
 }
@@ -210,10 +216,11 @@ static void restore(sim_shard *s)
 static void check_promises(sim_shard *s)
 {
   cluster *sim = s->sim;
+  const uint64_t *applied = s->log.durable > s->durable.log_number ? s->log.applied : s->durable.applied;
   for (uint32_t j = 0; j < sim->session_count; j++) {
     struct sim_stream *stream = &sim->sessions[j].streams[s->index];
-    sim->totals.replayed += stream->applied - s->durable.applied[j];
-    stream->applied = s->durable.applied[j];
+    sim->totals.replayed += stream->applied - applied[j];
+    stream->applied = applied[j];
     if (stream->durable_told > stream->applied)
       sim_fail(sim, "shard %u comes back with %llu pushes of session %u, told to be durable were %llu", s->index,
                (unsigned long long)stream->applied, j, (unsigned long long)stream->durable_told);
@@ -228,6 +235,7 @@ static void die(sim_shard *s)
   sim->totals.shard_deaths++;
   hr_shard_destroy(s->shard);
   s->shard = NULL;
+  sim_log_die(&s->log, s->durable.log_number);
   for (uint32_t w = 0; w < sim->config.workers; w++)
     sim_cut_connection(sim, w, s->index);
   sim_plan(sim, (sim_event){SIM_SHARD_RISES, sim->now_ns + 1 + sim_below(sim, DOWN_NS_MAX), 0, s->index, 0});
@@ -273,6 +281,9 @@ void sim_shard_event(cluster *sim, const sim_event *event)
   case SIM_CUT:
     begin_a_cut(s);
     break;
+  case SIM_LOG_IS_DURABLE:
+    sim_log_is_durable(&s->log, s->shard, event->number);
+    break;
   default:
     CHECK_EQ(event->kind, SIM_CUT_IS_DURABLE);
     finish_cut(s, event->number);
@@ -292,6 +303,7 @@ void sim_shards_create(cluster *sim)
     CHECK(s);
     s->sim = sim;
     s->index = i;
+    sim_log_init(&s->log, sim, i);
     sim->shards[i] = s;
     begin_life(s);
   }
@@ -301,6 +313,7 @@ void sim_shards_destroy(cluster *sim)
 {
   for (uint32_t i = 0; i < sim->config.shards; i++) {
     hr_shard_destroy(sim->shards[i]->shard);
+    sim_log_fini(&sim->shards[i]->log);
     free(sim->shards[i]);
   }
 }
@@ -308,6 +321,8 @@ void sim_shards_destroy(cluster *sim)
 void sim_shard_receive(cluster *sim, uint32_t shard, const hr_route_id *from, const hr_frame *frames, size_t count)
 {
   sim->shard_in_hand = shard;
+  if (sim->config.has_log)
+    sim_log_hand_over(&sim->shards[shard]->log, sim->shards[shard]->shard);
   if (sim->config.evict_permille > 0)
     evict_some(sim->shards[shard]);
   hr_shard_receive(sim->shards[shard]->shard, from, frames, count, sim->now_ns);

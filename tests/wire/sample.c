@@ -212,10 +212,12 @@ static void table_rules(hr_rng *rng, bool is_reply, hr_table_desc *desc)
 
 static void table_body(hr_rng *rng, bool is_reply, hr_table_desc *desc)
 {
+  static const uint8_t kept[] = {HOTROW_F32, HOTROW_F16, HOTROW_BF16};
   memset(desc, 0, sizeof *desc);
   desc->seed = hr_rng_next(rng);
   desc->announce_step = below(rng, 100);
-  desc->segment_count = 1 + below(rng, HOTROW_SEGMENTS_MAX);
+  desc->segment_count = (uint16_t)(1 + below(rng, HOTROW_SEGMENTS_MAX));
+  desc->storage_dtype = kept[desc->seed % sizeof kept];
   for (uint32_t i = 0; i < desc->segment_count; i++) {
     hotrow_optimizer optimizer = {.kind = (hotrow_optimizer_kind)(1 + below(rng, 9)), .lr = hr_rng_unit(rng)};
     hotrow_initializer initializer = {.kind = (hotrow_initializer_kind)(1 + below(rng, 5)), .scale = hr_rng_unit(rng)};

@@ -349,6 +349,9 @@ static void tables(void)
   BAD_BODY(hr_table_desc, dim, 4096, "dim 4096, and its segments have");
   BODY(hr_table_desc, segment_count, 0, HOTROW_ERR_LIMIT, "segment_count 0");
   BODY(hr_table_desc, segment_count, 5, HOTROW_ERR_LIMIT, "segment_count 5");
+  BAD_BODY(hr_table_desc, storage_dtype, HOTROW_I8, "storage_dtype 2 is none of ours");
+  BAD_BODY(hr_table_desc, storage_dtype, HOTROW_BF16 + 1, "storage_dtype 4 is none of ours");
+  BAD_BODY(hr_table_desc, storage_dtype, UINT16_MAX, "storage_dtype 65535 is none of ours");
   BODY(hr_table_desc, announce_step, HR_WIRE_BOUND_MAX + 1, HOTROW_ERR_LIMIT, "announce_step 1000000001");
   BAD_BODY(hr_table_desc, id, 1, "id 1");
   BAD_BODY(hr_table_desc, row_count, 1, "row_count 1");

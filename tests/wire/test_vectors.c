@@ -101,7 +101,8 @@ static void hello(void)
 
 static void table(void)
 {
-  hr_table_desc desc = {.seed = 1, .dim = 3, .segment_count = 2, .announce_step = 25, .name = "ctr"};
+  hr_table_desc desc = {
+      .seed = 1, .dim = 3, .segment_count = 2, .storage_dtype = HOTROW_F16, .announce_step = 25, .name = "ctr"};
   desc.admit_count = 3;
   desc.steps_to_live = 4000;
   desc.l2_weight_threshold = 0.25f;

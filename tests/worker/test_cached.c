@@ -109,6 +109,46 @@ static void adagrad_is_exact_under_a_push_bound(void)
   test_stop(&servers);
 }
 
+/* Shards round rows of 16 bits after a push; with both bounds 0 a worker has their bits all the same, read after own
+ * steps and before. */
+static void exact_copies_of_rounded_rows_have_the_shards_bits(void)
+{
+  enum { DIM = 5, ROWS = 20 };
+  static const hotrow_dtype dtypes[] = {HOTROW_F16, HOTROW_BF16};
+  uint64_t keys[ROWS];
+  float rows[ROWS * DIM], truth[ROWS * DIM], grads[ROWS * DIM];
+  hr_rng rng = {hr_test_seed(6)};
+  for (uint64_t i = 0; i < ROWS; i++)
+    keys[i] = i * i;
+  for (size_t d = 0; d < 2; d++) {
+    test_servers servers;
+    test_start(&servers, 2, NULL, NULL);
+    hotrow_client *client = test_open(servers.endpoints, 0, 1), *reader = test_open_reader(servers.endpoints);
+    hotrow_table_options options = test_table_options("t", DIM);
+    hotrow_table *table, *reader_table;
+    options.optimizer = (hotrow_optimizer){.kind = HOTROW_ADAGRAD, .lr = 0.05f};
+    options.cache_row_count = 64;
+    options.storage_dtype = dtypes[d];
+    CHECK_OK(hotrow_table_create(client, &options, &table));
+    options.cache_row_count = 0;
+    CHECK_OK(hotrow_table_open(reader, &options, &reader_table));
+    for (int step = 0; step < 20; step++) {
+      test_read(client, table, keys, ROWS, rows);
+      test_read(reader, reader_table, keys, ROWS, truth);
+      CHECK_MSG(memcmp(rows, truth, sizeof rows) == 0, "dtype %d, step %d", (int)dtypes[d], step);
+      for (size_t i = 0; i < (size_t)ROWS * DIM; i++)
+        grads[i] = hr_rng_unit(&rng) - 0.5f;
+      test_push(client, table, keys, ROWS / 2, grads);
+      CHECK_OK(hotrow_step(client, 0));
+    }
+    CHECK_EQ(test_stats(client).misses, ROWS);
+    CHECK_EQ(test_stats(client).stale, 19 * ROWS / 2); /* and the rest stays */
+    hotrow_client_close(client);
+    hotrow_client_close(reader);
+    test_stop(&servers);
+  }
+}
+
 typedef struct pair {
   hotrow_client *clients[WORKERS];
   hotrow_table *tables[WORKERS];
@@ -264,6 +304,7 @@ int main(void)
 {
   RUN(own_writes_are_visible);
   RUN(own_pushes_make_no_copy_stale);
+  RUN(exact_copies_of_rounded_rows_have_the_shards_bits);
   RUN(adagrad_is_exact_under_a_push_bound);
   RUN(bounds_hold_and_no_update_is_lost);
   RUN(rows_that_came_early_are_found);

@@ -128,7 +128,8 @@ static void table_options_are_checked(void)
   REFUSES((o.pull_bound = 3, o.flags = HOTROW_TABLE_WIDE_CLOCKS), HOTROW_ERR_INVALID, "needs mode probe");
   REFUSES((o.optimizer.kind = HOTROW_ADAM, o.flags = HOTROW_TABLE_COUNT_OCCURRENCES), HOTROW_ERR_INVALID,
           "steps one by one");
-  REFUSES(o.reserved = 1, HOTROW_ERR_INVALID, "reserved is 1");
+  REFUSES(o.storage_dtype = HOTROW_I8, HOTROW_ERR_INVALID, "storage_dtype 2 is none of");
+  REFUSES(o.storage_dtype = (hotrow_dtype)4, HOTROW_ERR_INVALID, "storage_dtype 4 is none of");
   hotrow_segment segments[HOTROW_SEGMENTS_MAX + 1] = {{.dim = 2}, {.dim = 2}};
   REFUSES((o.segments = segments, o.segment_count = HOTROW_SEGMENTS_MAX + 1), HOTROW_ERR_LIMIT, "5 segments");
   REFUSES(o.segment_count = 1, HOTROW_ERR_INVALID, "segments is NULL");
@@ -163,6 +164,7 @@ static void a_table_that_differs_is_named(void)
   DIFFERS(o.optimizer.lr = 1, "optimizer");
   DIFFERS(o.optimizer.kind = HOTROW_ADAM, "optimizer");
   DIFFERS(o.initializer.scale = 2, "initializer");
+  DIFFERS(o.storage_dtype = HOTROW_F16, "storage_dtype");
   hotrow_segment halves[2] = {{DIM / 2, o.optimizer, o.initializer}, {DIM - DIM / 2, o.optimizer, o.initializer}};
   DIFFERS((o.segments = halves, o.segment_count = 2), "segment");
 #undef DIFFERS

@@ -53,8 +53,9 @@ typedef struct bench_table_options {
   uint32_t batch_keys;  /* of a probe, pull or push */
   uint32_t insert_keys; /* of an insert */
   uint32_t repeats;
-  uint32_t batches;   /* measured per repeat */
-  uint32_t optimizer; /* 0 sgd, 1 rowwise_adagrad */
+  uint32_t batches;       /* measured per repeat */
+  uint32_t optimizer;     /* 0 sgd, 1 rowwise_adagrad */
+  uint32_t storage_dtype; /* 0 f32, 1 f16, 2 bf16 */
   bool json;
 } bench_table_options;
 
@@ -105,6 +106,7 @@ int hr_bench_checkpoint(const bench_checkpoint_options *options);
 int hr_bench_memory(const bench_memory_options *options);
 
 extern const char *const bench_optimizer_names[]; /* by the option `optimizer`; NULL ends them */
+extern const char *const bench_storage_names[];   /* likewise, by storage_dtype */
 
 /* Distinct keys of a batch, 0 .. rows-1. */
 typedef struct bench_batch {

@@ -7,6 +7,7 @@
 #include "bench.h"
 
 const char *const bench_optimizer_names[] = {"sgd", "rowwise_adagrad", NULL};
+const char *const bench_storage_names[] = {"f32", "f16", "bf16", NULL};
 
 double bench_seconds(void)
 {

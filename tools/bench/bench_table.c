@@ -25,7 +25,6 @@ typedef enum table_op { OP_PROBE, OP_GATHER, OP_PULL, OP_PUSH, OP_COUNT } table_
 typedef struct table_bench {
   const bench_table_options *options;
   hr_table *table; /* owned */
-  const hotrow_kernels *kernels;
   uint64_t rows;
   uint64_t *keys;        /* owned: batches * batch_keys of the rows, at random */
   uint32_t *known;       /* owned: where their rows are */
@@ -37,6 +36,15 @@ typedef struct table_bench {
   double rates[OP_COUNT][REPEATS_MAX], ratios[REPEATS_MAX];
   size_t rss_bytes; /* that the table has taken */
 } table_bench;
+
+static const uint16_t dtypes[] = {HOTROW_F32, HOTROW_F16, HOTROW_BF16}; /* by the option storage_dtype */
+
+static size_t payload_bytes(const table_bench *b)
+{
+  const bench_table_options *o = b->options;
+  return o->dim * hr_dtype_bytes((hotrow_dtype)dtypes[o->storage_dtype]) +
+         hr_table_get_layout(b->table)->state_dim * sizeof(float);
+}
 
 static double cpu_seconds(void)
 {
@@ -63,11 +71,11 @@ static hotrow_status open_table(table_bench *b)
 {
   const bench_table_options *o = b->options;
   hr_table_desc desc = {.seed = 1, .dim = o->dim, .segment_count = 1, .name = "bench", .segments[0].dim = o->dim};
+  desc.storage_dtype = dtypes[o->storage_dtype];
   hotrow_optimizer optimizer = {.kind = o->optimizer == 0 ? HOTROW_SGD : HOTROW_ROWWISE_ADAGRAD};
   hotrow_initializer initializer = {0};
   HOTROW_TRY(hr_optimizer_resolve(&optimizer, &desc.segments[0].optimizer));
   HOTROW_TRY(hr_initializer_resolve(&initializer, o->dim, &desc.segments[0].initializer));
-  HOTROW_TRY(hotrow_kernels_get(HOTROW_CPU, &b->kernels));
   return hr_table_create(&desc, 0, &b->table);
 }
 
@@ -116,13 +124,11 @@ static hotrow_status run_batch(table_bench *b, table_op op, size_t first)
 {
   const bench_table_options *o = b->options;
   const uint64_t *keys = b->keys + first;
-  size_t stride;
-  const float *rows = hr_table_rows(b->table, &stride);
   if (op == OP_PROBE || op == OP_PULL)
     hr_table_find(b->table, keys, o->batch_keys, b->out_rows, b->out_clocks);
   if (op == OP_PULL || op == OP_GATHER)
-    b->kernels->gather(rows, stride, o->dim, op == OP_PULL ? b->out_rows : b->known + first, o->batch_keys, NULL,
-                       b->values, o->dim);
+    hr_table_gather(b->table, HOTROW_F32, op == OP_PULL ? b->out_rows : b->known + first, o->batch_keys, b->values,
+                    NULL);
   if (op != OP_PUSH)
     return HOTROW_OK;
   hr_section push = {.kind = HR_SECTION_PUSH,
@@ -185,10 +191,10 @@ static void print_json(table_bench *b)
 {
   const bench_table_options *o = b->options;
   static const char *const op_names[OP_COUNT] = {"probes", "gather_rows", "pull_rows", "push_rows"};
-  uint32_t state_dim = hr_table_get_layout(b->table)->state_dim;
   double index = (double)hr_table_index_bytes(b->table) / (double)b->rows;
-  printf("{\"rows\":%llu,\"dim\":%u,\"optimizer\":\"%s\",\"batch_keys\":%u,\"repeats\":%u", (unsigned long long)b->rows,
-         o->dim, bench_optimizer_names[o->optimizer], o->batch_keys, o->repeats);
+  printf("{\"rows\":%llu,\"dim\":%u,\"optimizer\":\"%s\",\"storage_dtype\":\"%s\",\"batch_keys\":%u,\"repeats\":%u",
+         (unsigned long long)b->rows, o->dim, bench_optimizer_names[o->optimizer],
+         bench_storage_names[o->storage_dtype], o->batch_keys, o->repeats);
   for (int op = 0; op < OP_COUNT; op++) {
     double median = bench_quantile(b->rates[op], o->repeats, 0.5);
     printf(",\"%s_per_s\":%.0f,\"%s_per_s_min\":%.0f,\"%s_per_s_max\":%.0f", op_names[op], median, op_names[op],
@@ -201,14 +207,15 @@ static void print_json(table_bench *b)
   print_pauses(b, true);
   printf(
       ",\"payload_bytes\":%zu,\"index_bytes_per_row\":%.2f,\"bytes_per_row\":%.2f,\"resident_bytes_per_row\":%.2f}\n",
-      (o->dim + state_dim) * sizeof(float), index, (double)hr_table_memory_bytes(b->table) / (double)b->rows,
+      payload_bytes(b), index, (double)hr_table_memory_bytes(b->table) / (double)b->rows,
       (double)b->rss_bytes / (double)b->rows);
 }
 
 static void print_text(table_bench *b)
 {
   const bench_table_options *o = b->options;
-  printf("%llu rows of dim %u, millions per CPU second: ", (unsigned long long)b->rows, o->dim);
+  printf("%llu rows of dim %u in %s, millions per CPU second: ", (unsigned long long)b->rows, o->dim,
+         bench_storage_names[o->storage_dtype]);
   static const char *const op_names[OP_COUNT] = {"clock probes", "plain gather", "pull", "push"};
   for (int op = 0; op < OP_COUNT; op++) {
     double median = bench_quantile(b->rates[op], o->repeats, 0.5);
@@ -221,8 +228,7 @@ static void print_text(table_bench *b)
   print_pauses(b, false);
   printf("; CPU:");
   print_pauses(b, true);
-  printf("\n  bytes a row: payload %zu, index %.1f, in all %.1f, resident %.1f\n",
-         (o->dim + hr_table_get_layout(b->table)->state_dim) * sizeof(float),
+  printf("\n  bytes a row: payload %zu, index %.1f, in all %.1f, resident %.1f\n", payload_bytes(b),
          (double)hr_table_index_bytes(b->table) / (double)b->rows,
          (double)hr_table_memory_bytes(b->table) / (double)b->rows, (double)b->rss_bytes / (double)b->rows);
 }
@@ -245,7 +251,8 @@ static bool run_rows(void *context, double rows)
   static table_bench bench;
   const bench_table_options *o = context;
   bench = (table_bench){.options = o, .rows = (uint64_t)rows};
-  double bytes = rows * (double)(o->dim * sizeof(float) + 32 + INDEX_BYTES_PER_ROW_MAX);
+  double bytes =
+      rows * (double)(o->dim * hr_dtype_bytes((hotrow_dtype)dtypes[o->storage_dtype]) + 32 + INDEX_BYTES_PER_ROW_MAX);
   double there = 1024 * read_kb("/proc/meminfo", "MemAvailable:");
   if (bytes > MEMORY_SHARE * there) {
     fprintf(stderr, "hotrow bench: %.0f rows of dim %u take %.1f GB, %.1f GB are available: left out\n", rows, o->dim,

@@ -60,6 +60,11 @@ static const family families[] = {
     {"hotrow_checkpoint_bytes_total", COUNTER, AT(checkpoint_bytes), "Bytes of all their files."},
     {"hotrow_checkpoint_new_bytes_total", COUNTER, AT(checkpoint_bytes_new),
      "Bytes of the files that the part before did not have."},
+    {"hotrow_log_writes_total", COUNTER, AT(log_writes), "Groups of records written to the log of pushes."},
+    {"hotrow_log_records_total", COUNTER, AT(log_records), "Records written to the log of pushes."},
+    {"hotrow_log_written_bytes_total", COUNTER, AT(log_bytes), "Bytes written to the log of pushes."},
+    {"hotrow_log_write_seconds_total", COUNTER_NS, AT(log_write_ns),
+     "Time of writing the log, beside the shard's thread."},
     {"hotrow_busy_seconds_total", COUNTER_NS, AT(busy_ns),
      "Time that the shard's one thread spent on messages and cuts."},
 };

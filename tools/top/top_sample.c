@@ -53,6 +53,8 @@ static void fill_rates(const hotrow_shard_counts *a, const hotrow_shard_counts *
   row->refused_per_s = rate(sum_refused(a), sum_refused(b), row->seconds);
   row->busy = fmin(1, rate(a->busy_ns, b->busy_ns, row->seconds) / 1e9);
   row->cut_ms = (double)(b->cut_copy_ns - a->cut_copy_ns) / 1e6;
+  uint64_t log_writes = b->log_writes - a->log_writes;
+  row->log_ms = log_writes > 0 ? (double)(b->log_write_ns - a->log_write_ns) / 1e6 / (double)log_writes : 0;
   row->p50_us = hr_top_quantile_us(times, 0.5);
   row->p99_us = hr_top_quantile_us(times, 0.99);
 }

@@ -31,6 +31,7 @@ typedef struct hr_top_row {
   double p50_us, p99_us; /* of a request on the shard's thread; below 0: there was none */
   double busy;           /* share of its thread's time */
   double cut_ms;         /* that its thread copied for cuts, in this time */
+  double log_ms;         /* of one synced write of its log; 0: there was none */
   uint64_t rows, memory_bytes, dirty_bytes, durable_lag, cuts, sessions;
 } hr_top_row;
 

@@ -171,9 +171,9 @@ void hr_top_print_json(FILE *out, uint32_t shard, const hr_top_line *line, const
     if (row->seconds > 0)
       fprintf(out,
               ",\"seconds\":%.3f,\"pulls_per_s\":%.1f,\"pushes_per_s\":%.1f,\"rows_per_s\":%.1f,\"refused_per_s\":%.1f,"
-              "\"busy\":%.4f,\"cut_ms\":%.3f",
+              "\"busy\":%.4f,\"cut_ms\":%.3f,\"log_ms\":%.3f",
               row->seconds, row->pulls_per_s, row->pushes_per_s, row->rows_per_s, row->refused_per_s, row->busy,
-              row->cut_ms);
+              row->cut_ms, row->log_ms);
     if (row->p50_us >= 0)
       fprintf(out, ",\"p50_us\":%.1f,\"p99_us\":%.1f", row->p50_us, row->p99_us);
     fprintf(out, ",\"memory_bytes\":%" PRIu64 ",\"durable_lag\":%" PRIu64 ",\"stats\":%s", row->memory_bytes,

@@ -15,6 +15,9 @@ static const hotrow_optimizer_kind optimizer_kinds[] = {
     HOTROW_ADAGRAD, HOTROW_ROWWISE_ADAGRAD, HOTROW_SGD,  HOTROW_MOMENTUM, HOTROW_ADAM,
     HOTROW_ADAMW,   HOTROW_ROWWISE_ADAM,    HOTROW_FTRL, HOTROW_LAMB};
 
+/* In the order of the option's names. */
+static const hotrow_dtype storage_dtypes[] = {HOTROW_F32, HOTROW_F16, HOTROW_BF16};
+
 static hotrow_status alloc_floats(size_t a, size_t b, const char *what, float **floats_p)
 {
   void *memory;
@@ -121,6 +124,7 @@ static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
   table.initializer.kind = HOTROW_INIT_UNIFORM;
   table.initializer.scale = options->init_scale;
   table.dim = hr_row_dim(shape);
+  table.storage_dtype = storage_dtypes[options->storage_dtype];
   table.cache_row_count = options->cache_rows;
   table.admit_count = options->admit_count;
   table.admit_probability = options->admit_probability;

@@ -36,16 +36,17 @@ typedef struct hr_train_options {
   uint32_t model;   /* index into hr_model_names */
   uint32_t rank;
   uint32_t workers;
-  uint32_t dim;          /* 0: preset */
-  uint32_t batch;        /* per rank; 0: preset */
-  uint32_t epochs;       /* 0: preset */
-  uint32_t optimizer;    /* index into hr_train_optimizer_names */
-  uint32_t preset;       /* hotrow_preset; the next seven are what is not left to it */
-  uint32_t mode;         /* 0, or hotrow_mode */
-  uint32_t cache_policy; /* 0, or hotrow_cache_policy + 1 */
-  uint32_t wire_dtype;   /* 0, or hotrow_dtype + 1 */
-  uint32_t ticks;        /* 0, or what clocks and bounds count: 1 steps, 2 occurrences */
-  int32_t pull_bound;    /* -1, or the bound; likewise */
+  uint32_t dim;           /* 0: preset */
+  uint32_t batch;         /* per rank; 0: preset */
+  uint32_t epochs;        /* 0: preset */
+  uint32_t optimizer;     /* index into hr_train_optimizer_names */
+  uint32_t storage_dtype; /* 0 f32, 1 f16, 2 bf16 */
+  uint32_t preset;        /* hotrow_preset; the next seven are what is not left to it */
+  uint32_t mode;          /* 0, or hotrow_mode */
+  uint32_t cache_policy;  /* 0, or hotrow_cache_policy + 1 */
+  uint32_t wire_dtype;    /* 0, or hotrow_dtype + 1 */
+  uint32_t ticks;         /* 0, or what clocks and bounds count: 1 steps, 2 occurrences */
+  int32_t pull_bound;     /* -1, or the bound; likewise */
   int32_t push_bound;
   int32_t announce_step;
   uint32_t admit_count; /* which keys get rows, and which rows go: as in hotrow_table_options */

@@ -76,6 +76,9 @@ typedef struct hotrow_cache_options {
   hotrow_dtype wire_dtype;     /* of what the push bound hands out */
   uint32_t counts_occurrences; /* 1: a step counts as often as its key occurs in the batch (SGD, Adagrad,
                                   row-wise Adagrad, FTRL: their rows do not depend on k) */
+  uint32_t is_rounded; /* 1: shards round what a push makes of a row, so that a copy with an own step on it is not what
+                          they have. With both bounds 0 it is doubtful until it is refreshed */
+  uint32_t reserved;   /* 0 */
 } hotrow_cache_options;
 #define HOTROW_CACHE_OPTIONS_INIT HOTROW_INIT(hotrow_cache_options)
 
@@ -109,7 +112,7 @@ typedef struct hotrow_cache_stats {
 
 /*   HOTROW_ERR_INVALID      kernels, segments, policy, mode, wire_dtype, staging_row_count (0), announce_step (0 in
  *                           announce mode), counts_occurrences (not 0 or 1, or with an optimizer that takes steps one
- *                           by one)
+ *                           by one), is_rounded (not 0 or 1), reserved (not 0)
  *   HOTROW_ERR_UNSUPPORTED  kernels of a device other than the CPU
  *   HOTROW_ERR_LIMIT        row_count, staging_row_count, bounds, announce_step over pull_bound + 1
  *   HOTROW_ERR_NO_MEMORY

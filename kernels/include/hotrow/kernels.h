@@ -90,11 +90,12 @@ typedef struct hotrow_kernels {
   void (*pending_add)(const hotrow_row_layout *layout, float *pending, size_t pending_stride, const uint32_t *slots,
                       const uint8_t *is_first, const float *grads, size_t row_count, void *stream);
 
-  /* Rows of finite values as they travel: row i is values + slots[i]*value_stride (slots NULL: values +
+  /* Rows of finite values as they travel or are kept: row i is values + slots[i]*value_stride (slots NULL: values +
    * i*value_stride), packed[i][dim] lies without gaps.
    *
    *   F32  a copy
    *   F16  IEEE half, rounded to nearest even; beyond +-65504 that limit
+   *   BF16 the upper half of a float, rounded to nearest even; beyond its largest finite value that
    *   I8   scales[i] = max |x| of the row, q = x / scale * 127 rounded to nearest even; a row of zeroes has scale 0
    *
    * scales is written for I8 only. */
@@ -105,6 +106,23 @@ typedef struct hotrow_kernels {
    * again gives the same bytes; a byte of -128, which pack never makes, is read as -127. */
   void (*unpack)(hotrow_dtype dtype, const void *packed, const float *scales, uint32_t dim, size_t row_count,
                  void *stream, float *values, size_t value_stride);
+
+  /* Of a row array whose rows begin with `dim` values packed as F16 or BF16 (padded to a whole float; what lies behind
+   * is theirs too): out[i] = the values of row slots[i], as floats; out rows are out_stride floats apart. */
+  void (*gather_packed)(hotrow_dtype dtype, const float *rows, size_t row_stride, uint32_t dim, const uint32_t *slots,
+                        size_t slot_count, void *stream, float *out, size_t out_stride);
+
+  /* The way back: values[i] become those of row slots[i] (distinct), rounded by chance so that the mean is the value:
+   * one that F16 or BF16 says exactly stays as it is; else the neighbour away from 0 is taken where the low bits of the
+   * magnitude beyond the last that stays, plus as many random ones, carry. Below 2^-14 a half's are its bits from 2^-25
+   * to 2^-44, and the rest is cut off. Beyond the largest finite value: that. The random bits are
+   * the low ones of r(column):
+   *
+   *   x = low 32 bits of streams[i] + column * 0x9e3779b9;  x = (x ^ x >> 16) * 0x7feb352d + high 32 bits of it;
+   *   x = (x ^ x >> 15) * 0x846ca68b;  r = x ^ x >> 16 */
+  void (*scatter_packed)(hotrow_dtype dtype, const float *values, size_t value_stride, uint32_t dim,
+                         const uint64_t *streams, const uint32_t *slots, size_t slot_count, void *stream, float *rows,
+                         size_t row_stride);
 
   /* Index of the first row of values[row_count][dim] that holds a NaN or an infinity, or row_count if none does. */
   size_t (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream);

@@ -15,6 +15,8 @@ typedef struct hotrow_checkpoint_table {
   hotrow_segment segments[HOTROW_SEGMENTS_MAX];
   uint64_t row_count; /* of all shards */
   uint64_t size_bytes;
+  hotrow_dtype storage_dtype; /* of values in the memory of shards: files hold floats */
+  uint32_t reserved;
 } hotrow_checkpoint_table;
 
 typedef struct hotrow_checkpoint_info {

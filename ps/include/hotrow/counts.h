@@ -70,6 +70,11 @@ typedef struct hotrow_shard_counts {
   uint64_t checkpoint_parts;
   uint64_t checkpoint_bytes;     /* of all their files */
   uint64_t checkpoint_bytes_new; /* of the files that the part before did not have: what a part has cost */
+  /* Totals: the log. */
+  uint64_t log_writes;  /* each of all records that had come meanwhile */
+  uint64_t log_records; /* messages that changed something */
+  uint64_t log_bytes;
+  uint64_t log_write_ns; /* until they were on disk, on a thread of the storage */
 } hotrow_shard_counts;
 #define HOTROW_SHARD_COUNTS_INIT HOTROW_INIT(hotrow_shard_counts)
 

@@ -13,6 +13,16 @@ extern "C" {
 
 typedef struct hotrow_server hotrow_server;
 
+/* When what clients push is durable, with data_dir. A client is told of it and keeps its pushes until then; so with all
+ * but NONE nothing is lost or applied twice, however a server ends. */
+typedef enum hotrow_durability {
+  HOTROW_DURABILITY_CUT = 0, /* the default: with the next cut of the rows */
+  /* When it is applied, as clients are told, which is not so: the rows are written when the server ends in good order.
+   * If it does not they are what they were when it started, and jobs that used it end. */
+  HOTROW_DURABILITY_NONE = 1,
+  HOTROW_DURABILITY_LOG = 2 /* within milliseconds: each push is logged beside the cuts, many in one write */
+} hotrow_durability;
+
 typedef struct hotrow_server_options {
   size_t struct_size;
   /* "tcp://127.0.0.1:7117": shard i of this server listens on port 7117+i; "tcp://127.0.0.1:*": on free ports;
@@ -29,21 +39,26 @@ typedef struct hotrow_server_options {
    * that is started on it again goes on from what was durable, and no update of a client that kept its pushes is lost
    * or applied twice. NULL: memory only. */
   const char *data_dir;
-  uint64_t cut_bytes; /* of changed rows, after which a shard makes a cut at once; 0 means 64 MiB */
+  /* Of changed rows, after which a shard makes a cut at once; 0 means 64 MiB. With HOTROW_DURABILITY_LOG: a quarter of
+   * the pushes that may be in the log. */
+  uint64_t cut_bytes;
   /* Called now and then while start loads from data_dir or load_path, and at the end of each shard. NULL: nobody. */
   void (*progress)(void *context, uint32_t shard_index, uint64_t row_count, uint64_t row_count_expected);
   void *context;
-  uint32_t cut_interval_ms; /* between two cuts: how long what a client pushed may not be durable. 0 means 1000 */
-  uint32_t reserved;        /* 0 */
-  /* What the process may take, in bytes: its shards get equal shares for rows, state, index, buffers and RocksDB. With a
-   * data_dir rows that were not used lately leave memory when others need the place, and are read when they are asked
+  /* Between two cuts: how long what a client pushed may not be durable. 0 means 1000, and with HOTROW_DURABILITY_LOG,
+   * where it says how much a start has to apply, 60000. */
+  uint32_t cut_interval_ms;
+  hotrow_durability durability;
+  /* What the process may take, in bytes: its shards get equal shares for rows, state, index, buffers and RocksDB. With
+   * a data_dir rows that were not used lately leave memory when others need the place, and are read when they are asked
    * for; without one new rows are refused (HOTROW_ERR_QUOTA). 0: no bound. At least 96 MiB a shard. */
   uint64_t memory_bytes;
 } hotrow_server_options;
 #define HOTROW_SERVER_OPTIONS_INIT HOTROW_INIT(hotrow_server_options)
 
 /* Loads, binds and starts the shard threads; when it returns the server is ready. Blocks while loading.
- *   HOTROW_ERR_INVALID      a bad option; an address that is not loopback; too little memory
+ *   HOTROW_ERR_INVALID      a bad option; an address that is not loopback; durability without data_dir; too little
+ *                           memory
  *   HOTROW_ERR_UNREACHABLE  an address in use or not there
  *   HOTROW_ERR_NOT_FOUND, HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE   of load_path
  *   HOTROW_ERR_STORAGE      save_dir or data_dir is not there, or not to be written to

@@ -130,7 +130,11 @@ typedef struct hotrow_table_options {
   uint64_t row_count_max;    /* rows that all shards together may hold: those used least make room for new ones. Each
                               * shard has the same part of them. Not with both bounds 0. 0: no limit */
   hotrow_eviction eviction;  /* with row_count_max: what least used means */
-  uint32_t reserved2;        /* 0 */
+  /* How the shards keep values in memory (ignored by open): HOTROW_F32, HOTROW_F16 or HOTROW_BF16, which take half of
+   * the room. Optimizer states are floats always. First values are rounded to nearest; what a push makes of a value is
+   * rounded to a neighbour by chance, so that small steps are there in the mean; the same pushes in the same order give
+   * the same bits. What is beyond 65504 (F16) becomes that. */
+  hotrow_dtype storage_dtype;
 } hotrow_table_options;
 #define HOTROW_TABLE_OPTIONS_INIT HOTROW_INIT(hotrow_table_options)
 
@@ -154,7 +158,7 @@ HOTROW_API void hotrow_table_options_preset(hotrow_table_options *options, hotro
 HOTROW_API hotrow_status hotrow_table_create(hotrow_client *client, const hotrow_table_options *options,
                                              hotrow_table **table_p);
 
-/* Opens a table that is there; dim, optimizer, initializer and seed come from the shards.
+/* Opens a table that is there; dim, optimizer, initializer, storage dtype and seed come from the shards.
  *   HOTROW_ERR_INVALID, HOTROW_ERR_NOT_FOUND */
 HOTROW_API hotrow_status hotrow_table_open(hotrow_client *client, const hotrow_table_options *options,
                                            hotrow_table **table_p);

@@ -184,11 +184,12 @@ typedef struct hotrow_row_layout {
   hotrow_segment_layout segments[HOTROW_SEGMENTS_MAX];
 } hotrow_row_layout;
 
-/* How values and gradients travel. */
+/* How values and gradients travel (F32, F16, I8), and how a shard keeps values (F32, F16, BF16). */
 typedef enum hotrow_dtype {
   HOTROW_F32 = 0,
-  HOTROW_F16 = 1, /* IEEE half */
-  HOTROW_I8 = 2   /* bytes with one float of scale per row */
+  HOTROW_F16 = 1, /* IEEE half: 11 bits of precision, at most 65504 */
+  HOTROW_I8 = 2,  /* bytes with one float of scale per row */
+  HOTROW_BF16 = 3 /* the upper half of a float: 8 bits of precision, its range */
 } hotrow_dtype;
 
 /* Bytes that belong to somebody else. */

@@ -22,6 +22,8 @@
   X(UNSPOILED, "a row fetched ahead is taken although it was pushed meanwhile")                                        \
   X(ACK_IS_DURABLE, "pushes are forgotten when applied, not when durable")                                             \
   X(TORN_CUT, "a cut has the rows of one moment and the watermarks of the next")                                       \
+  X(EARLY_LOG, "the log is called durable when it is handed over")                                                     \
+  X(HOLLOW_LOG, "the log has the watermark of a push and not its rows")                                                \
   X(EARLY_EVICTION, "a row leaves memory before the cut that holds it is durable")                                     \
   X(FORGOTTEN_UPDATES, "a row that comes back to memory counts as announced at its clock")
 

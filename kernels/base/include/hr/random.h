@@ -13,6 +13,9 @@ void hr_init_row(const hotrow_initializer *initializer, uint64_t seed, uint64_t 
 void hr_init_segments(const hotrow_segment *segments, uint32_t segment_count, uint64_t seed, uint64_t table_seed,
                       uint64_t key, float *row);
 
+/* The stream of random bits by which a row of this clock is rounded. */
+uint64_t hr_rounding_stream(uint64_t seed, uint64_t table_seed, uint64_t key, uint32_t clock);
+
 /* splitmix64 (Steele et al. 2014): a stream of 64-bit numbers from any seed. */
 typedef struct hr_rng {
   uint64_t state;

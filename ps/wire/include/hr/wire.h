@@ -184,10 +184,16 @@ static inline uint32_t hr_section_u32(const uint32_t *array, const hr_section *s
   return array[section->flags & HR_SECTION_WIDE ? 2 * i : i];
 }
 
-/* Bytes of one value on the wire. */
+/* Bytes of one value. */
 static inline size_t hr_dtype_bytes(hotrow_dtype dtype)
 {
-  return dtype == HOTROW_F32 ? 4 : dtype == HOTROW_F16 ? 2 : 1;
+  return dtype == HOTROW_F32 ? 4 : dtype == HOTROW_I8 ? 1 : 2;
+}
+
+/* May a shard keep values so? */
+static inline bool hr_dtype_is_kept(uint32_t dtype)
+{
+  return dtype == HOTROW_F32 || dtype == HOTROW_F16 || dtype == HOTROW_BF16;
 }
 
 /* Floats of squares or state of one row: the heaviest optimizer has 2 dim + 1 in every segment. */
@@ -245,7 +251,8 @@ typedef struct hr_table_desc { /* 304 bytes */
   uint64_t row_count; /* reply only */
   uint32_t id;        /* likewise */
   uint32_t dim;       /* the sum of the segments' */
-  uint32_t segment_count;
+  uint16_t segment_count;
+  uint16_t storage_dtype;                       /* hotrow_dtype, not I8: how a shard keeps the values of its rows */
   uint32_t announce_step;                       /* a row is announced when its clock has moved on by this; 0: never */
   char name[HR_WIRE_NAME_BYTES_MAX + 1];        /* zero-filled */
   hotrow_segment segments[HOTROW_SEGMENTS_MAX]; /* resolved; those beyond segment_count are zero */
