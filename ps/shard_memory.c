@@ -57,7 +57,8 @@ static demand demand_of(const hr_shard *shard, const hr_table *table, uint64_t c
 /* By how much the shard would be over its memory. */
 static size_t excess_of(const hr_shard *shard, demand d)
 {
-  size_t used = hr_memory_used(shard) + d.row_bytes + d.copy_bytes, max = shard->options.memory_bytes;
+  size_t used = hr_memory_used(shard) + shard->memory.foreign_bytes + d.row_bytes + d.copy_bytes;
+  size_t max = shard->options.memory_bytes;
   return used > max ? used - max : 0;
 }
 
@@ -202,6 +203,12 @@ hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, 
     HOTROW_TRY(make_room(shard, table, missing_count, true));
   }
   return HOTROW_OK;
+}
+
+void hr_shard_count_foreign(hr_shard *shard, size_t foreign_bytes)
+{
+  size_t max = can_evict(shard) ? shard->options.memory_bytes / 2 : 0;
+  shard->memory.foreign_bytes = foreign_bytes < max ? foreign_bytes : max;
 }
 
 void hr_memory_begin_cut(hr_shard *shard, size_t dirty_bytes)

@@ -66,6 +66,7 @@ typedef struct hr_shard_counters {
 typedef struct hr_shard_memory {
   uint64_t *missing;      /* owned [HR_WIRE_KEYS_MAX]: keys of the request in hand */
   size_t in_flight_bytes; /* of rows in the cut that is not durable yet */
+  size_t foreign_bytes;   /* that the process has elsewhere: see hr_shard_count_foreign */
   bool is_exhausted;      /* nothing more can leave before a cut is durable */
 } hr_shard_memory;
 

@@ -35,8 +35,8 @@ static hotrow_status get_chunk(reader *r, const uint64_t *keys, size_t count)
 {
   const hr_rocksdb *s = r->storage;
   uint8_t bytes[GET_CHUNK][HR_STORE_ROW_KEY_BYTES];
-  const char *names[GET_CHUNK];
-  size_t sizes[GET_CHUNK];
+  const char *names[GET_CHUNK] = {0};
+  size_t sizes[GET_CHUNK] = {0};
   rocksdb_pinnableslice_t *values[GET_CHUNK];
   char *errors[GET_CHUNK];
   for (size_t i = 0; i < count; i++) {

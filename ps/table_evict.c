@@ -151,7 +151,7 @@ hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_c
   *fetched_count_p = f.count;
   for (size_t i = 0; creates && status == HOTROW_OK && i < key_count; i++) {
     hr_entry *entry;
-    if (!hr_table_has_resident(table, keys[i]))
+    if (f.count == 0 || !hr_table_has_resident(table, keys[i])) /* all new: a miss in the index for each is saved */
       status = hr_table_create_row(table, keys[i], &entry);
   }
   return status;
@@ -173,8 +173,10 @@ void hr_table_give_back(hr_table *table)
   uint64_t count = table->resident_count;
   if (count == table->slot_count)
     return;
-  hr_table_memory_shrink(&table->memory, HR_ARRAY_ROWS, count * table->row_stride * sizeof *table->rows);
-  hr_table_memory_shrink(&table->memory, HR_ARRAY_KEYS, count * sizeof *table->keys);
-  hr_table_memory_shrink(&table->memory, HR_ARRAY_ANNOUNCED, count * sizeof *table->announced);
+  const size_t sizes[] = {[HR_ARRAY_ROWS] = table->row_stride * sizeof *table->rows,
+                          [HR_ARRAY_KEYS] = sizeof *table->keys,
+                          [HR_ARRAY_ANNOUNCED] = sizeof *table->announced};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    hr_table_memory_shrink(&table->memory, (hr_array_kind)i, count * sizes[i], table->slot_count * sizes[i]);
   table->slot_count = count;
 }

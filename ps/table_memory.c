@@ -159,13 +159,15 @@ static void end_helper(hr_table_memory *memory)
 }
 
 /* Without the helper: it might be touching what goes. It is started again when more is used. */
-void hr_table_memory_shrink(hr_table_memory *memory, hr_array_kind kind, size_t used_bytes)
+void hr_table_memory_shrink(hr_table_memory *memory, hr_array_kind kind, size_t used_bytes, size_t used_bytes_before)
 {
   hr_array *array = &memory->arrays[kind];
-  size_t kept = round_up(used_bytes);
   end_helper(memory);
-  if (kept < array->size_bytes)
-    madvise(array->bytes + kept, array->size_bytes - kept, MADV_DONTNEED);
+  size_t kept = round_up(used_bytes), touched = round_up(used_bytes_before);
+  size_t ready = atomic_load_explicit(&array->ready_bytes, memory_order_relaxed);
+  touched = touched > ready ? touched : ready;
+  if (kept < touched)
+    madvise(array->bytes + kept, touched - kept, MADV_DONTNEED);
   atomic_store_explicit(&array->used_bytes, used_bytes, memory_order_relaxed);
   if (atomic_load_explicit(&array->ready_bytes, memory_order_relaxed) > kept)
     atomic_store_explicit(&array->ready_bytes, kept, memory_order_relaxed);

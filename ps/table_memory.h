@@ -47,8 +47,9 @@ void hr_table_memory_fini(hr_table_memory *memory); /* ends the helper and frees
 void hr_table_memory_save(hr_table_memory *memory);
 /* How much of an array was touched that is not used yet, about. */
 size_t hr_table_memory_ahead(const hr_table_memory *memory, hr_array_kind kind);
-/* Less of an array is used than before: the rest goes back to the system, and reads as 0 when it is used again. */
-void hr_table_memory_shrink(hr_table_memory *memory, hr_array_kind kind, size_t used_bytes);
+/* Less of an array is used than the bytes that were: the rest goes back to the system, and reads as 0 when it is used
+ * again. */
+void hr_table_memory_shrink(hr_table_memory *memory, hr_array_kind kind, size_t used_bytes, size_t used_bytes_before);
 
 /* HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_memory_map(hr_table_memory *memory, hr_array_kind kind, size_t size_bytes, const char *what,
