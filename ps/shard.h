@@ -124,6 +124,8 @@ uint64_t hr_shard_restore_max(const hr_shard *shard, uint32_t table_id);
 hotrow_status hr_shard_restore_end(hr_shard *shard, uint32_t table_id, bool is_all);
 hotrow_status hr_shard_restore_row(hr_shard *shard, uint32_t table_id, uint64_t key, uint32_t clock,
                                    const float *record, size_t float_count);
+hotrow_status hr_shard_restore_bucket(hr_shard *shard, uint32_t table_id, uint64_t number, const void *bytes,
+                                      size_t size_bytes);
 hotrow_status hr_shard_restore_job(hr_shard *shard, const hr_stored_job *stored, const hr_stored_member *members,
                                    uint64_t now_ns);
 hotrow_status hr_shard_restore_session(hr_shard *shard, const hr_stored_session *stored, uint64_t now_ns);

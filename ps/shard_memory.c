@@ -149,13 +149,16 @@ static bool is_at_ease(const hr_shard *shard, const hr_table *table, size_t key_
   return cold_count(table) == 0 && excess_of(shard, demand_of(shard, table, key_count, true)) == 0;
 }
 
-/* Gets the rows of keys that are not in memory, which others may have had to leave: they may be of this request too. */
+/* Gets the rows of keys that are not in memory, which others may have had to leave: they may be of this request too. In
+ * a table with rules who gets a row is not to be said here. */
 static hotrow_status fetch(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count,
                            size_t missing_count, uint64_t evicted_before, bool creates)
 {
+  const hr_table_desc *desc = hr_table_get_desc(table);
   uint64_t fetched = 0;
   if (cold_count(table) == 0)
     return HOTROW_OK;
+  creates = creates && !hr_table_has_admission(desc) && !hr_table_has_eviction(desc);
   if (shard->counters.rows_evicted != evicted_before)
     missing_count = find_missing(shard, table, keys, key_count);
   hotrow_status status = hr_table_fetch(table, shard->memory.missing, missing_count, creates, &fetched);
