@@ -203,8 +203,8 @@ static void refresh_held(hotrow_cache *cache, const fresh_rows *fresh, size_t co
   }
 }
 
-/* A cache of no rows. */
-static hotrow_status stage_all(hotrow_cache *cache, const fresh_rows *fresh, size_t row_count, uint32_t *slots)
+static hotrow_status stage_all(hotrow_cache *cache, const float *values, const float *states, size_t row_count,
+                               uint32_t *slots)
 {
   size_t staging_free = cache->staging_count - cache->staging_used;
   if (row_count > staging_free)
@@ -212,9 +212,18 @@ static hotrow_status stage_all(hotrow_cache *cache, const fresh_rows *fresh, siz
                    staging_free, cache->staging_count);
   for (size_t i = 0; i < row_count; i++) {
     slots[i] = cache->staging_first + cache->staging_used++;
-    copy_row(cache, slots[i], fresh->values + i * cache->layout.dim, hr_cache_state_at(cache, fresh->states, i));
+    copy_row(cache, slots[i], values + i * cache->layout.dim, hr_cache_state_at(cache, states, i));
   }
   cache->stats.uncached += row_count;
+  return HOTROW_OK;
+}
+
+hotrow_status hotrow_cache_stage(hotrow_cache *cache, const uint64_t *hashes, const float *values, const float *states,
+                                 size_t row_count, uint32_t *slots_p)
+{
+  HOTROW_TRY(stage_all(cache, values, states, row_count, slots_p));
+  for (size_t i = 0; i < row_count; i++)
+    hotrow_cache_invalidate(cache, hashes[i], hashes[i]);
   return HOTROW_OK;
 }
 
@@ -239,7 +248,7 @@ hotrow_status hotrow_cache_insert(hotrow_cache *cache, const uint64_t *keys, con
 {
   fresh_rows fresh = {keys, hashes, clocks, values, states, next_use};
   if (cache->sets.set_count == 0)
-    return stage_all(cache, &fresh, row_count, slots_p);
+    return stage_all(cache, values, states, row_count, slots_p);
   /* Rows that are here already are pinned before the first victim is chosen. */
   size_t missing_count = row_count - pin_held(cache, &fresh, row_count, slots_p);
   size_t staging_free = cache->staging_count - cache->staging_used, bypass_left = missing_count;

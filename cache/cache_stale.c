@@ -61,6 +61,18 @@ void hotrow_cache_announce(hotrow_cache *cache, const uint64_t *keys, const uint
   }
 }
 
+void hotrow_cache_announce_gone(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count)
+{
+  const uint32_t *slots = cache->chunk.slots;
+  for (size_t first = 0; first < key_count; first += CHUNK_ROWS) {
+    size_t count = hr_min_size(CHUNK_ROWS, key_count - first);
+    hr_cache_probe(cache, keys + first, hashes + first, count, cache->chunk.slots);
+    for (size_t i = 0; i < count; i++)
+      if (slots[i] != HOTROW_SLOT_NONE)
+        mark_row_stale(cache, slots[i]);
+  }
+}
+
 void hotrow_cache_credit(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const uint32_t *steps,
                          size_t key_count)
 {

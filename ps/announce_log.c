@@ -32,28 +32,39 @@ void hr_announce_log_fini(hr_announce_log *log)
   *log = (hr_announce_log){0};
 }
 
-void hr_announce_log_count(const hr_announce_log *log, uint64_t first, uint32_t *counts_p, size_t table_count)
+void hr_announce_log_count(const hr_announce_log *log, uint64_t first, uint32_t *counts_p, uint32_t *gone_p,
+                           size_t table_count)
 {
   HOTROW_ASSERT(first >= hr_announce_log_first(log) && first <= log->next);
   memset(counts_p, 0, table_count * sizeof *counts_p);
+  memset(gone_p, 0, table_count * sizeof *gone_p);
   for (uint64_t number = first; number < log->next; number++) {
-    uint32_t table = hr_announce_log_at(log, number)->table;
-    HOTROW_ASSERT(table < table_count || table == HR_ANNOUNCE_STRUCK);
-    if (table != HR_ANNOUNCE_STRUCK)
-      counts_p[table]++;
+    uint32_t table = hr_announce_log_at(log, number)->table, id = table & ~HR_ANNOUNCE_GONE;
+    HOTROW_ASSERT(id < table_count || table == HR_ANNOUNCE_STRUCK);
+    if (table == HR_ANNOUNCE_STRUCK)
+      continue;
+    if (table & HR_ANNOUNCE_GONE)
+      gone_p[id]++;
+    else
+      counts_p[id]++;
   }
 }
 
-void hr_announce_log_copy(const hr_announce_log *log, uint64_t first, uint64_t *const *keys, uint32_t *const *clocks,
+void hr_announce_log_copy(const hr_announce_log *log, uint64_t first, const hr_announce_arrays *arrays,
                           size_t table_count)
 {
   HOTROW_ASSERT(first >= hr_announce_log_first(log) && table_count <= HR_SHARD_TABLES_MAX);
-  uint32_t filled[HR_SHARD_TABLES_MAX] = {0};
+  uint32_t filled[HR_SHARD_TABLES_MAX] = {0}, gone[HR_SHARD_TABLES_MAX] = {0};
   for (uint64_t number = first; number < log->next; number++) {
     const hr_announcement *a = hr_announce_log_at(log, number);
     if (a->table == HR_ANNOUNCE_STRUCK)
       continue;
-    keys[a->table][filled[a->table]] = a->key;
-    clocks[a->table][filled[a->table]++] = a->clock;
+    uint32_t id = a->table & ~HR_ANNOUNCE_GONE;
+    if (a->table & HR_ANNOUNCE_GONE) {
+      arrays[id].gone[gone[id]++] = a->key;
+    } else {
+      arrays[id].keys[filled[id]] = a->key;
+      arrays[id].clocks[filled[id]++] = a->clock;
+    }
   }
 }

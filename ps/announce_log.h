@@ -10,6 +10,7 @@
 /* All that the largest log can hold goes into one reply: HR_WIRE_ANNOUNCE_BYTES_MAX. */
 #define HR_ANNOUNCE_LOG_COUNT_MAX (1u << 20)
 #define HR_ANNOUNCE_STRUCK UINT32_MAX
+#define HR_ANNOUNCE_GONE 0x80000000u /* in hr_announcement.table: the row is gone */
 
 typedef struct hr_announcement {
   uint64_t key;
@@ -50,11 +51,27 @@ static inline void hr_announce_log_append(hr_announce_log *log, uint32_t table, 
   *hr_announce_log_at(log, log->next++) = (hr_announcement){.key = key, .table = table, .clock = clock};
 }
 
-/* How many announcements from `first` (kept) on there are of each table: counts_p[table_count]. */
-void hr_announce_log_count(const hr_announce_log *log, uint64_t first, uint32_t *counts_p, size_t table_count);
+/* Says that a key's row is gone. A new row of the key has no place yet, and knows nothing of this. */
+static inline void hr_announce_log_append_gone(hr_announce_log *log, uint32_t table, uint64_t key, uint32_t *place)
+{
+  hr_announce_log_append(log, table, key, 0, place);
+  hr_announce_log_at(log, log->next - 1)->table |= HR_ANNOUNCE_GONE;
+}
 
-/* The same announcements: those of table t go to keys[t], clocks[t], in order. */
-void hr_announce_log_copy(const hr_announce_log *log, uint64_t first, uint64_t *const *keys, uint32_t *const *clocks,
+/* How many announcements from `first` (kept) on there are of each table, and of those how many say that a
+ * row is gone: counts_p[table_count], gone_p[table_count]. */
+void hr_announce_log_count(const hr_announce_log *log, uint64_t first, uint32_t *counts_p, uint32_t *gone_p,
+                           size_t table_count);
+
+/* Where the announcements of a table go, in order. */
+typedef struct hr_announce_arrays {
+  uint64_t *keys;
+  uint32_t *clocks;
+  uint64_t *gone;
+} hr_announce_arrays;
+
+/* The same announcements: those of table t go to arrays[t]. */
+void hr_announce_log_copy(const hr_announce_log *log, uint64_t first, const hr_announce_arrays *arrays,
                           size_t table_count);
 
 #endif

@@ -87,7 +87,7 @@ typedef struct hr_checkpoint_part {
   (sizeof(hr_checkpoint_header) + (shard_count) * sizeof(hr_checkpoint_part) + sizeof(uint64_t))
 
 _Static_assert(sizeof(hr_checkpoint_header) == 64 && sizeof(hr_checkpoint_part) == 32, "STORE.md gives these sizes");
-_Static_assert(sizeof(hr_manifest_header) == 48 && sizeof(hr_manifest_table) == 288 && sizeof(hr_rows_header) == 32 &&
+_Static_assert(sizeof(hr_manifest_header) == 48 && sizeof(hr_manifest_table) == 320 && sizeof(hr_rows_header) == 32 &&
                    sizeof(hr_manifest_file) == 64,
                "STORE.md gives these sizes");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian and so is this code");

@@ -20,7 +20,8 @@ typedef struct loading {
   hr_load_progress progress;
 } loading;
 
-/* `path`: where the row stands. */
+/* `path`: where the row stands. When it was last pushed to is not asked for: parts need not agree on what time it is.
+ */
 static hotrow_status put_row(const loading *l, const hr_manifest *part, const char *path, hr_table *table, uint64_t key,
                              uint32_t clock, const float *value_and_state)
 {
@@ -29,7 +30,9 @@ static hotrow_status put_row(const loading *l, const hr_manifest *part, const ch
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: key %llu is not of this part", path, (unsigned long long)key);
   if (hr_shard_of(hash, l->shard_count) != l->shard_index)
     return HOTROW_OK;
-  hotrow_status status = hr_table_restore_row(table, key, clock, value_and_state);
+  const hotrow_row_layout *layout = hr_table_get_layout(table);
+  hotrow_status status =
+      hr_table_restore_row(table, key, clock, value_and_state, (size_t)layout->dim + layout->state_dim);
   if (status == HOTROW_ERR_EXISTS)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: key %llu is there twice", path, (unsigned long long)key);
   return status;
@@ -109,8 +112,7 @@ static hotrow_status take_row(uint64_t key, uint32_t clock, const float *record,
 static hotrow_status load_database_rows(loading *l, const hr_manifest *part, const hr_database *database,
                                         const hr_manifest_table *entry, hr_table *table)
 {
-  const hotrow_row_layout *layout = hr_table_get_layout(table);
-  database_rows rows = {.l = l, .part = part, .table = table, .float_count = (size_t)layout->dim + layout->state_dim};
+  database_rows rows = {.l = l, .part = part, .table = table, .float_count = hr_table_record_floats(table)};
   HOTROW_TRY(hr_database_visit_rows(database, entry->desc.id, take_row, &rows));
   if (rows.row_count != entry->desc.row_count)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu rows of table %s, it is said to have %llu", part->path.text,

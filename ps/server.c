@@ -41,6 +41,7 @@ HR_NO_TAIL_PADDING(hotrow_server_options, memory_bytes);
 
 /* A shard, its socket and its thread. After start only the thread touches them, but for counts. */
 typedef struct host {
+  const hotrow_server *server;
   hr_shard *shard;  /* owned */
   void *socket;     /* owned */
   uint8_t *aligned; /* owned: copies of frames that ZeroMQ did not align */
@@ -62,8 +63,9 @@ typedef struct host {
 } host;
 
 struct hotrow_server {
-  void *zmq;      /* owned */
-  char *save_dir; /* owned; NULL: saves are refused */
+  void *zmq;             /* owned */
+  char *save_dir;        /* owned; NULL: saves are refused */
+  uint64_t memory_bytes; /* of the process; 0: no bound */
   uint32_t host_count;
   host hosts[];
 };
@@ -76,13 +78,34 @@ static void count_replies(host *h)
                          atomic_load_explicit(&h->sender.unread_bytes, memory_order_relaxed));
 }
 
+/* What the process has too much its shards have less. */
+static void share_process(host *h, uint64_t process_bytes)
+{
+  const hotrow_server *server = h->server;
+  hotrow_shard_counts counts;
+  uint64_t counted = 0;
+  if (process_bytes > server->memory_bytes) {
+    hr_memory_trim();
+    process_bytes = hr_process_bytes();
+  }
+  for (uint32_t i = 0; i < server->host_count; i++) {
+    hr_counts_read(&server->hosts[i].counts, &counts);
+    counted += counts.memory_bytes;
+  }
+  hr_shard_count_foreign(h->shard, hr_memory_foreign(process_bytes, counted, server->host_count));
+}
+
 static void count_memory(host *h, uint64_t now_ns)
 {
   if (h->measured_ns != 0 && now_ns - h->measured_ns < MEMORY_EVERY_NS)
     return;
+  bool is_first = h->measured_ns == 0; /* other shards have not counted yet */
   h->measured_ns = now_ns;
   const hr_rocksdb *storage = h->durable.storage;
-  hr_shard_count_memory(h->shard, storage ? hr_rocksdb_memory_bytes(storage) : 0, hr_process_bytes());
+  uint64_t process_bytes = hr_process_bytes();
+  hr_shard_count_memory(h->shard, storage ? hr_rocksdb_memory_bytes(storage) : 0, process_bytes);
+  if (h->server->memory_bytes > 0 && !is_first)
+    share_process(h, process_bytes);
 }
 
 /* Puts the counts where any thread can read them: before the thread waits, and now and then while it does not. */
@@ -326,6 +349,7 @@ static hotrow_status load(host *h, const hotrow_server_options *o)
 static hotrow_status open_host(hotrow_server *server, const hotrow_server_options *o, uint32_t i)
 {
   host *h = &server->hosts[i];
+  h->server = server;
   hr_shard_options options = {
       .shard_index = o->shard_first + i,
       .shard_count = o->shard_count,
@@ -424,6 +448,7 @@ hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_s
   if (!server)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a server of %u shards", o.shards);
   server->host_count = o.shards;
+  server->memory_bytes = o.memory_bytes;
   if (o.memory_bytes > 0)
     hr_memory_set_malloc();
   hotrow_status status = HOTROW_OK;

@@ -35,6 +35,17 @@ void hr_memory_set_malloc(void)
   mallopt(M_ARENA_MAX, ARENAS_MAX);
 }
 
+size_t hr_memory_foreign(uint64_t process_bytes, uint64_t counted_bytes, uint32_t shards)
+{
+  uint64_t known = counted_bytes + PROCESS_BYTES;
+  return process_bytes > known ? (size_t)((process_bytes - known) / shards) : 0;
+}
+
+void hr_memory_trim(void)
+{
+  malloc_trim(0);
+}
+
 uint64_t hr_process_bytes(void)
 {
   FILE *file = fopen("/proc/self/statm", "r");

@@ -19,6 +19,12 @@ hotrow_status hr_memory_share_out(uint64_t memory_bytes, uint32_t shards, bool h
  * that are over. For the whole process. */
 void hr_memory_set_malloc(void);
 
+/* Of what the process has, the part of one of its shards that none of them counts and nothing was set aside for. */
+size_t hr_memory_foreign(uint64_t process_bytes, uint64_t counted_bytes, uint32_t shards);
+
+/* Gives back what malloc keeps, of all threads. */
+void hr_memory_trim(void);
+
 /* Resident bytes of this process; 0: the system does not say. */
 uint64_t hr_process_bytes(void);
 

@@ -93,6 +93,7 @@ hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_
   hr_table *table;
   HOTROW_TRY(hr_table_create(&own, shard->options.row_count_max, &table));
   hr_table_set_owner(table, shard->options.shard_index, shard->options.shard_count);
+  hr_table_set_log(table, &shard->log);
   const hr_storage *storage = shard->options.storage;
   hotrow_status status = HOTROW_OK;
   if (shard->options.memory_bytes > 0)
@@ -109,6 +110,12 @@ hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_
   hr_cut_table_changed(shard, own.id);
   *table_p = table;
   return HOTROW_OK;
+}
+
+void hr_shard_sweep(hr_shard *shard)
+{
+  for (size_t i = 0; i < shard->table_count; i++)
+    hr_table_sweep(shard->tables[i], UINT64_MAX);
 }
 
 /* Nobody has asked for announcements yet: how often they are made is for those to say who will. */

@@ -124,6 +124,8 @@ uint64_t hr_shard_restore_max(const hr_shard *shard, uint32_t table_id);
 hotrow_status hr_shard_restore_end(hr_shard *shard, uint32_t table_id, bool is_all);
 hotrow_status hr_shard_restore_row(hr_shard *shard, uint32_t table_id, uint64_t key, uint32_t clock,
                                    const float *record, size_t float_count);
+hotrow_status hr_shard_restore_bucket(hr_shard *shard, uint32_t table_id, uint64_t number, const void *bytes,
+                                      size_t size_bytes);
 hotrow_status hr_shard_restore_job(hr_shard *shard, const hr_stored_job *stored, const hr_stored_member *members,
                                    uint64_t now_ns);
 hotrow_status hr_shard_restore_session(hr_shard *shard, const hr_stored_session *stored, uint64_t now_ns);
@@ -144,6 +146,10 @@ void hr_shard_count_log(hr_shard *shard, uint64_t writes, uint64_t records, uint
 void hr_shard_count_replies(hr_shard *shard, uint64_t dropped, uint64_t unread_bytes);
 /* What the storage and the process have in memory. */
 void hr_shard_count_memory(hr_shard *shard, uint64_t storage_bytes, uint64_t process_bytes);
+/* This shard's part of what the process has in memory beyond what its shards count and what was set aside for it:
+ * connections, replies that clients do not take, what malloc keeps. Rows leave for it; half of the shard's memory is
+ * the most that it gives. Without a storage nothing can leave, and it is ignored. */
+void hr_shard_count_foreign(hr_shard *shard, size_t foreign_bytes);
 void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts_p);
 
 /* For tests and stats. */

@@ -46,7 +46,7 @@ static bool find_difference(const hr_table_desc *a, const hr_table_desc *b, char
                       : a->seed != b->seed                   ? "seed"
                       : a->segment_count != b->segment_count ? "segment_count"
                       : a->storage_dtype != b->storage_dtype ? "storage_dtype"
-                                                             : NULL;
+                                                             : hr_table_rules_difference(a, b);
   if (whole) {
     snprintf(name, name_size, "%s", whole);
     return true;
@@ -213,6 +213,7 @@ hotrow_status hr_admin_save(hr_shard *shard, hr_session *session, const hr_messa
     return hr_fail(HOTROW_ERR_UNSUPPORTED, "shard %u was started without a save directory", own->shard_index);
   /* A save takes long and its client may ask again meanwhile: that repeat is answered and not written. */
   if (memcmp(&shard->saved, &save, sizeof save) != 0) {
+    hr_shard_sweep(shard);
     HOTROW_TRY(hr_save_write(own->save_dir, &save, own->shard_index, own->shard_count, own->epoch, shard->tables,
                              shard->table_count));
     shard->saved = save;

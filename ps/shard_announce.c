@@ -4,7 +4,7 @@
 #include <hr/assert.h>
 #include <hr/mutant.h>
 
-static size_t count_tables(const uint32_t *counts, size_t table_count)
+static size_t count_sections(const uint32_t *counts, size_t table_count)
 {
   size_t count = 0;
   for (size_t t = 0; t < table_count; t++)
@@ -12,22 +12,28 @@ static size_t count_tables(const uint32_t *counts, size_t table_count)
   return count;
 }
 
-static void add_sections(hr_shard *shard, uint64_t first, const uint32_t *counts)
+static hr_section *add_section(hr_shard *shard, size_t table, uint32_t key_count, uint64_t **keys_p)
 {
-  uint64_t *keys[HR_SHARD_TABLES_MAX];
-  uint32_t *clocks[HR_SHARD_TABLES_MAX];
+  hr_section *section = &shard->reply.sections[shard->reply.section_count++];
+  *keys_p = hr_reply_take(shard, key_count * sizeof **keys_p);
+  *section =
+      (hr_section){.kind = HR_SECTION_ANNOUNCE, .table = (uint32_t)table, .key_count = key_count, .keys = *keys_p};
+  return section;
+}
+
+static void add_sections(hr_shard *shard, uint64_t first, const uint32_t *counts, const uint32_t *gone)
+{
+  hr_announce_arrays arrays[HR_SHARD_TABLES_MAX];
   for (size_t t = 0; t < shard->table_count; t++) {
-    if (counts[t] == 0)
-      continue;
-    keys[t] = hr_reply_take(shard, counts[t] * sizeof *keys[t]);
-    clocks[t] = hr_reply_take(shard, counts[t] * sizeof *clocks[t]);
-    shard->reply.sections[shard->reply.section_count++] = (hr_section){.kind = HR_SECTION_ANNOUNCE,
-                                                                       .table = (uint32_t)t,
-                                                                       .key_count = counts[t],
-                                                                       .keys = keys[t],
-                                                                       .clocks = clocks[t]};
+    if (counts[t] > 0) {
+      hr_section *section = add_section(shard, t, counts[t], &arrays[t].keys);
+      arrays[t].clocks = hr_reply_take(shard, counts[t] * sizeof *arrays[t].clocks);
+      section->clocks = arrays[t].clocks;
+    }
+    if (gone[t] > 0)
+      add_section(shard, t, gone[t], &arrays[t].gone)->flags = HR_SECTION_GONE;
   }
-  hr_announce_log_copy(&shard->log, first, keys, clocks, shard->table_count);
+  hr_announce_log_copy(&shard->log, first, arrays, shard->table_count);
 }
 
 void hr_reply_announce(hr_shard *shard, uint64_t announce_seq)
@@ -42,16 +48,17 @@ void hr_reply_announce(hr_shard *shard, uint64_t announce_seq)
   }
   if (announce_seq == log->next)
     return;
-  uint32_t counts[HR_SHARD_TABLES_MAX];
+  uint32_t counts[HR_SHARD_TABLES_MAX], gone[HR_SHARD_TABLES_MAX];
   bool is_gone = announce_seq < hr_announce_log_first(log) || announce_seq > log->next;
   if (!is_gone) {
-    hr_announce_log_count(log, announce_seq, counts, shard->table_count);
-    is_gone = count_tables(counts, shard->table_count) > HR_WIRE_ANNOUNCE_SECTIONS_MAX;
+    hr_announce_log_count(log, announce_seq, counts, gone, shard->table_count);
+    is_gone = count_sections(counts, shard->table_count) + count_sections(gone, shard->table_count) >
+              HR_WIRE_ANNOUNCE_SECTIONS_MAX;
   }
   if (is_gone) {
     shard->reply.header.flags |= HR_FLAG_RESET;
     shard->counters.resets++;
   } else {
-    add_sections(shard, announce_seq, counts);
+    add_sections(shard, announce_seq, counts, gone);
   }
 }

@@ -25,22 +25,32 @@ static hotrow_status put_row(uint64_t key, uint32_t clock, const float *value_an
   return sink->storage->put_row(sink->storage->context, sink->desc, key, clock, value_and_state, sink->float_count);
 }
 
-static size_t record_floats(const hr_table *table)
+static hotrow_status delete_row(uint64_t key, void *context)
 {
-  const hotrow_row_layout *layout = hr_table_get_layout(table);
-  return layout->dim + layout->state_dim;
+  const row_sink *sink = context;
+  return sink->storage->delete_row(sink->storage->context, sink->desc, key);
+}
+
+static hotrow_status put_bucket(uint64_t number, const void *bytes, size_t size_bytes, void *context)
+{
+  const row_sink *sink = context;
+  return sink->storage->put_bucket(sink->storage->context, sink->desc, number, bytes, size_bytes);
 }
 
 static hotrow_status put_tables(const hr_shard *shard, const hr_storage *storage)
 {
-  for (size_t i = 0; i < shard->table_count; i++)
-    if (shard->table_cuts[i] == HR_TABLE_CHANGED ||
-        shard->stored_counts[i] != hr_table_get_desc(shard->tables[i])->row_count)
-      HOTROW_TRY(storage->put_table(storage->context, hr_table_get_desc(shard->tables[i])));
+  for (size_t i = 0; i < shard->table_count; i++) {
+    const hr_table_desc *desc = hr_table_get_desc(shard->tables[i]);
+    if (shard->table_cuts[i] == HR_TABLE_CHANGED || shard->stored_counts[i] != desc->row_count ||
+        shard->stored_steps[i] != desc->step)
+      HOTROW_TRY(storage->put_table(storage->context, desc));
+  }
   for (size_t i = 0; i < shard->table_count; i++) {
     hr_table *table = shard->tables[i];
-    row_sink sink = {storage, hr_table_get_desc(table), record_floats(table)};
+    row_sink sink = {storage, hr_table_get_desc(table), hr_table_record_floats(table)};
     HOTROW_TRY(hr_table_visit_dirty(table, put_row, &sink));
+    HOTROW_TRY(hr_table_visit_gone(table, delete_row, &sink));
+    HOTROW_TRY(hr_table_visit_admission(table, put_bucket, &sink));
   }
   return HOTROW_OK;
 }
@@ -124,6 +134,7 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
   for (size_t i = 0; i < shard->table_count; i++) {
     hr_table_begin_cut(shard->tables[i]);
     shard->stored_counts[i] = hr_table_get_desc(shard->tables[i])->row_count;
+    shard->stored_steps[i] = hr_table_get_desc(shard->tables[i])->step;
     if (shard->table_cuts[i] == HR_TABLE_CHANGED)
       shard->table_cuts[i] = HR_TABLE_IN_CUT;
   }
@@ -145,7 +156,7 @@ size_t hr_shard_dirty_bytes(const hr_shard *shard)
 {
   size_t size_bytes = 0;
   for (size_t i = 0; i < shard->table_count; i++)
-    size_bytes += hr_table_dirty_count(shard->tables[i]) * record_floats(shard->tables[i]) * sizeof(float);
+    size_bytes += hr_table_dirty_count(shard->tables[i]) * hr_table_record_floats(shard->tables[i]) * sizeof(float);
   return size_bytes;
 }
 

@@ -140,6 +140,8 @@ static bool take_push(hr_shard *shard, hr_session *session, hr_message *message)
 {
   const hr_header *header = &message->header;
   HOTROW_ASSERT(header->push_seq > 0);
+  if (session->job)
+    hr_job_note_step(shard, session->job, header);
   if (header->push_seq <= session->received_seq)
     return repeat_push(shard, session, header);
   if (header->push_seq == session->received_seq + 1)
@@ -182,6 +184,8 @@ void hr_data_tick(hr_shard *shard, hr_session *session, const hr_header *header)
     say_gap(shard, session, header);
     return;
   }
+  if (session->job)
+    hr_job_note_step(shard, session->job, header);
   if ((header->flags & HR_FLAG_DURABLE) && shard->options.storage &&
       shard->options.durability == HOTROW_DURABILITY_CUT && session->cut_seq < session->applied_seq)
     shard->is_cut_awaited = true;

@@ -218,6 +218,9 @@ static hotrow_status replay_push(hr_shard *shard, const uint8_t *bytes, uint64_t
   if (message->header.op != HR_OP_PUSH)
     return hr_fail(HOTROW_ERR_CORRUPT, "a record of the log has a %s for a push", hr_op_name(message->header.op));
   HOTROW_TRY(hr_data_check_push(shard, message->sections, message->section_count));
+  const hr_session *session = hr_session_find(shard, message->header.session);
+  if (session && session->job)
+    hr_job_note_step(shard, session->job, &message->header);
   return hr_data_apply_push(shard, &message->header, message->sections, message->section_count);
 }
 
@@ -268,6 +271,9 @@ static hotrow_status replay_job(hr_shard *shard, const uint8_t *bytes, uint64_t 
   if (stored.world_size > HR_WIRE_WORLD_MAX || size != stored.world_size * sizeof *members)
     return fail_size("the members of a job", size);
   memcpy(members, bytes + sizeof stored, (size_t)size);
+  const hr_job *before = hr_job_find(shard, stored.id);
+  if (before && stored.step_next > before->step_next)
+    hr_job_advance(shard, (uint32_t)(stored.step_next - before->step_next));
   return hr_cut_replace_job(shard, &stored, members, now_ns);
 }
 

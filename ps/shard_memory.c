@@ -57,7 +57,8 @@ static demand demand_of(const hr_shard *shard, const hr_table *table, uint64_t c
 /* By how much the shard would be over its memory. */
 static size_t excess_of(const hr_shard *shard, demand d)
 {
-  size_t used = hr_memory_used(shard) + d.row_bytes + d.copy_bytes, max = shard->options.memory_bytes;
+  size_t used = hr_memory_used(shard) + shard->memory.foreign_bytes + d.row_bytes + d.copy_bytes;
+  size_t max = shard->options.memory_bytes;
   return used > max ? used - max : 0;
 }
 
@@ -148,13 +149,16 @@ static bool is_at_ease(const hr_shard *shard, const hr_table *table, size_t key_
   return cold_count(table) == 0 && excess_of(shard, demand_of(shard, table, key_count, true)) == 0;
 }
 
-/* Gets the rows of keys that are not in memory, which others may have had to leave: they may be of this request too. */
+/* Gets the rows of keys that are not in memory, which others may have had to leave: they may be of this request too. In
+ * a table with rules who gets a row is not to be said here. */
 static hotrow_status fetch(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count,
                            size_t missing_count, uint64_t evicted_before, bool creates)
 {
+  const hr_table_desc *desc = hr_table_get_desc(table);
   uint64_t fetched = 0;
   if (cold_count(table) == 0)
     return HOTROW_OK;
+  creates = creates && !hr_table_has_admission(desc) && !hr_table_has_eviction(desc);
   if (shard->counters.rows_evicted != evicted_before)
     missing_count = find_missing(shard, table, keys, key_count);
   hotrow_status status = hr_table_fetch(table, shard->memory.missing, missing_count, creates, &fetched);
@@ -199,6 +203,12 @@ hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, 
     HOTROW_TRY(make_room(shard, table, missing_count, true));
   }
   return HOTROW_OK;
+}
+
+void hr_shard_count_foreign(hr_shard *shard, size_t foreign_bytes)
+{
+  size_t max = can_evict(shard) ? shard->options.memory_bytes / 2 : 0;
+  shard->memory.foreign_bytes = foreign_bytes < max ? foreign_bytes : max;
 }
 
 void hr_memory_begin_cut(hr_shard *shard, size_t dirty_bytes)

@@ -143,28 +143,38 @@ static void fill_reply(hr_shard *shard, const hr_table *table, const hr_section 
     fill_default_rows(shard->options.kernels, table, asked, reply, &out);
 }
 
-static hotrow_status find_rows(hr_shard *shard, const hr_section *asked, bool find_only, hr_table **table_p)
+/* Rows go while others hold copies of them: who has no announcements is not told. */
+static hotrow_status check_pull(const hr_table_desc *desc, const hr_section *asked)
 {
-  hr_table *table;
-  HOTROW_TRY(hr_shard_find_table(shard, asked->table, &table));
-  const hr_table_desc *desc = hr_table_get_desc(table);
   if (asked->dim != desc->dim)
     return hr_fail(HOTROW_ERR_INVALID, "pull of %u floats a row from table %s of dim %u", asked->dim, desc->name,
                    desc->dim);
-  HOTROW_TRY(hr_memory_prepare(shard, table, asked->keys, asked->key_count, !find_only));
-  if (find_only)
-    hr_table_find(table, asked->keys, asked->key_count, shard->rows, shard->clocks);
-  else
-    HOTROW_TRY(hr_table_find_or_create(table, asked->keys, asked->key_count, shard->rows, shard->clocks));
-  *table_p = table;
+  if (asked->held_count > 0 && hr_table_has_eviction(desc))
+    return hr_fail(HOTROW_ERR_INVALID, "pull of %u held rows from table %s, whose rows go for good: it has no probes",
+                   asked->held_count, desc->name);
   return HOTROW_OK;
+}
+
+static hotrow_status find_rows(hr_shard *shard, hr_table *table, const hr_section *asked, bool find_only)
+{
+  HOTROW_TRY(hr_memory_prepare(shard, table, asked->keys, asked->key_count, !find_only));
+  HOTROW_TRY(hr_table_expire_keys(table, asked->keys, asked->key_count));
+  if (find_only) {
+    hr_table_find(table, asked->keys, asked->key_count, shard->rows, shard->clocks);
+    return HOTROW_OK;
+  }
+  HOTROW_TRY(hr_table_make_room(table, asked->keys, asked->key_count));
+  return hr_table_find_or_create(table, asked->keys, asked->key_count, shard->rows, shard->clocks);
 }
 
 /* Appends the answer to one pull section. hr_wire_decode has seen to it that the largest reply there is room for. */
 static hotrow_status answer_section(hr_shard *shard, const hr_section *asked, bool find_only)
 {
   hr_table *table = NULL;
-  HOTROW_TRY(find_rows(shard, asked, find_only, &table));
+  HOTROW_TRY(hr_shard_find_table(shard, asked->table, &table));
+  HOTROW_TRY(check_pull(hr_table_get_desc(table), asked));
+  find_only = find_only || hr_table_has_admission(hr_table_get_desc(table)); /* a push makes its rows */
+  HOTROW_TRY(find_rows(shard, table, asked, find_only));
   bool want_state = asked->flags & HR_SECTION_WANT_STATE;
   hr_section *reply = &shard->reply.sections[shard->reply.section_count++];
   *reply = (hr_section){

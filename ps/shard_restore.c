@@ -17,6 +17,7 @@ hotrow_status hr_shard_restore_table(hr_shard *shard, const hr_table_desc *desc)
   HOTROW_TRY(hr_shard_add_table(shard, desc, &table));
   shard->table_cuts[desc->id] = HR_TABLE_DURABLE;
   shard->stored_counts[desc->id] = desc->row_count;
+  shard->stored_steps[desc->id] = desc->step;
   return HOTROW_OK;
 }
 
@@ -42,12 +43,18 @@ hotrow_status hr_shard_restore_row(hr_shard *shard, uint32_t table_id, uint64_t 
 {
   hr_table *table;
   HOTROW_TRY(hr_shard_find_table(shard, table_id, &table));
-  const hotrow_row_layout *layout = hr_table_get_layout(table);
-  if (float_count != layout->dim + layout->state_dim)
-    return hr_fail(HOTROW_ERR_CORRUPT, "stored row %llu of table %s has %zu floats, the table has %u",
-                   (unsigned long long)key, hr_table_get_desc(table)->name, float_count,
-                   layout->dim + layout->state_dim);
-  return hr_table_restore_row(table, key, clock, record);
+  if (float_count != hr_table_record_floats(table))
+    return hr_fail(HOTROW_ERR_CORRUPT, "stored row %llu of table %s has %zu floats, the table has %zu",
+                   (unsigned long long)key, hr_table_get_desc(table)->name, float_count, hr_table_record_floats(table));
+  return hr_table_restore_row(table, key, clock, record, float_count);
+}
+
+hotrow_status hr_shard_restore_bucket(hr_shard *shard, uint32_t table_id, uint64_t number, const void *bytes,
+                                      size_t size_bytes)
+{
+  hr_table *table;
+  HOTROW_TRY(hr_shard_find_table(shard, table_id, &table));
+  return hr_table_restore_admission(table, number, bytes, size_bytes);
 }
 
 static hotrow_status check_job(const hr_stored_job *stored, const hr_stored_member *members)

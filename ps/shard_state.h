@@ -57,10 +57,16 @@ typedef struct hr_shard_counters {
   uint64_t storage_bytes, process_bytes;
 } hr_shard_counters;
 
+/* Rows of a table that are looked at with each step, whether they go for good. */
+#define HR_SWEEP_ROWS_MIN 256u
+#define HR_SWEEP_ROWS_MAX 65536u
+#define HR_SWEEP_STORED_ROWS 64u /* of those that only the storage has */
+
 /* See shard_memory.h. */
 typedef struct hr_shard_memory {
   uint64_t *missing;      /* owned [HR_WIRE_KEYS_MAX]: keys of the request in hand */
   size_t in_flight_bytes; /* of rows in the cut that is not durable yet */
+  size_t foreign_bytes;   /* that the process has elsewhere: see hr_shard_count_foreign */
   bool is_exhausted;      /* nothing more can leave before a cut is durable */
 } hr_shard_memory;
 
@@ -75,6 +81,7 @@ struct hr_shard {
   hr_table *tables[HR_SHARD_TABLES_MAX]; /* owned; a table's id is its index */
   hr_table_cut table_cuts[HR_SHARD_TABLES_MAX];
   uint64_t stored_counts[HR_SHARD_TABLES_MAX]; /* rows that each table's stored description speaks of */
+  uint32_t stored_steps[HR_SHARD_TABLES_MAX];  /* and its step */
   size_t table_count;
   hr_session *sessions[HR_SESSION_BUCKETS]; /* owned */
   size_t session_count;
@@ -147,6 +154,8 @@ static inline bool hr_shard_waits_for_disk(const hr_shard *shard)
 
 /* The table with this id. HOTROW_ERR_NOT_FOUND */
 hotrow_status hr_shard_find_table(const hr_shard *shard, uint32_t id, hr_table **table_p);
+/* All rows in memory that are dead go now: before they would be copied. */
+void hr_shard_sweep(hr_shard *shard);
 /* Creates a table; desc->id is ignored. HOTROW_ERR_INVALID, HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_table **table_p);
 

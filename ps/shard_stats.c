@@ -95,6 +95,8 @@ static void fill_tables(const hr_shard *shard, hotrow_shard_counts *counts)
     size_t all = hr_table_memory_bytes(table);
     counts->rows += desc->row_count;
     counts->rows_in_memory += rows;
+    counts->rows_expired += hr_table_expired_count(table);
+    counts->rows_refused += hr_table_not_admitted_count(table);
     counts->value_bytes += values;
     counts->state_bytes += states;
     counts->index_bytes += all > values + states ? all - values - states : 0;
@@ -266,6 +268,8 @@ static void write_numbers(const hotrow_shard_counts *c, writer *w)
       NUMBER(checkpoint_parts),
       NUMBER(checkpoint_bytes),
       NUMBER(checkpoint_bytes_new),
+      NUMBER(rows_expired),
+      NUMBER(rows_refused),
 #undef NUMBER
   };
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {

@@ -281,6 +281,37 @@ static void answer_held_pulls(hr_shard *shard, hr_job *job)
   }
 }
 
+/* Time is counted in steps, and a little of the tables is looked through at each: all of it twice in the time that a
+ * row has to live. */
+void hr_job_advance(hr_shard *shard, uint32_t step_count)
+{
+  for (size_t i = 0; i < shard->table_count; i++) {
+    hr_table *table = shard->tables[i];
+    uint32_t steps_to_live = hr_table_get_desc(table)->steps_to_live;
+    if (!hr_table_has_eviction(hr_table_get_desc(table)))
+      continue;
+    hr_table_advance(table, step_count);
+    uint64_t share = steps_to_live > 0 ? 2 * hr_table_resident_count(table) / steps_to_live : 0;
+    if (!shard->is_degraded)
+      hr_table_sweep_stored(table, HR_SWEEP_STORED_ROWS); /* what cannot be read, who asks for it is told */
+    hr_table_sweep(table,
+                   share < HR_SWEEP_ROWS_MAX - HR_SWEEP_ROWS_MIN ? share + HR_SWEEP_ROWS_MIN : HR_SWEEP_ROWS_MAX);
+  }
+}
+
+void hr_job_note_step(hr_shard *shard, hr_job *job, const hr_header *header)
+{
+  job->is_exact = job->is_exact || (header->flags & HR_FLAG_SYNC);
+  if (job->is_exact)
+    return;
+  int32_t ahead = job->has_step ? (int32_t)(header->step - job->step_seen) : 0;
+  if (!job->has_step || ahead > 0)
+    job->step_seen = header->step;
+  job->has_step = true;
+  if (ahead > 0)
+    hr_job_advance(shard, (uint32_t)ahead);
+}
+
 /* Every rank's push of the next step is here: in rank order, whatever the order in which they came. `last` is the one
  * that came last and was not copied (NULL: it was refused, as are those of ranks without a copy). */
 static void apply_step(hr_shard *shard, hr_job *job, uint32_t last_rank, const hr_held *last)
@@ -298,6 +329,7 @@ static void apply_step(hr_shard *shard, hr_job *job, uint32_t last_rank, const h
   }
   *arrived_at(job, job->step_next) = 0;
   job->step_next++;
+  hr_job_advance(shard, 1);
   hr_log_job(shard, job);
   answer_held_pulls(shard, job);
 }

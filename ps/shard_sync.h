@@ -27,6 +27,9 @@ struct hr_job {
   uint64_t used_ns;
   uint64_t step_next; /* the first step that is not applied */
   uint32_t world_size;
+  uint32_t step_seen; /* of steps that are not exact: the furthest that any rank has named, once has_step */
+  bool has_step;
+  bool is_exact;                    /* has sent HR_FLAG_SYNC: its steps count when they are applied */
   uint32_t arrived[HR_PUSH_WINDOW]; /* ranks whose push of step t is here, at t % HR_PUSH_WINDOW */
   hr_held **held;                   /* owned [HR_PUSH_WINDOW][world_size], taken with the first push that must wait */
   hr_member members[];
@@ -54,6 +57,10 @@ bool hr_job_barrier(hr_job *job, uint32_t rank, uint64_t number);
  *   HOTROW_ERR_BUSY, HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_job_push(hr_shard *shard, hr_session *session, const hr_header *header, hr_section *sections,
                           size_t section_count);
+
+/* Time for rows that go for good: a message of a worker that ends its step. */
+void hr_job_advance(hr_shard *shard, uint32_t step_count); /* so many steps have been made */
+void hr_job_note_step(hr_shard *shard, hr_job *job, const hr_header *header);
 
 /* Must a pull of this message wait for its step? */
 bool hr_job_must_wait(const hr_job *job, const hr_header *header);

@@ -12,8 +12,8 @@
 
 #include <hr/wire.h>
 
-#define HR_STORE_FLOATS_MAX (3 * HOTROW_DIM_MAX + HOTROW_SEGMENTS_MAX) /* of a record */
-#define HR_PUSH_WINDOW 64u                                             /* pushes of one session without an answer */
+#define HR_STORE_FLOATS_MAX (3 * HOTROW_DIM_MAX + HOTROW_SEGMENTS_MAX + 1) /* of a record */
+#define HR_PUSH_WINDOW 64u                                                 /* pushes of one session without an answer */
 
 /* Pushes up to the watermark are in the cut: a repeat is answered and not applied again. Of those after it the cut
  * holds none that waits for its step, and those whose bit is set in `decided`. */
@@ -46,12 +46,14 @@ typedef struct hr_stored_job {
 _Static_assert(sizeof(hr_stored_session) == 144 && sizeof(hr_stored_member) == 32 && sizeof(hr_stored_job) == 24,
                "no padding: they may be stored as they are");
 
-/* A row: record is value[dim], state[float_count - dim]. */
+/* A row: record is value[dim], state[state_dim], and in a table whose rows go for good the step (u32) at which it was
+ * last pushed to. float_count counts all of it. */
 typedef hotrow_status (*hr_stored_row_fn)(uint64_t key, uint32_t clock, const float *record, void *context);
 
-/* The calls of one cut: begin, tables, rows, jobs, sessions, end; what pointers point at is the shard's and is to be
- * copied. All are called on the shard's thread and must not wait for a disk. After a failure no more calls of that cut
- * come and the storage forgets it; the shard goes on, what was dirty stays so, and the next cut has another number.
+/* The calls of one cut: begin, tables, rows, rows to be deleted, buckets, jobs, sessions, end; what pointers point at
+ * is the shard's and is to be copied. All are called on the shard's thread and must not wait for a disk. After a
+ * failure no more calls of that cut come and the storage forgets it; the shard goes on, what was dirty stays so, and
+ * the next cut has another number.
  *
  * get_rows and visit_rows read what is durable, also after a failure; NULL: this storage cannot be read, and all rows
  * stay in memory. The shard's thread waits for the disk. HOTROW_ERR_STORAGE, HOTROW_ERR_CORRUPT, HOTROW_ERR_NO_MEMORY,
@@ -60,18 +62,22 @@ typedef struct hr_storage {
   void *context;
   hotrow_status (*begin_cut)(void *context, uint64_t number);
   hotrow_status (*put_table)(void *context, const hr_table_desc *desc);
-  /* record: value[dim], state[float_count - dim] */
   hotrow_status (*put_row)(void *context, const hr_table_desc *desc, uint64_t key, uint32_t clock, const float *record,
                            size_t float_count);
+  /* The row of this key, if there is one, goes for good; the cut has no new one. */
+  hotrow_status (*delete_row)(void *context, const hr_table_desc *desc, uint64_t key);
+  /* A bucket of hr_admission, by its number. */
+  hotrow_status (*put_bucket)(void *context, const hr_table_desc *desc, uint64_t number, const void *bytes,
+                              size_t size_bytes);
   hotrow_status (*put_job)(void *context, const hr_stored_job *job, const hr_stored_member *members);
   hotrow_status (*put_session)(void *context, const hr_stored_session *session);
   hotrow_status (*end_cut)(void *context, uint64_t number);
   /* Those there are of the table's rows with these keys: ascending, none twice. */
   hotrow_status (*get_rows)(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
                             size_t key_count, hr_stored_row_fn found, void *found_context);
-  /* All rows of the table, in the order of their keys. */
-  hotrow_status (*visit_rows)(void *context, const hr_table_desc *desc, size_t float_count, hr_stored_row_fn found,
-                              void *found_context);
+  /* Up to count_max rows of the table, in the order of their keys, from key `first` on. */
+  hotrow_status (*visit_rows)(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
+                              size_t count_max, hr_stored_row_fn found, void *found_context);
 
   /* A database's copy of itself, for a checkpoint. All NULL: it makes none, and checkpoints are written from memory.
    * `hold` is called on the shard's thread when no cut is under way: what is stored stays as it is, and a cut that is

@@ -120,7 +120,7 @@ static hotrow_status put_row(void *context, const hr_table_desc *desc, uint64_t 
 {
   hr_rocksdb *s = context;
   uint8_t key_bytes[HR_STORE_ROW_KEY_BYTES];
-  hr_store_row_key(key_bytes, desc->id, key);
+  hr_store_row_key(key_bytes, HR_STORE_ROW, desc->id, key);
   uint32_t value_size = (uint32_t)(sizeof clock + float_count * sizeof *record);
   uint8_t *value = take_entry(s, key_bytes, sizeof key_bytes, value_size);
   if (!value)
@@ -128,6 +128,25 @@ static hotrow_status put_row(void *context, const hr_table_desc *desc, uint64_t 
   memcpy(value, &clock, sizeof clock);
   memcpy(value + sizeof clock, record, float_count * sizeof *record);
   s->cut.row_count++;
+  return HOTROW_OK;
+}
+
+static hotrow_status delete_row(void *context, const hr_table_desc *desc, uint64_t key)
+{
+  uint8_t bytes[HR_STORE_ROW_KEY_BYTES];
+  hr_store_row_key(bytes, HR_STORE_ROW, desc->id, key);
+  return take_entry(context, bytes, sizeof bytes, 0) ? HOTROW_OK : HOTROW_ERR_NO_MEMORY;
+}
+
+static hotrow_status put_bucket(void *context, const hr_table_desc *desc, uint64_t number, const void *bytes,
+                                size_t size_bytes)
+{
+  uint8_t key[HR_STORE_ROW_KEY_BYTES];
+  hr_store_row_key(key, HR_STORE_BUCKET, desc->id, number);
+  uint8_t *value = take_entry(context, key, sizeof key, (uint32_t)size_bytes);
+  if (!value)
+    return HOTROW_ERR_NO_MEMORY;
+  memcpy(value, bytes, size_bytes);
   return HOTROW_OK;
 }
 
@@ -266,7 +285,10 @@ static void put_entry(rocksdb_writebatch_t *batch, const uint8_t *entry)
   hr_entry_head head;
   memcpy(&head, entry, sizeof head);
   const char *key = (const char *)entry + sizeof head;
-  rocksdb_writebatch_put(batch, key, head.key_size, key + head.key_size, head.value_size);
+  if (head.value_size > 0)
+    rocksdb_writebatch_put(batch, key, head.key_size, key + head.key_size, head.value_size);
+  else
+    rocksdb_writebatch_delete(batch, key, head.key_size);
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -385,6 +407,8 @@ hotrow_status hr_rocksdb_start_writer(hr_rocksdb *s)
                           .begin_cut = begin_cut,
                           .put_table = put_table,
                           .put_row = put_row,
+                          .delete_row = delete_row,
+                          .put_bucket = put_bucket,
                           .put_job = put_job,
                           .put_session = put_session,
                           .end_cut = end_cut,

@@ -7,12 +7,13 @@
 
 #define HR_STORE_MAGIC "HOTROW-D"
 #define HR_STORE_MAGIC_BYTES 8u
-#define HR_STORE_VERSION 2u
+#define HR_STORE_VERSION 3u
 
 /* First byte of a key. */
 #define HR_STORE_META 'M'     /* nothing follows */
 #define HR_STORE_TABLE 'T'    /* id u32 */
 #define HR_STORE_ROW 'R'      /* table id u32, key u64 */
+#define HR_STORE_BUCKET 'A'   /* table id u32, number u64: of keys without a row */
 #define HR_STORE_JOBS 'J'     /* nothing follows */
 #define HR_STORE_SESSIONS 'S' /* nothing follows */
 #define HR_STORE_LOG 'L'      /* nothing follows: the last record that a cut covers; or number of a record u64 */
@@ -40,10 +41,10 @@ static inline void hr_store_table_key(uint8_t *bytes, char kind, uint32_t table)
   __builtin_memcpy(bytes + 1, &big, sizeof big);
 }
 
-static inline void hr_store_row_key(uint8_t *bytes, uint32_t table, uint64_t key)
+static inline void hr_store_row_key(uint8_t *bytes, char kind, uint32_t table, uint64_t key)
 {
   uint64_t big = __builtin_bswap64(key);
-  hr_store_table_key(bytes, HR_STORE_ROW, table);
+  hr_store_table_key(bytes, kind, table);
   __builtin_memcpy(bytes + HR_STORE_TABLE_KEY_BYTES, &big, sizeof big);
 }
 

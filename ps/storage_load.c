@@ -53,6 +53,14 @@ static hotrow_status load_row(load *l, const char *key, size_t key_size, const c
   return HOTROW_OK;
 }
 
+static hotrow_status load_bucket(load *l, const char *key, size_t key_size, const char *value, size_t size)
+{
+  if (key_size != HR_STORE_ROW_KEY_BYTES)
+    return fail_size(l, "a bucket of keys without a row", size);
+  const uint8_t *at = (const uint8_t *)key;
+  return hr_shard_restore_bucket(l->shard, hr_store_table_of(at), hr_store_key_of(at), value, size);
+}
+
 static hotrow_status load_jobs(load *l, const char *value, size_t size)
 {
   static const size_t world_bytes_max = HR_WIRE_WORLD_MAX * sizeof(hr_stored_member);
@@ -95,6 +103,8 @@ static hotrow_status load_entry(load *l, char kind, const rocksdb_iterator_t *at
     return load_table(l, key, key_size, value, size);
   case HR_STORE_ROW:
     return load_row(l, key, key_size, value, size);
+  case HR_STORE_BUCKET:
+    return load_bucket(l, key, key_size, value, size);
   case HR_STORE_JOBS:
     return load_jobs(l, value, size);
   case HR_STORE_SESSIONS:
@@ -184,6 +194,7 @@ static hotrow_status restore(load *l)
 {
   HOTROW_TRY(load_kind(l, HR_STORE_TABLE));
   HOTROW_TRY(load_rows(l));
+  HOTROW_TRY(load_kind(l, HR_STORE_BUCKET));
   HOTROW_TRY(load_kind(l, HR_STORE_JOBS));
   return load_kind(l, HR_STORE_SESSIONS);
 }

@@ -7,6 +7,7 @@
 
 #define GET_CHUNK 128u
 #define READAHEAD_BYTES ((size_t)2 << 20)
+#define READAHEAD_ROWS 65536u /* who wants fewer is not read so much for */
 
 typedef struct reader {
   const hr_rocksdb *storage;
@@ -34,12 +35,12 @@ static hotrow_status get_chunk(reader *r, const uint64_t *keys, size_t count)
 {
   const hr_rocksdb *s = r->storage;
   uint8_t bytes[GET_CHUNK][HR_STORE_ROW_KEY_BYTES];
-  const char *names[GET_CHUNK];
-  size_t sizes[GET_CHUNK];
+  const char *names[GET_CHUNK] = {0};
+  size_t sizes[GET_CHUNK] = {0};
   rocksdb_pinnableslice_t *values[GET_CHUNK];
   char *errors[GET_CHUNK];
   for (size_t i = 0; i < count; i++) {
-    hr_store_row_key(bytes[i], r->desc->id, keys[i]);
+    hr_store_row_key(bytes[i], HR_STORE_ROW, r->desc->id, keys[i]);
     names[i] = (const char *)bytes[i];
     sizes[i] = HR_STORE_ROW_KEY_BYTES;
   }
@@ -74,25 +75,27 @@ hotrow_status hr_rocksdb_get_rows(void *context, const hr_table_desc *desc, size
   return HOTROW_OK;
 }
 
-hotrow_status hr_rocksdb_visit_rows(void *context, const hr_table_desc *desc, size_t float_count,
-                                    hr_stored_row_fn found, void *found_context)
+hotrow_status hr_rocksdb_visit_rows(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
+                                    size_t count_max, hr_stored_row_fn found, void *found_context)
 {
   const hr_rocksdb *s = context;
   reader r = {.storage = s, .desc = desc, .float_count = float_count, .found = found, .found_context = found_context};
-  uint8_t first[HR_STORE_TABLE_KEY_BYTES];
-  hr_store_table_key(first, HR_STORE_ROW, desc->id);
+  uint8_t begin[HR_STORE_ROW_KEY_BYTES];
+  hr_store_row_key(begin, HR_STORE_ROW, desc->id, first);
   rocksdb_readoptions_t *options = rocksdb_readoptions_create();
   rocksdb_readoptions_set_fill_cache(options, 0);
-  rocksdb_readoptions_set_readahead_size(options, READAHEAD_BYTES);
+  if (count_max >= READAHEAD_ROWS)
+    rocksdb_readoptions_set_readahead_size(options, READAHEAD_BYTES);
   rocksdb_iterator_t *at = rocksdb_create_iterator(s->db, options);
   hotrow_status status = HOTROW_OK;
-  rocksdb_iter_seek(at, (const char *)first, sizeof first);
-  for (; status == HOTROW_OK && rocksdb_iter_valid(at); rocksdb_iter_next(at)) {
+  rocksdb_iter_seek(at, (const char *)begin, sizeof begin);
+  for (size_t count = 0; status == HOTROW_OK && count < count_max && rocksdb_iter_valid(at); count++) {
     size_t key_size, size;
     const char *key = rocksdb_iter_key(at, &key_size), *value = rocksdb_iter_value(at, &size);
-    if (key_size != HR_STORE_ROW_KEY_BYTES || memcmp(key, first, sizeof first) != 0)
+    if (key_size != HR_STORE_ROW_KEY_BYTES || memcmp(key, begin, HR_STORE_TABLE_KEY_BYTES) != 0)
       break;
     status = take_row(&r, hr_store_key_of((const uint8_t *)key), value, size);
+    rocksdb_iter_next(at);
   }
   char *error = NULL;
   if (status == HOTROW_OK)

@@ -13,7 +13,8 @@
 #define BUFFER_SHARES                                                                                                  \
   4u /* of the memory that is set: two buffers, one filled and one written; the cache has the rest */
 #define LEVEL_BUFFERS 4u /* rows change all over a table: merging one buffer writes the whole first level anew */
-#define FILTER_BITS 10.0 /* a key: 1 % of those that are not there cost a read */
+#define BUFFER_FILTER_SHARE 0.02 /* of a write buffer: keys that are in none are told without a search */
+#define FILTER_BITS 10.0         /* a key: 1 % of those that are not there cost a read */
 #define BACKGROUND_JOBS 2
 #define LOG_FILES_MAX 4u
 #define LOG_LEVEL_WARN 2
@@ -48,6 +49,8 @@ static void set_memory(hr_rocksdb *s, rocksdb_options_t *options)
   rocksdb_block_based_options_destroy(tables);
   buffer = buffer < WRITE_BUFFER_BYTES ? buffer : WRITE_BUFFER_BYTES;
   rocksdb_options_set_write_buffer_size(options, buffer);
+  rocksdb_options_set_memtable_whole_key_filtering(options, 1);
+  rocksdb_options_set_memtable_prefix_bloom_size_ratio(options, BUFFER_FILTER_SHARE);
   rocksdb_options_set_max_bytes_for_level_base(options, LEVEL_BUFFERS * buffer);
 }
 

@@ -37,7 +37,7 @@ typedef struct hr_slot {
 typedef struct hr_cut {
   uint64_t number;
   uint64_t log_number; /* of the last record that it covers */
-  hr_bytes entries;    /* {hr_entry_head, key, value} of tables and rows */
+  hr_bytes entries;    /* {hr_entry_head, key, value} of tables, rows and buckets; no value: the row goes */
   hr_bytes jobs;       /* one value each */
   hr_bytes sessions;
   uint64_t entry_count, row_count;
@@ -132,7 +132,7 @@ void hr_rocksdb_stop_writer(hr_rocksdb *storage);
 /* storage_read.c: the calls that read. */
 hotrow_status hr_rocksdb_get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
                                   size_t key_count, hr_stored_row_fn found, void *found_context);
-hotrow_status hr_rocksdb_visit_rows(void *context, const hr_table_desc *desc, size_t float_count,
-                                    hr_stored_row_fn found, void *found_context);
+hotrow_status hr_rocksdb_visit_rows(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
+                                    size_t count_max, hr_stored_row_fn found, void *found_context);
 
 #endif

@@ -18,7 +18,8 @@ bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b)
 {
   return strncmp(a->name, b->name, sizeof a->name) == 0 && a->seed == b->seed && a->dim == b->dim &&
          a->segment_count == b->segment_count && a->storage_dtype == b->storage_dtype &&
-         memcmp((const void *)a->segments, (const void *)b->segments, sizeof a->segments) == 0;
+         memcmp((const void *)a->segments, (const void *)b->segments, sizeof a->segments) == 0 &&
+         !hr_table_rules_difference(a, b);
 }
 
 /* Everything of a description but its id and row_count, which are the shard's. */
@@ -35,6 +36,9 @@ static hotrow_status check_desc(const hr_table_desc *desc, hotrow_row_layout *la
   if (desc->announce_step > HR_WIRE_BOUND_MAX)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: announce_step %u, at most %u", desc->name, desc->announce_step,
                    HR_WIRE_BOUND_MAX);
+  hotrow_status rules = hr_table_check_rules(desc);
+  if (rules != HOTROW_OK)
+    return hr_fail(rules, "table %s: %s", desc->name, hotrow_last_error());
   hr_table_desc resolved = *desc;
   memset(resolved.segments, 0, sizeof resolved.segments);
   for (uint32_t i = 0; i < desc->segment_count; i++) {
@@ -63,6 +67,14 @@ static hotrow_status map_rows(hr_table *table)
   return hr_index_init(&table->index, table->seed, table->row_count_max, &table->memory);
 }
 
+/* Of a table's row_count_max each shard has the same part. */
+static void limit_rows(hr_table *table, uint32_t shard_count)
+{
+  uint64_t own = (table->desc.row_count_max + shard_count - 1) / shard_count;
+  if (own > 0 && own < table->row_count_max)
+    table->row_count_max = own;
+}
+
 hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max, hr_table **table_p)
 {
   hotrow_row_layout layout;
@@ -78,12 +90,15 @@ hotrow_status hr_table_create(const hr_table_desc *desc, uint64_t row_count_max,
   table->seed = hr_table_seed(desc->name, strlen(desc->name));
   bool is_packed = hr_table_is_packed(table);
   table->value_floats = is_packed ? (layout.dim + 1) / 2 : layout.dim;
-  size_t record = table->value_floats + layout.state_dim;
+  size_t record = table->value_floats + layout.state_dim + hr_table_has_eviction(desc);
   table->row_stride = (record + ROW_ALIGNMENT_FLOATS - 1) / ROW_ALIGNMENT_FLOATS * ROW_ALIGNMENT_FLOATS;
   table->row_count_max = row_count_max && row_count_max < HR_TABLE_ROWS_MAX ? row_count_max : HR_TABLE_ROWS_MAX;
   if (table->row_count_max > ROWS_BYTES_MAX / sizeof(float) / table->row_stride)
     table->row_count_max = ROWS_BYTES_MAX / sizeof(float) / table->row_stride;
+  limit_rows(table, 1);
   hotrow_status status = map_rows(table);
+  if (status == HOTROW_OK && hr_table_has_admission(desc))
+    status = hr_admission_init(&table->admission);
   if (status == HOTROW_OK && is_packed)
     status = hr_row_work_init(&table->work, &layout);
   if (status != HOTROW_OK) {
@@ -101,6 +116,14 @@ void hr_table_destroy(hr_table *table)
   hr_table_untrack(table);
   hr_index_fini(&table->index);
   hr_table_memory_fini(&table->memory);
+  hr_admission_fini(&table->admission);
+  hr_key_set_fini(&table->expiry.gone);
+  hr_key_set_fini(&table->expiry.leaving);
+  hr_key_set_fini(&table->expiry.busy);
+  free(table->admitted.keys);
+  free(table->admitted.steps);
+  free(table->admitted.grads);
+  free(table->admitted.squares);
   hr_row_work_fini(&table->work);
   free(table->push_grads);
   free(table->push_rows);
@@ -110,6 +133,11 @@ void hr_table_destroy(hr_table *table)
 const hotrow_row_layout *hr_table_get_layout(const hr_table *table)
 {
   return &table->layout;
+}
+
+size_t hr_table_record_floats(const hr_table *table)
+{
+  return table->layout.dim + table->layout.state_dim + hr_table_has_eviction(&table->desc);
 }
 
 const hr_table_desc *hr_table_get_desc(const hr_table *table)
@@ -130,9 +158,13 @@ size_t hr_table_memory_bytes(const hr_table *table)
       hr_table_memory_ahead(&table->memory, HR_ARRAY_ROWS) + hr_table_memory_ahead(&table->memory, HR_ARRAY_KEYS) +
       hr_table_memory_ahead(&table->memory, HR_ARRAY_ANNOUNCED) + hr_table_memory_ahead(&table->memory, HR_ARRAY_INDEX);
   size_t mark_bytes = table->marks.bytes ? table->slot_count + table->marks.dirty_peak * sizeof *table->marks.dirty : 0;
-  return hr_index_memory_bytes(&table->index) + table->slot_count * row_bytes + ahead + mark_bytes +
-         hr_row_work_bytes(&table->work) + 3 * table->push_count_max * sizeof *table->push_rows +
-         table->push_grads_max * sizeof *table->push_grads;
+  const hr_expiry *e = &table->expiry;
+  size_t set_bytes = (e->gone.slot_count + e->leaving.slot_count + e->busy.slot_count) * sizeof *e->gone.slots;
+  size_t admitted_bytes = table->admitted.count_max * (sizeof(uint64_t) + sizeof(uint32_t) +
+                                                       (table->layout.dim + table->layout.square_dim) * sizeof(float));
+  return hr_index_memory_bytes(&table->index) + table->slot_count * row_bytes + ahead + mark_bytes + set_bytes +
+         admitted_bytes + hr_admission_bytes(&table->admission) + hr_row_work_bytes(&table->work) +
+         3 * table->push_count_max * sizeof *table->push_rows + table->push_grads_max * sizeof *table->push_grads;
 }
 
 size_t hr_table_index_bytes(const hr_table *table)
@@ -217,6 +249,7 @@ hotrow_status hr_table_create_row(hr_table *table, uint64_t key, hr_entry **entr
   hr_table_default_row(table, key, record);
   hr_row_layout_init_state(&table->layout, record, record + table->layout.dim);
   hr_table_write_record(table, (*entry_p)->row, record);
+  hr_table_stamp(table, (*entry_p)->row);
   hr_table_touch(table, (*entry_p)->row);
   return HOTROW_OK;
 }
@@ -265,7 +298,9 @@ bool hr_table_lower_announce_step(hr_table *table, uint32_t step)
 
 void hr_table_set_owner(hr_table *table, uint32_t shard_index, uint32_t shard_count)
 {
-  HOTROW_ASSERT(shard_index < shard_count);
+  HOTROW_ASSERT(shard_index < shard_count && table->desc.row_count == 0 && !table->marks.bytes);
+  limit_rows(table, shard_count);
+  hr_admission_set_owner(&table->admission, shard_index, shard_count);
   table->shard_index = shard_index;
   table->shard_count = shard_count;
 }
@@ -307,7 +342,8 @@ typedef struct cold_scan {
 static hotrow_status visit_cold(uint64_t key, uint32_t clock, const float *record, void *context)
 {
   const cold_scan *scan = context;
-  return hr_table_has_resident(scan->table, key) ? HOTROW_OK : scan->visit(key, clock, record, scan->context);
+  bool is_none = hr_table_has_resident(scan->table, key) || hr_table_is_gone(scan->table, key);
+  return is_none ? HOTROW_OK : scan->visit(key, clock, record, scan->context);
 }
 
 hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void *context)
@@ -316,12 +352,15 @@ hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void
   if (table->resident_count == table->desc.row_count)
     return HOTROW_OK;
   cold_scan scan = {table, visit, context};
-  return table->storage->visit_rows(table->storage->context, &table->desc, table->layout.dim + table->layout.state_dim,
+  return table->storage->visit_rows(table->storage->context, &table->desc, hr_table_record_floats(table), 0, SIZE_MAX,
                                     visit_cold, &scan);
 }
 
-hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *value_and_state)
+hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *record,
+                                   size_t float_count)
 {
+  HOTROW_ASSERT(float_count <= hr_table_record_floats(table) &&
+                float_count >= table->layout.dim + table->layout.state_dim);
   uint64_t hash = hr_key_hash(key, table->seed);
   if (hr_index_find(&table->index, hash, key))
     return hr_fail(HOTROW_ERR_EXISTS, "table %s has key %llu already", table->desc.name, (unsigned long long)key);
@@ -332,6 +371,10 @@ hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock
   entry->clock = clock;
   if (table->desc.announce_step > 0)
     table->announced[entry->row] = (hr_announced){.clock = clock};
-  hr_table_write_record(table, entry->row, value_and_state);
+  hr_table_write_record(table, entry->row, record);
+  if (float_count < hr_table_record_floats(table))
+    hr_table_stamp(table, entry->row);
+  else
+    hr_table_copy_stamp(table, entry->row, record);
   return HOTROW_OK;
 }

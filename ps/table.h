@@ -26,8 +26,9 @@ bool hr_table_desc_matches(const hr_table_desc *a, const hr_table_desc *b);
 
 const hr_table_desc *hr_table_get_desc(const hr_table *table); /* its row_count is current */
 const hotrow_row_layout *hr_table_get_layout(const hr_table *table);
-uint64_t hr_table_get_seed(const hr_table *table);   /* hr_table_seed(name): for hr_key_hash */
-size_t hr_table_memory_bytes(const hr_table *table); /* index and touched rows */
+size_t hr_table_record_floats(const hr_table *table); /* of a row as a storage has it */
+uint64_t hr_table_get_seed(const hr_table *table);    /* hr_table_seed(name): for hr_key_hash */
+size_t hr_table_memory_bytes(const hr_table *table);  /* index and touched rows */
 size_t hr_table_index_bytes(const hr_table *table);
 
 /* The values of rows (HR_ROW_NONE is none), as dtype (F32, F16, I8) says them: `out` and `scales` as the kernel pack
@@ -54,15 +55,44 @@ hotrow_status hr_table_find_or_create(hr_table *table, const uint64_t *keys, siz
  *   HOTROW_ERR_LIMIT    k over hr_optimizer_steps_max() */
 hotrow_status hr_table_check_push(const hr_table *table, const hr_section *push);
 
-/* Applies a push section that has passed hr_table_check_push: creates missing rows, runs the optimizer, adds k to each
- * clock, and announces in `log` the rows that are announce_step past their last announcement (log may be NULL if
- * announce_step is 0). On failure no row has changed.
+/* Applies a push section that has passed hr_table_check_push: creates missing rows (those that admission lets in;
+ * others are dropped and counted), runs the optimizer, adds k to each clock, and announces in `log` the rows that are
+ * announce_step past their last announcement (log may be NULL if announce_step is 0). On failure no row has changed.
  *   HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY, HOTROW_ERR_INVALID (a key of another shard) */
 hotrow_status hr_table_push(hr_table *table, const hr_section *push, hr_announce_log *log);
 
 /* Announces rows whenever their clocks have moved on by `step` (0: nobody asks for it), unless it is done sooner
  * already. Who counts on a larger step is told sooner than it must be. True if desc.announce_step has changed. */
 bool hr_table_lower_announce_step(hr_table *table, uint32_t step);
+
+/* Rules (table_expire.c, table_admission.h). In a table with rules a push makes rows, in one with admission nothing
+ * else does.
+ *
+ * From now on rows that go for good are announced in `log` (borrowed) where somebody asked for announcements. */
+void hr_table_set_log(hr_table *table, hr_announce_log *log);
+/* Jobs have made so many more steps. Rows are dead, and found by nobody, once they were not pushed to in steps_to_live
+ * of them. */
+void hr_table_advance(hr_table *table, uint32_t step_count);
+/* Looks at up to `row_count` rows in memory, where it left off, and at none twice: those that are dead go. */
+void hr_table_sweep(hr_table *table, uint64_t row_count);
+/* The same with rows that only the storage has, a few of which are read. What reading returns */
+hotrow_status hr_table_sweep_stored(hr_table *table, size_t row_count);
+/* Before rows of these keys are looked for: those that are dead go. Rows move. HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_table_expire_keys(hr_table *table, const uint64_t *keys, size_t key_count);
+/* Before rows of these keys are created, where they are not there: the rows used least make room. Rows move.
+ *   HOTROW_ERR_LIMIT  row_count_max is less than there are keys
+ *   HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_table_make_room(hr_table *table, const uint64_t *keys, size_t key_count);
+uint64_t hr_table_expired_count(const hr_table *table);      /* rows that went for good, ever */
+uint64_t hr_table_not_admitted_count(const hr_table *table); /* pushed rows that were dropped, ever */
+
+/* What a cut has of this beside rows: keys to delete, buckets of hr_admission that changed. */
+typedef hotrow_status (*hr_table_gone_fn)(uint64_t key, void *context);
+hotrow_status hr_table_visit_gone(const hr_table *table, hr_table_gone_fn visit, void *context);
+typedef hotrow_status (*hr_table_bucket_fn)(uint64_t number, const void *bytes, size_t size_bytes, void *context);
+hotrow_status hr_table_visit_admission(const hr_table *table, hr_table_bucket_fn visit, void *context);
+/* HOTROW_ERR_CORRUPT */
+hotrow_status hr_table_restore_admission(hr_table *table, uint64_t number, const void *bytes, size_t size_bytes);
 
 /* The default row, for keys a reader asks for that are not there: the initial value of that key, as the table would
  * keep it. */
@@ -113,7 +143,9 @@ uint64_t hr_table_slot_count(const hr_table *table); /* rows that it has taken m
 void hr_table_give_back(hr_table *table);            /* memory of rows that left goes back to the system */
 
 /* Puts a row in as it was saved, and as announced at this clock; the key must not be there yet. It is not dirty for
- * that. HOTROW_ERR_EXISTS, _LIMIT, _NO_MEMORY, _INVALID (a key of another shard) */
-hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *value_and_state);
+ * that. float_count: hr_table_record_floats(), or what value and state have: then it counts as pushed to now.
+ * HOTROW_ERR_EXISTS, _LIMIT, _NO_MEMORY, _INVALID (a key of another shard) */
+hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *record,
+                                   size_t float_count);
 
 #endif

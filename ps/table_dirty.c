@@ -24,6 +24,7 @@ hotrow_status hr_table_track(hr_table *table)
     return status;
   }
   table->marks = (hr_row_marks){.bytes = bytes, .dirty = dirty, .next_cut = 1};
+  table->admission.is_tracked = true;
   return HOTROW_OK;
 }
 
@@ -45,8 +46,7 @@ uint64_t hr_table_dirty_count(const hr_table *table)
   return table->marks.dirty_count;
 }
 
-/* Every dirty row once, under its present number. */
-static void settle(hr_table *table)
+void hr_table_settle(hr_table *table)
 {
   hr_row_marks *marks = &table->marks;
   uint64_t count = 0;
@@ -60,7 +60,7 @@ static void settle(hr_table *table)
   for (uint64_t i = 0; i < count; i++)
     marks->bytes[marks->dirty[i]] |= HR_ROW_DIRTY;
   marks->dirty_count = count;
-  marks->has_moved = false;
+  marks->stale_count = 0;
 }
 
 hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, void *context)
@@ -68,8 +68,8 @@ hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, voi
   hr_row_marks *marks = &table->marks;
   uint64_t keys[VISIT_CHUNK];
   uint32_t rows[VISIT_CHUNK], clocks[VISIT_CHUNK];
-  if (marks->has_moved)
-    settle(table);
+  if (marks->stale_count > 0)
+    hr_table_settle(table);
   for (uint64_t first = 0; first < marks->dirty_count; first += VISIT_CHUNK) {
     const uint32_t *dirty = marks->dirty + first;
     uint64_t left = marks->dirty_count - first;
@@ -90,11 +90,15 @@ hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, voi
 void hr_table_begin_cut(hr_table *table)
 {
   hr_row_marks *marks = &table->marks;
-  HOTROW_ASSERT(marks->in_flight == 0 && !marks->has_moved);
+  HOTROW_ASSERT(marks->in_flight == 0 && marks->stale_count == 0);
   for (uint64_t i = 0; i < marks->dirty_count; i++)
     marks->bytes[marks->dirty[i]] &= (uint8_t)~HR_ROW_DIRTY;
   marks->dirty_peak = marks->dirty_count > marks->dirty_peak ? marks->dirty_count : marks->dirty_peak;
   marks->dirty_count = 0;
+  hr_key_set leaving = table->expiry.gone;
+  table->expiry.gone = table->expiry.leaving; /* which is empty */
+  table->expiry.leaving = leaving;
+  hr_key_set_clear(&table->admission.changed);
   marks->in_flight = marks->next_cut;
   marks->next_cut = (uint8_t)(marks->next_cut % HR_ROW_CUTS + 1);
 }
@@ -102,4 +106,5 @@ void hr_table_begin_cut(hr_table *table)
 void hr_table_end_cut(hr_table *table)
 {
   table->marks.in_flight = 0;
+  hr_key_set_clear(&table->expiry.leaving);
 }

@@ -58,16 +58,21 @@ static void move_last(hr_table *table, uint32_t to, uint32_t last)
   table->keys[to] = key;
   if (table->desc.announce_step > 0)
     table->announced[to] = table->announced[last];
+  if (!marks->bytes)
+    return;
   marks->bytes[to] = marks->bytes[last];
   if (marks->bytes[to] & HR_ROW_DIRTY) {
     marks->dirty[marks->dirty_count++] = to;
-    marks->has_moved = true;
+    marks->stale_count++;
   }
 }
 
-static void take_out(hr_table *table, uint32_t row)
+void hr_table_take_out(hr_table *table, uint32_t row)
 {
+  hr_row_marks *marks = &table->marks;
   uint64_t key = table->keys[row];
+  if (marks->bytes && (marks->bytes[row] & HR_ROW_DIRTY))
+    marks->stale_count++;
   hr_index_remove(&table->index, hr_key_hash(key, table->seed), key);
   uint32_t last = (uint32_t)--table->resident_count;
   if (row != last)
@@ -97,7 +102,7 @@ uint64_t hr_table_evict(hr_table *table, uint64_t count)
     if (row + AHEAD < table->resident_count && may_go(marks, marks->bytes[row + AHEAD]))
       __builtin_prefetch(hr_index_home(&table->index, table->keys[row + AHEAD]));
     if (may_go(marks, marks->bytes[row])) {
-      take_out(table, (uint32_t)row);
+      hr_table_take_out(table, (uint32_t)row);
       evicted++;
     } else {
       marks->bytes[row] &= (uint8_t)~HR_ROW_USED;
@@ -119,15 +124,20 @@ static hotrow_status put_back(uint64_t key, uint32_t clock, const float *record,
   fetch *f = context;
   hr_table *table = f->table;
   hr_entry *entry;
+  if (hr_table_is_gone(table, key))
+    return HOTROW_OK;
   if (table->resident_count == table->desc.row_count)
     return hr_fail(HOTROW_ERR_CORRUPT, "table %s: key %llu is stored and should not be", table->desc.name,
                    (unsigned long long)key);
+  if (hr_table_is_dead(table, record))
+    return hr_table_bury(table, key);
   HOTROW_TRY(hr_table_add_row(table, hr_key_hash(key, table->seed), key, &entry));
   entry->clock = clock;
   if (table->desc.announce_step > 0)
     table->announced[entry->row] =
         (hr_announced){.clock = clock - (HR_MUTANT(FORGOTTEN_UPDATES) ? 0 : HR_WIRE_BOUND_MAX)};
   hr_table_write_record(table, entry->row, record);
+  hr_table_copy_stamp(table, entry->row, record);
   f->count++;
   return HOTROW_OK;
 }
@@ -136,13 +146,12 @@ hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_c
                              uint64_t *fetched_count_p)
 {
   fetch f = {.table = table};
-  hotrow_status status =
-      table->storage->get_rows(table->storage->context, &table->desc, table->layout.dim + table->layout.state_dim, keys,
-                               key_count, put_back, &f);
+  hotrow_status status = table->storage->get_rows(table->storage->context, &table->desc, hr_table_record_floats(table),
+                                                  keys, key_count, put_back, &f);
   *fetched_count_p = f.count;
   for (size_t i = 0; creates && status == HOTROW_OK && i < key_count; i++) {
     hr_entry *entry;
-    if (!hr_table_has_resident(table, keys[i]))
+    if (f.count == 0 || !hr_table_has_resident(table, keys[i])) /* all new: a miss in the index for each is saved */
       status = hr_table_create_row(table, keys[i], &entry);
   }
   return status;

@@ -3,6 +3,7 @@
 
 #include <float.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <hr/assert.h>
 #include <hr/memory.h>
@@ -100,6 +101,7 @@ static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const 
       }
       push_rows[i] = entry->row;
       hr_table_use(table, entry->row);
+      hr_table_stamp(table, entry->row);
       entry->clock += steps ? steps[i] : 1;
       if (push_clocks)
         push_clocks[i] = entry->clock;
@@ -123,28 +125,109 @@ static void announce(hr_table *table, const uint64_t *keys, size_t key_count, hr
   }
 }
 
+/* What a push is made of, however it came. */
+typedef struct pushed_rows {
+  const uint64_t *keys;
+  const uint32_t *steps; /* NULL: 1 each */
+  const float *grads, *squares;
+  size_t count;
+} pushed_rows;
+
+static void open_push(hr_table *table, const hr_section *push, pushed_rows *rows)
+{
+  *rows = (pushed_rows){.keys = push->keys,
+                        .steps = push->flags & HR_SECTION_STEPS ? push->steps : NULL,
+                        .grads = push->grads,
+                        .squares = push->extra_dim ? push->squares : NULL,
+                        .count = push->key_count};
+  if (rows->steps && (push->flags & HR_SECTION_WIDE)) {
+    for (size_t i = 0; i < push->key_count; i++)
+      table->push_steps[i] = hr_section_u32(push->steps, push, i);
+    rows->steps = table->push_steps;
+  }
+  if (push->dtype != HOTROW_F32) {
+    table->kernels->unpack((hotrow_dtype)push->dtype, push->packed, push->scales, push->dim, push->key_count, NULL,
+                           table->push_grads, push->dim);
+    rows->grads = table->push_grads;
+  }
+}
+
+static hotrow_status grow(void **array_p, size_t count, size_t element_size)
+{
+  free(*array_p);
+  *array_p = NULL;
+  return hr_alloc(count, element_size, "admitted rows of a push", array_p);
+}
+
+static hotrow_status reserve_admitted(hr_table *table, size_t count)
+{
+  hr_admitted *a = &table->admitted;
+  HOTROW_TRY(hr_admission_reserve(&table->admission, count));
+  if (count <= a->count_max)
+    return HOTROW_OK;
+  a->count_max = 0;
+  HOTROW_TRY(grow((void **)&a->keys, count, sizeof *a->keys));
+  HOTROW_TRY(grow((void **)&a->steps, count, sizeof *a->steps));
+  HOTROW_TRY(grow((void **)&a->grads, count, table->layout.dim * sizeof *a->grads));
+  if (table->layout.square_dim > 0)
+    HOTROW_TRY(grow((void **)&a->squares, count, table->layout.square_dim * sizeof *a->squares));
+  a->count_max = count;
+  return HOTROW_OK;
+}
+
+/* Leaves those rows out whose keys have none and get none now. */
+static hotrow_status admit(hr_table *table, pushed_rows *rows)
+{
+  hr_admitted *a = &table->admitted;
+  size_t dim = table->layout.dim, square_dim = table->layout.square_dim, count = 0;
+  HOTROW_TRY(reserve_admitted(table, rows->count));
+  hr_table_look(table, rows->keys, rows->count, table->push_rows, table->push_clocks);
+  for (size_t i = 0; i < rows->count; i++) {
+    uint64_t key = rows->keys[i];
+    if (table->push_rows[i] == HR_ROW_NONE &&
+        !hr_admission_ask(&table->admission, &table->desc, hr_key_hash(key, table->seed), key))
+      continue;
+    a->keys[count] = key;
+    a->steps[count] = rows->steps ? rows->steps[i] : 1;
+    memcpy(a->grads + count * dim, rows->grads + i * dim, dim * sizeof *a->grads);
+    if (rows->squares)
+      memcpy(a->squares + count * square_dim, rows->squares + i * square_dim, square_dim * sizeof *a->squares);
+    count++;
+  }
+  a->refused_count += rows->count - count;
+  *rows = (pushed_rows){.keys = a->keys,
+                        .steps = rows->steps ? a->steps : NULL,
+                        .grads = a->grads,
+                        .squares = rows->squares ? a->squares : NULL,
+                        .count = count};
+  return HOTROW_OK;
+}
+
+uint64_t hr_table_not_admitted_count(const hr_table *table)
+{
+  return table->admitted.refused_count;
+}
+
 hotrow_status hr_table_push(hr_table *table, const hr_section *push, hr_announce_log *log)
 {
   HOTROW_ASSERT(push->kind == HR_SECTION_PUSH && push->dim == table->desc.dim);
   HOTROW_ASSERT(log || table->desc.announce_step == 0);
+  pushed_rows rows;
   HOTROW_TRY(reserve(table, push));
-  const uint32_t *steps = push->flags & HR_SECTION_STEPS ? push->steps : NULL;
-  if (steps && (push->flags & HR_SECTION_WIDE)) {
-    for (size_t i = 0; i < push->key_count; i++)
-      table->push_steps[i] = hr_section_u32(push->steps, push, i);
-    steps = table->push_steps;
-  }
-  HOTROW_TRY(find_and_tick(table, push->keys, steps, push->key_count));
-  const float *grads = push->grads;
-  if (push->dtype != HOTROW_F32) {
-    table->kernels->unpack((hotrow_dtype)push->dtype, push->packed, push->scales, push->dim, push->key_count, NULL,
-                           table->push_grads, push->dim);
-    grads = table->push_grads;
-  }
-  hr_table_apply(table, push, grads, steps);
-  for (size_t i = 0; table->marks.bytes && i < push->key_count; i++)
+  open_push(table, push, &rows);
+  HOTROW_TRY(hr_table_expire_keys(table, rows.keys, rows.count));
+  if (hr_table_has_admission(&table->desc))
+    HOTROW_TRY(admit(table, &rows));
+  HOTROW_TRY(hr_table_make_room(table, rows.keys, rows.count));
+  HOTROW_TRY(find_and_tick(table, rows.keys, rows.steps, rows.count));
+  hr_section kept = *push;
+  kept.keys = rows.keys;
+  kept.key_count = (uint32_t)rows.count;
+  kept.squares = rows.squares;
+  hr_table_apply(table, &kept, rows.grads, rows.steps);
+  for (size_t i = 0; table->marks.bytes && i < rows.count; i++)
     hr_table_touch(table, table->push_rows[i]);
   if (table->desc.announce_step > 0)
-    announce(table, push->keys, push->key_count, log);
+    announce(table, rows.keys, rows.count, log);
   return HOTROW_OK;
 }

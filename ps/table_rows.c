@@ -54,7 +54,8 @@ const float *hr_table_read_record(const hr_table *table, uint64_t row)
     return kept;
   uint32_t dim = table->layout.dim;
   table->kernels->unpack(hr_table_dtype(table), kept, NULL, dim, 1, NULL, table->work.rows, dim);
-  memcpy(table->work.rows + dim, kept + table->value_floats, table->layout.state_dim * sizeof *kept);
+  size_t rest = hr_table_record_floats(table) - dim;
+  memcpy(table->work.rows + dim, kept + table->value_floats, rest * sizeof *kept);
   return table->work.rows;
 }
 

@@ -4,7 +4,9 @@
 
 #include <hr/hash.h>
 
+#include "key_set.h"
 #include "table.h"
+#include "table_admission.h"
 #include "table_index.h"
 #include "table_probe.h"
 
@@ -27,12 +29,33 @@ typedef struct hr_row_marks {
   uint32_t *dirty; /* owned [2 row_count_max]: the dirty rows in the order in which they changed; one that was moved is
                       there by both its numbers, and the old one may be another row's now or nobody's */
   uint64_t dirty_count, dirty_peak;
-  bool has_moved;    /* a dirty row was */
-  bool counts_use;   /* HR_ROW_USED is kept */
-  uint8_t next_cut;  /* its number */
-  uint8_t in_flight; /* the number of the cut that is not durable yet; 0: there is none */
-  uint64_t hand;     /* the row that eviction comes by next */
+  uint64_t stale_count; /* entries of the list by numbers that are no longer those of the rows */
+  bool counts_use;      /* HR_ROW_USED is kept */
+  uint8_t next_cut;     /* its number */
+  uint8_t in_flight;    /* the number of the cut that is not durable yet; 0: there is none */
+  uint64_t hand;        /* the row that eviction comes by next */
 } hr_row_marks;
+
+/* Rows that go for good. */
+typedef struct hr_expiry {
+  hr_announce_log *log; /* borrowed: where it is told; NULL: nobody has copies */
+  uint64_t count;       /* rows that went */
+  uint64_t hand;        /* the row that is looked at next */
+  uint64_t stored_hand; /* likewise, the key, of rows that only the storage has */
+  uint64_t draws;       /* of rows that may make room */
+  hr_key_set gone;      /* rows that went since the last cut: it deletes them. Kept if there are marks */
+  hr_key_set leaving;   /* deleted by the cut that is not durable yet */
+  hr_key_set busy;      /* scratch: keys of the request in hand */
+} hr_expiry;
+
+/* Those pushed rows whose keys have a row, or get one. All [count_max]. */
+typedef struct hr_admitted {
+  uint64_t *keys;  /* owned, as all */
+  uint32_t *steps; /* NULL as of the push */
+  float *grads, *squares;
+  size_t count_max;
+  uint64_t refused_count; /* pushed rows that were dropped, ever */
+} hr_admitted;
 
 /* Where rows of a table that keeps 16 bits a value are floats for a while. */
 typedef struct hr_row_work {
@@ -43,9 +66,10 @@ typedef struct hr_row_work {
 } hr_row_work;
 
 /* Address space for row_count_max elements each; memory once touched. A record of the row array is value[dim] in
- * desc.storage_dtype, padded to whole floats (value_floats), state[state_dim], padding. Keys are an array of their own:
- * only a scan reads them, and a record of whole cache lines stays one. Rows in memory have the numbers 0 ..
- * resident_count - 1: one that goes is replaced by the last. */
+ * desc.storage_dtype, padded to whole floats (value_floats), state[state_dim], in a table whose rows go for good the
+ * step at which it was last pushed to (u32), padding. Keys are an array of their own: only a scan reads them, and a
+ * record of whole cache lines stays one. Rows in memory have the numbers 0 .. resident_count - 1: one that goes is
+ * replaced by the last. */
 struct hr_table {
   uint32_t shard_index, shard_count; /* of the owner; shard_count 0: any key may be created */
   hr_table_desc desc;                /* row_count is the number of rows there are, in memory or not */
@@ -57,6 +81,9 @@ struct hr_table {
   uint64_t *keys;          /* borrowed */
   hr_announced *announced; /* borrowed; touched only if desc.announce_step > 0 */
   hr_row_marks marks;
+  hr_expiry expiry;
+  hr_admission admission;
+  hr_admitted admitted;
   const hr_storage *storage; /* borrowed; NULL: all rows are in memory */
   size_t row_stride, value_floats;
   hr_row_work work;
@@ -120,6 +147,47 @@ static inline void hr_table_use(const hr_table *table, uint32_t row)
   if (table->marks.counts_use)
     table->marks.bytes[row] |= HR_ROW_USED;
 }
+
+/* Where a row has the step at which it was last pushed to, or was made. */
+static inline float *hr_table_stamp_at(const hr_table *table, uint64_t row)
+{
+  return hr_table_row_at(table, row) + table->value_floats + table->layout.state_dim;
+}
+
+static inline uint32_t hr_table_pushed_at(const hr_table *table, uint64_t row)
+{
+  uint32_t step;
+  __builtin_memcpy(&step, hr_table_stamp_at(table, row), sizeof step);
+  return step;
+}
+
+static inline void hr_table_stamp(hr_table *table, uint64_t row)
+{
+  if (hr_table_has_eviction(&table->desc))
+    __builtin_memcpy(hr_table_stamp_at(table, row), &table->desc.step, sizeof table->desc.step);
+}
+
+/* The step that a stored record names. */
+static inline void hr_table_copy_stamp(hr_table *table, uint64_t row, const float *record)
+{
+  if (hr_table_has_eviction(&table->desc))
+    __builtin_memcpy(hr_table_stamp_at(table, row), record + table->layout.dim + table->layout.state_dim,
+                     sizeof(uint32_t));
+}
+
+/* table_expire.c. Has the row of this stored record outlived its time? Then nobody finds it, whether it has gone yet or
+ * not.
+ */
+bool hr_table_is_dead(const hr_table *table, const float *record);
+/* A row that only the storage has is dead. HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_table_bury(hr_table *table, uint64_t key);
+/* Does the storage have a row that has gone, as no cut says so yet? */
+bool hr_table_is_gone(const hr_table *table, uint64_t key);
+
+/* Takes a row out of memory; the last one takes its number. Clean or dirty. */
+void hr_table_take_out(hr_table *table, uint32_t row);
+/* Every dirty row once in their list, under its present number. */
+void hr_table_settle(hr_table *table);
 
 /* Finds and marks nothing as used. */
 void hr_table_look(const hr_table *table, const uint64_t *keys, size_t key_count, uint32_t *rows_p, uint32_t *clocks_p);

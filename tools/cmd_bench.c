@@ -151,7 +151,7 @@ static const hr_option store_options[] = {
     {"rows", HR_OPTION_U64, AT(rows), "2000000", 1, 1e9, NULL, "rows of the table"},
     {"batch-keys", HR_OPTION_U64, AT(batch_keys), "40000", 1, 4e6, NULL, "rows of a push"},
     {"passes", HR_OPTION_U32, AT(passes), "3", 1, 1000, NULL, "how often every row is pushed to"},
-    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e12, NULL, "as of serve"},
+    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "4MiB", 1, 1e12, NULL, "as of serve"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "0", 0, 86400000, NULL, "as of serve"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
 };
@@ -186,7 +186,7 @@ static const hr_option checkpoint_options[] = {
     {"every-ms", HR_OPTION_U32, AT(every_ms), "5000", 1, 86400000, NULL, "time between two checkpoints"},
     {"phase-ms", HR_OPTION_U32, AT(phase_ms), "15000", 100, 86400000, NULL, "time with checkpoints, and time without"},
     {"repeats", HR_OPTION_U32, AT(repeats), "5", 1, 101, NULL, "of both in turn; the figures are their medians"},
-    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e12, NULL, "as of serve"},
+    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "4MiB", 1, 1e12, NULL, "as of serve"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL, "as of serve"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object"},
 };
@@ -206,6 +206,74 @@ static int run_checkpoint(int argc, char **argv)
   bench_checkpoint_options options = {0};
   int rest, code = hr_options_parse(&checkpoint_command, argc, argv, &options, &rest);
   return code >= 0 ? code : hr_bench_checkpoint(&options);
+}
+
+#undef AT
+#define AT(field) offsetof(bench_peers_options, field)
+static const hr_option peers_options[] = {
+    {"dims", HR_OPTION_TEXT, AT(dims), "16,64,128", 0, 0, NULL, "row widths, with commas"},
+    {"dir", HR_OPTION_TEXT, AT(dir), NULL, 0, 0, NULL,
+     "where RocksDB's data goes for as long; default: TMPDIR or /tmp"},
+    {"rows", HR_OPTION_U64, AT(rows), "10000000", 1, 1e9, NULL, "rows of the table"},
+    {"batch-keys", HR_OPTION_U64, AT(batch_keys), "106496", 1, 4e6, NULL, "keys of a batch before deduplication"},
+    {"zipf", HR_OPTION_FLOAT, AT(zipf), "1.05", 0.05, 4, NULL, "exponent of the keys' distribution"},
+    {"repeats", HR_OPTION_U32, AT(repeats), "7", 1, 101, NULL, "repeats; the figures are their medians"},
+    {"batches", HR_OPTION_U32, AT(batches), "16", 1, 100000, NULL, "requests of a repeat"},
+    {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
+};
+
+static const hr_command peers_command = {
+    .name = "bench peers",
+    .summary = "pull and push+pull next to Redis and RocksDB, with the same batches",
+    .details =
+        "One client, one batch at a time, SGD. Redis: loopback TCP, nothing kept on disk, MGET and MSET of 1000 rows,\n"
+        "four on their way, updates at the client. RocksDB: in the client's process, batched MultiGet and WriteBatch,\n"
+        "its own options but for a block cache that holds the table, compacted once; log not synced. Without\n"
+        "redis-server Redis is skipped. Memory is what the process with the rows has grown by.",
+    .options = peers_options,
+    .option_count = sizeof peers_options / sizeof peers_options[0],
+};
+
+static int run_peers(int argc, char **argv)
+{
+  bench_peers_options options = {0};
+  int rest, code = hr_options_parse(&peers_command, argc, argv, &options, &rest);
+  return code >= 0 ? code : hr_bench_peers(&options);
+}
+
+#undef AT
+#define AT(field) offsetof(bench_overload_options, field)
+static const hr_option overload_options[] = {
+    {"dir", HR_OPTION_TEXT, AT(dir), NULL, 0, 0, NULL,
+     "where the data directory is for as long; default: TMPDIR or /tmp"},
+    {"memory", HR_OPTION_U64, AT(memory), "256MiB", 1, 1e15, NULL, "as of serve"},
+    {"rows", HR_OPTION_U64, AT(rows), "200000", 1, 1e9, NULL, "rows that the well-behaved client pulls from"},
+    {"dim", HR_OPTION_U32, AT(dim), "16", 1, 4096, NULL, "row width"},
+    {"batch-keys", HR_OPTION_U32, AT(batch_keys), "4096", 1, 4e6, NULL, "keys of its pulls before deduplication"},
+    {"zipf", HR_OPTION_FLOAT, AT(zipf), "1.05", 0.05, 4, NULL, "exponent of their distribution"},
+    {"seconds", HR_OPTION_U32, AT(seconds), "10", 1, 86400, NULL, "of a phase"},
+    {"flood-keys", HR_OPTION_U64, AT(flood_keys), "50000000", 1, 1e12, NULL, "new keys after which a flood is over"},
+    {"flood-batch-keys", HR_OPTION_U32, AT(flood_batch_keys), "16384", 1, 4e6, NULL, "keys of a pull of the flood"},
+    {"connections", HR_OPTION_U32, AT(connections), "2000", 1, 100000, NULL, "clients at once"},
+    {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
+};
+
+static const hr_command overload_command = {
+    .name = "bench overload",
+    .summary = "a well-behaved client beside others that are not, and the server's memory",
+    .details =
+        "One shard with a data directory and --memory. A client pulls, with a pause of 1 ms: alone; beside a process\n"
+        "that only computes, for what the cores have to do with it; beside --connections clients that pull a little;\n"
+        "beside one that asks and never reads; beside one that pulls nothing but new keys; and alone again.",
+    .options = overload_options,
+    .option_count = sizeof overload_options / sizeof overload_options[0],
+};
+
+static int run_overload(int argc, char **argv)
+{
+  bench_overload_options options = {0};
+  int rest, code = hr_options_parse(&overload_command, argc, argv, &options, &rest);
+  return code >= 0 ? code : hr_bench_overload(&options);
 }
 
 #undef AT
@@ -245,6 +313,8 @@ static const struct {
   const char *summary;
 } benchmarks[] = {
     {"shard", run_shard, "pull and push+pull over loopback TCP against a raw socket"},
+    {"peers", run_peers, "pull and push+pull next to Redis and RocksDB"},
+    {"overload", run_overload, "a well-behaved client beside others that are not, and the server's memory"},
     {"table", run_table, "a shard's table alone: probes, pulls, pushes, pauses of inserts, memory"},
     {"cache", run_cache, "a lookup and an update of cached rows against a plain gather; hit rates on a trace"},
     {"store", run_store, "pushes until they are durable, and loading them, against memory and a plain file"},

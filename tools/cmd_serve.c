@@ -55,8 +55,9 @@ static const hr_option options[] = {
      "lost"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "0", 0, 86400000, NULL,
      "with --data-dir: how often what changed is made durable, or the log begins anew; 0: 1000, with a log 60000"},
-    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "64MiB", 1, 1e15, NULL,
-     "with --data-dir: bytes of changed rows, per shard, that are not left until then; a log may have 4 times as many"},
+    {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "4MiB", 1, 1e15, NULL,
+     "with --data-dir: bytes of changed rows, per shard, that are not left until then; a log may have 16 times as "
+     "many"},
     {"memory", HR_OPTION_U64, AT(memory), "0", 0, 1e18, NULL,
      "of this process, as 8GiB: with --data-dir rows not used lately leave it when others need the place, without one\n"
      "new rows are refused; 0: no bound"},

@@ -16,6 +16,7 @@ static const char *const policy_names[] = {"preset", "lru", "lightlfu", "lfu", "
 static const char *const dtype_names[] = {"preset", "f32", "f16", "i8", NULL};
 static const char *const storage_names[] = {"f32", "f16", "bf16", NULL};
 static const char *const ticks_names[] = {"preset", "steps", "occurrences", NULL};
+static const char *const eviction_names[] = {"lru", "lfu", NULL};
 static const char *const preset_names[] = {"exact", "bounded", "het-compat", NULL};
 
 #define AT(field) offsetof(hr_train_options, field)
@@ -79,6 +80,18 @@ static const hr_option options[] = {
      "of values and gradients on the wire"},
     {"ticks", HR_OPTION_CHOICE, AT(ticks), "preset", 0, 0, ticks_names,
      "what the bounds count: steps on a row, or occurrences of its key in the batches of steps"},
+    {"admit-count", HR_OPTION_U32, AT(admit_count), "0", 0, 65535, NULL,
+     "a key gets a row with this push of it to its shard; until then its gradients are dropped. 0: with its first use"},
+    {"admit-probability", HR_OPTION_FLOAT, AT(admit_probability), "0", 0, 1, NULL,
+     "each push of a key without a row gives it one so probable; 0: with its first use. Not with --admit-count"},
+    {"steps-to-live", HR_OPTION_U32, AT(steps_to_live), "0", 0, 1e9, NULL,
+     "rows go that were not pushed to in so many steps; 0: none"},
+    {"l2-weight-threshold", HR_OPTION_FLOAT, AT(l2_weight_threshold), "0", 0, 1e9, NULL,
+     "with --steps-to-live: only rows whose norm is below this go; 0: all"},
+    {"row-count-max", HR_OPTION_U64, AT(row_count_max), "0", 0, 0x1p42, NULL,
+     "rows that the shards hold together: those used least make room. Not with both bounds 0. 0: no limit"},
+    {"eviction", HR_OPTION_CHOICE, AT(eviction), "lru", 0, 0, eviction_names,
+     "with --row-count-max: rows go that were pushed to longest ago (lru), or least often (lfu)"},
     {"lookahead", HR_OPTION_U32, AT(lookahead), "2", 0, HOTROW_LOOKAHEAD_MAX, NULL,
      "batches whose keys the cache knows ahead: their rows come early and stay"},
     {"seed", HR_OPTION_U64, AT(seed), "1", 0, 0, NULL, "of first values, shuffles and dropout"},

@@ -38,7 +38,7 @@ uint64_t hr_client_deadline(const hotrow_client *client, uint32_t timeout_ms);
 hotrow_status hr_table_options_check(const hotrow_client *client, const hotrow_table_options *options);
 hotrow_status hr_table_options_describe(const hotrow_table_options *options, hr_table_desc *desc_p);
 /* Do the options go with the table that the shards have? */
-hotrow_status hr_table_options_match(const hotrow_table_options *options, const hr_table_desc *desc);
+hotrow_status hr_table_options_match(const hotrow_table_options *options, const hr_table_desc *desc, bool is_reader);
 /* The first thing in which two descriptions differ, but for announce_step; NULL if nothing does. */
 const char *hr_table_difference(const hr_table_desc *a, const hr_table_desc *b);
 

@@ -34,7 +34,7 @@ static hotrow_status join_table(hotrow_client *client, hr_op op, const void *bod
     if (difference)
       return hr_fail(HOTROW_ERR_EXISTS, "table %s: shards 0 and %u differ in its %s", options->name, shard, difference);
   }
-  HOTROW_TRY(hr_table_options_match(options, &desc));
+  HOTROW_TRY(hr_table_options_match(options, &desc, client->core->options.role == HR_ROLE_READER));
   return hr_core_add_table(client->core, &desc, ids, options, table_p);
 }
 
@@ -49,7 +49,7 @@ hotrow_status hotrow_table_create(hotrow_client *client, const hotrow_table_opti
     return hr_fail(HOTROW_ERR_INVALID, "table %s: a read-only client opens tables and creates none", o.name);
   hr_table_desc desc;
   HOTROW_TRY(hr_table_options_describe(&o, &desc));
-  HOTROW_TRY(hr_table_options_match(&o, &desc)); /* before the shards have it */
+  HOTROW_TRY(hr_table_options_match(&o, &desc, false)); /* before the shards have it */
   return join_table(client, HR_OP_TABLE_CREATE, &desc, sizeof desc, &o, table_p);
 }
 

@@ -46,6 +46,17 @@ static void tell_staged(hotrow_table *table, const hr_section *section)
   }
 }
 
+/* Rows that are gone leave their slots likewise. */
+static void forget_gone(hotrow_table *table, uint32_t key_count)
+{
+  const hotrow_dedup *dedup = &table->lookup.dedup;
+  for (uint32_t i = 0; i < key_count; i++) {
+    uint32_t at = hr_core_find_hash(dedup->hashes, dedup->unique_count, table->told_hashes[i]);
+    if (at < dedup->unique_count && table->slots[at] >= table->cached_slots)
+      table->slots[at] = HOTROW_SLOT_NONE;
+  }
+}
+
 static void forget_staged(hotrow_table *table, uint64_t first, uint64_t last)
 {
   const hotrow_dedup *dedup = &table->lookup.dedup;
@@ -64,7 +75,8 @@ static hotrow_table *table_of(const hr_core *core, uint32_t shard, uint32_t id)
 
 static void take_announcements(hr_core *core, uint32_t shard, const hr_section *section)
 {
-  uint64_t bytes = section->key_count * (sizeof *section->keys + sizeof *section->clocks);
+  bool is_gone = section->flags & HR_SECTION_GONE;
+  uint64_t bytes = section->key_count * (sizeof *section->keys + (is_gone ? 0 : sizeof *section->clocks));
   core->bytes_received[HR_BYTES_ANNOUNCE] += bytes;
   core->stats.announcements += section->key_count;
   hotrow_table *table = table_of(core, shard, section->table);
@@ -82,8 +94,13 @@ static void take_announcements(hr_core *core, uint32_t shard, const hr_section *
   }
   for (uint32_t i = 0; i < section->key_count; i++)
     table->told_hashes[i] = hr_key_hash(section->keys[i], table->seed);
-  hotrow_cache_announce(table->cache, section->keys, table->told_hashes, section->clocks, section->key_count);
-  if (is_looked_up(core, table))
+  if (is_gone)
+    hotrow_cache_announce_gone(table->cache, section->keys, table->told_hashes, section->key_count);
+  else
+    hotrow_cache_announce(table->cache, section->keys, table->told_hashes, section->clocks, section->key_count);
+  if (is_looked_up(core, table) && is_gone)
+    forget_gone(table, section->key_count);
+  else if (is_looked_up(core, table))
     tell_staged(table, section);
   table->told++;
 }

@@ -202,7 +202,7 @@ bool hr_core_check_pull_reply(hr_core *core, uint32_t shard, const hr_request *r
     const hotrow_table *table = core->tables[request->pulls[i].table_index];
     uint32_t state_dim = asked->flags & HR_SECTION_WANT_STATE ? table->layout.state_dim : 0;
     uint32_t flags = asked->flags & (HR_SECTION_WIDE | HR_SECTION_UNSEEN);
-    if (request->message.header.flags & HR_FLAG_READ_ONLY)
+    if (request->message.header.flags & HR_FLAG_READ_ONLY || hr_table_has_admission(&table->desc))
       flags |= HR_SECTION_FOUND;
     is_sound = got->table == asked->table && got->key_count == asked->key_count && got->bound == asked->held_count &&
                got->dim == asked->dim && got->extra_dim == state_dim && got->dtype == asked->dtype &&
@@ -314,6 +314,12 @@ static void prefetch_place(const hotrow_lookup_request *r, size_t stride, uint32
     __builtin_prefetch(place + c, 1);
 }
 
+/* The i-th key that was not held: has it a row? */
+static bool is_found(const hr_section *got, uint32_t i)
+{
+  return !got->found || ((uint32_t)got->found[i / 8] >> (i % 8) & 1u);
+}
+
 /* Rows that no cache keeps go to the caller at once. */
 static void place_rows(hotrow_table *table, const hotrow_lookup_request *r, const arrived_rows *rows)
 {
@@ -335,32 +341,84 @@ static void place_rows(hotrow_table *table, const hotrow_lookup_request *r, cons
   }
 }
 
-/* Rows of the lookup in hand: held ones are refreshed where they are, the others put in. */
-static hotrow_status take_awaited(hotrow_table *table, const arrived_rows *rows)
+/* Moves row `from` of those that came to place `to` of the arrival's arrays. */
+static void move_row(hotrow_table *table, const arrived_rows *rows, uint32_t from, uint32_t to)
+{
+  hr_arrival *a = &table->arrival;
+  uint32_t dim = table->layout.dim, state_dim = rows->got->extra_dim;
+  a->clocks[to] = rows->clocks[from];
+  if (rows->values != a->values || to < from)
+    memmove(a->values + (size_t)to * dim, rows->values + (size_t)from * dim, dim * sizeof(float));
+  if (rows->states)
+    memcpy(a->states + (size_t)to * state_dim, rows->states + (size_t)from * state_dim, state_dim * sizeof(float));
+}
+
+/* New rows of a table with admission: keys without a row have what it would begin with, and that is not kept. */
+static hotrow_status insert_admitted(hotrow_table *table, const arrived_rows *rows)
+{
+  const hr_section *asked = rows->asked, *got = rows->got;
+  const hr_pull_note *note = rows->note;
+  uint32_t held = asked->held_count, returned = got->held_count, count = asked->key_count - held, kept = 0;
+  hr_arrival *a = &table->arrival;
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t from = returned + i;
+    if (is_found(got, i)) {
+      a->keys[kept] = asked->keys[held + i];
+      a->hashes[kept] = note->hashes[held + i];
+      a->next_use[kept] = table->next_use[unique_at(note, held + i)];
+      move_row(table, rows, from, kept++);
+      continue;
+    }
+    HOTROW_TRY(hotrow_cache_stage(table->cache, &note->hashes[held + i],
+                                  rows->values + (size_t)from * table->layout.dim,
+                                  rows->states ? rows->states + (size_t)from * got->extra_dim : NULL, 1,
+                                  &table->slots[unique_at(note, held + i)]));
+  }
+  HOTROW_TRY(hotrow_cache_insert(table->cache, a->keys, a->hashes, a->clocks, a->values,
+                                 rows->states ? a->states : NULL, table->window.count ? a->next_use : NULL, kept,
+                                 a->slots));
+  for (uint32_t i = 0, k = 0; i < count; i++)
+    if (is_found(got, i))
+      table->slots[unique_at(note, held + i)] = a->slots[k++];
+  return HOTROW_OK;
+}
+
+static hotrow_status insert_all(hotrow_table *table, const arrived_rows *rows)
 {
   const hr_section *asked = rows->asked, *got = rows->got;
   const hr_pull_note *note = rows->note;
   uint32_t held = asked->held_count, returned = got->held_count, count = asked->key_count - held;
   uint32_t *slots = table->arrival.slots, *next_use = table->arrival.next_use;
-  for (uint32_t i = 0; i < returned; i++) {
-    uint32_t unique = unique_at(note, hr_section_u32(got->index, got, i));
-    slots[i] = table->slots[unique];
-    table->states[unique] = HOTROW_ROW_STALE;
-  }
-  hotrow_cache_refresh(table->cache, slots, rows->clocks, rows->values, rows->states, returned);
   for (uint32_t i = 0; i < count; i++)
     next_use[i] = table->next_use[unique_at(note, held + i)];
   HOTROW_TRY(hotrow_cache_insert(table->cache, asked->keys + held, note->hashes + held, rows->clocks + returned,
                                  rows->values + (size_t)returned * table->layout.dim,
                                  rows->states ? rows->states + (size_t)returned * got->extra_dim : NULL,
                                  table->window.count ? next_use : NULL, count, slots));
+  for (uint32_t i = 0; i < count; i++)
+    table->slots[unique_at(note, held + i)] = slots[i];
+  return HOTROW_OK;
+}
+
+/* Rows of the lookup in hand: held ones are refreshed where they are, the others put in. */
+static hotrow_status take_awaited(hotrow_table *table, const arrived_rows *rows)
+{
+  const hr_section *asked = rows->asked, *got = rows->got;
+  const hr_pull_note *note = rows->note;
+  uint32_t held = asked->held_count, returned = got->held_count, count = asked->key_count - held;
+  uint32_t *slots = table->arrival.slots;
+  for (uint32_t i = 0; i < returned; i++) {
+    uint32_t unique = unique_at(note, hr_section_u32(got->index, got, i));
+    slots[i] = table->slots[unique];
+    table->states[unique] = HOTROW_ROW_STALE;
+  }
+  hotrow_cache_refresh(table->cache, slots, rows->clocks, rows->values, rows->states, returned);
   for (uint32_t i = 0; i < count; i++) {
     uint32_t unique = unique_at(note, held + i);
-    table->slots[unique] = slots[i];
     table->seen[unique] = rows->clocks[returned + i];
-    table->found[unique] = !got->found || (uint32_t)got->found[i / 8] >> (i % 8) & 1u;
+    table->found[unique] = is_found(got, i);
   }
-  return HOTROW_OK;
+  return got->found && table->has_cache ? insert_admitted(table, rows) : insert_all(table, rows);
 }
 
 /* Rows of a coming batch that no own push has overtaken. What finds no room is asked for again by its lookup. */
@@ -368,19 +426,14 @@ static hotrow_status take_ahead(hotrow_table *table, const arrived_rows *rows)
 {
   hr_arrival *a = &table->arrival;
   const hr_pull_note *note = rows->note;
-  uint32_t dim = table->layout.dim, state_dim = rows->got->extra_dim, kept = 0;
+  uint32_t kept = 0;
   for (uint32_t i = 0; i < rows->asked->key_count; i++) {
-    if (note->spoiled[i])
+    if (note->spoiled[i] || !is_found(rows->got, i))
       continue;
     a->keys[kept] = rows->asked->keys[i];
     a->hashes[kept] = note->hashes[i];
-    a->clocks[kept] = rows->clocks[i];
     a->next_use[kept] = hr_core_cache_batch(table, note->batch);
-    if (rows->values != a->values || kept < i)
-      memmove(a->values + (size_t)kept * dim, rows->values + (size_t)i * dim, dim * sizeof(float));
-    if (rows->states)
-      memcpy(a->states + (size_t)kept * state_dim, rows->states + (size_t)i * state_dim, state_dim * sizeof(float));
-    kept++;
+    move_row(table, rows, i, kept++);
   }
   hotrow_status status = hotrow_cache_insert(table->cache, a->keys, a->hashes, a->clocks, a->values,
                                              rows->states ? a->states : NULL, a->next_use, kept, a->slots);

@@ -116,6 +116,15 @@ hotrow_status hr_table_options_describe(const hotrow_table_options *o, hr_table_
   desc_p->seed = o->seed;
   desc_p->announce_step = announce_step_of(o);
   desc_p->storage_dtype = (uint16_t)o->storage_dtype;
+  desc_p->admit_count = o->admit_count > 1 ? o->admit_count : 0;
+  desc_p->admit_probability = o->admit_probability;
+  desc_p->steps_to_live = o->steps_to_live;
+  desc_p->l2_weight_threshold = o->l2_weight_threshold;
+  desc_p->row_count_max = o->row_count_max;
+  desc_p->eviction = (uint32_t)o->eviction;
+  hotrow_status status = hr_table_check_rules(desc_p);
+  if (status != HOTROW_OK)
+    return hr_fail(status, "table %s: %s", o->name, hotrow_last_error());
   memcpy(desc_p->name, o->name, strlen(o->name));
   if (o->segment_count > HOTROW_SEGMENTS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "table %s: %u segments, at most %u", o->name, o->segment_count,
@@ -132,8 +141,27 @@ hotrow_status hr_table_options_describe(const hotrow_table_options *o, hr_table_
   return describe_segments(o, desc_p);
 }
 
-hotrow_status hr_table_options_match(const hotrow_table_options *o, const hr_table_desc *desc)
+/* Copies of rows that go for good need announcements; which rows make room depends on the number of shards. */
+static hotrow_status check_eviction(const hotrow_table_options *o, const hr_table_desc *desc, bool is_reader)
 {
+  bool is_announced = o->mode != HOTROW_MODE_PROBE && !is_exact(o) && desc->announce_step > 0 &&
+                      desc->announce_step <= (uint64_t)o->pull_bound + 1;
+  if (o->cache_row_count > 0 && !is_announced && hr_table_has_eviction(desc))
+    return hr_fail(HOTROW_ERR_INVALID,
+                   "table %s: its rows go for good (%s), and copies of them are told so by announcements: mode must be "
+                   "announce with bounds above 0, or cache_row_count 0",
+                   o->name, desc->steps_to_live > 0 ? "steps_to_live" : "row_count_max");
+  if (!is_reader && is_exact(o) && desc->row_count_max > 0)
+    return hr_fail(HOTROW_ERR_INVALID,
+                   "table %s: row_count_max %llu with both bounds 0: which rows make room depends on the number of "
+                   "shards, and exact results must not",
+                   o->name, (unsigned long long)desc->row_count_max);
+  return HOTROW_OK;
+}
+
+hotrow_status hr_table_options_match(const hotrow_table_options *o, const hr_table_desc *desc, bool is_reader)
+{
+  HOTROW_TRY(check_eviction(o, desc, is_reader));
   hotrow_row_layout layout;
   HOTROW_TRY(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
   uint32_t steps_max = hr_row_layout_steps_max(&layout);
@@ -167,5 +195,5 @@ const char *hr_table_difference(const hr_table_desc *a, const hr_table_desc *b)
     if (memcmp((const void *)&left->initializer, (const void *)&right->initializer, sizeof left->initializer) != 0)
       return "initializer";
   }
-  return NULL;
+  return hr_table_rules_difference(a, b);
 }

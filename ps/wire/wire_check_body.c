@@ -134,9 +134,22 @@ static hotrow_status check_segments(const uint8_t *segments, uint32_t segment_co
   return HOTROW_OK;
 }
 
+static hotrow_status check_rules(const uint8_t *body)
+{
+  hr_table_desc desc = {0};
+  const size_t first = offsetof(hr_table_desc, row_count_max);
+  memcpy((uint8_t *)&desc + first, body + first, sizeof desc - first);
+  hotrow_status status = hr_table_check_rules(&desc);
+  if (status == HOTROW_ERR_LIMIT)
+    OVER_LIMIT("table: %s", hotrow_last_error());
+  if (status != HOTROW_OK)
+    REFUSE("table: %s", hotrow_last_error());
+  return HOTROW_OK;
+}
+
 static hotrow_status check_table(const hr_header *h, const uint8_t *body)
 {
-  uint32_t id, dim, announce_step;
+  uint32_t id, dim, announce_step, step;
   uint16_t segment_count, storage_dtype;
   uint64_t row_count;
   memcpy(&row_count, body + offsetof(hr_table_desc, row_count), sizeof row_count);
@@ -145,8 +158,9 @@ static hotrow_status check_table(const hr_header *h, const uint8_t *body)
   memcpy(&segment_count, body + offsetof(hr_table_desc, segment_count), sizeof segment_count);
   memcpy(&storage_dtype, body + offsetof(hr_table_desc, storage_dtype), sizeof storage_dtype);
   memcpy(&announce_step, body + offsetof(hr_table_desc, announce_step), sizeof announce_step);
-  if (!hr_wire_is_reply(h) && (id != 0 || row_count != 0))
-    REFUSE("table: id %u, row_count %llu in a request", id, (unsigned long long)row_count);
+  memcpy(&step, body + offsetof(hr_table_desc, step), sizeof step);
+  if (!hr_wire_is_reply(h) && (id != 0 || row_count != 0 || step != 0))
+    REFUSE("table: id %u, row_count %llu, step %u in a request", id, (unsigned long long)row_count, step);
   if (dim < 1 || dim > HOTROW_DIM_MAX)
     OVER_LIMIT("table: dim %u, not 1 to HOTROW_DIM_MAX %u", dim, HOTROW_DIM_MAX);
   if (segment_count < 1 || segment_count > HOTROW_SEGMENTS_MAX)
@@ -156,7 +170,8 @@ static hotrow_status check_table(const hr_header *h, const uint8_t *body)
   if (announce_step > HR_WIRE_BOUND_MAX)
     OVER_LIMIT("table: announce_step %u, limit HR_WIRE_BOUND_MAX %u", announce_step, HR_WIRE_BOUND_MAX);
   HOTROW_TRY(check_name_field("table", (const char *)body + offsetof(hr_table_desc, name)));
-  return check_segments(body + offsetof(hr_table_desc, segments), segment_count, dim);
+  HOTROW_TRY(check_segments(body + offsetof(hr_table_desc, segments), segment_count, dim));
+  return check_rules(body);
 }
 
 static hotrow_status check_barrier(const hr_header *h, const uint8_t *body)

@@ -85,7 +85,7 @@ static hotrow_status check_announce(const hr_header *h, const hr_section *sectio
     REFUSE("section %zu: announcements in a reply that says they are gone", i);
   if (h->announce_seq < 2)
     REFUSE("section %zu: announcements, and announce_seq %llu follows none", i, (unsigned long long)h->announce_seq);
-  if (s->flags != 0 || s->dtype != 0)
+  if (s->flags & ~HR_SECTION_GONE || s->dtype != 0)
     REFUSE("section %zu: flags 0x%x, dtype %u say nothing on announcements", i, s->flags, s->dtype);
   if (s->held_count != 0 || s->row_count != 0 || s->dim != 0 || s->extra_dim != 0 || s->bound != 0 ||
       s->unseen_max != 0 || s->unseen_sum != 0)

@@ -52,7 +52,8 @@ size_t hr_wire_arrays(const hr_section *section, hr_wire_array arrays[HR_WIRE_AR
     break;
   case HR_SECTION_ANNOUNCE:
     ADD(keys, s->key_count);
-    ADD(clocks, s->key_count);
+    if (!(s->flags & HR_SECTION_GONE))
+      ADD(clocks, s->key_count);
     break;
   default:
     break;

@@ -66,6 +66,27 @@ static hotrow_status put_row(void *context, const hr_table_desc *desc, uint64_t 
   return check_call(s);
 }
 
+static hotrow_status delete_row(void *context, const hr_table_desc *desc, uint64_t key)
+{
+  test_storage *s = context;
+  CHECK(s->is_open && s->staged.gone_count < STORED_GONE_MAX);
+  for (size_t i = 0; i < s->staged.row_count; i++)
+    CHECK(s->staged.rows[i].key != key || s->staged.rows[i].table != desc->id);
+  s->staged.gone[s->staged.gone_count++] = (stored_gone){key, desc->id};
+  return check_call(s);
+}
+
+static hotrow_status put_bucket(void *context, const hr_table_desc *desc, uint64_t number, const void *bytes,
+                                size_t size_bytes)
+{
+  test_storage *s = context;
+  CHECK(s->is_open && s->staged.bucket_count < STORED_BUCKETS_MAX && size_bytes == STORED_BUCKET_BYTES);
+  stored_bucket *bucket = &s->staged.buckets[s->staged.bucket_count++];
+  *bucket = (stored_bucket){.number = number, .table = desc->id};
+  memcpy(bucket->bytes, bytes, size_bytes);
+  return check_call(s);
+}
+
 static hotrow_status put_job(void *context, const hr_stored_job *job, const hr_stored_member *members)
 {
   test_storage *s = context;
@@ -102,6 +123,8 @@ test_storage *test_storage_open(void)
                           .begin_cut = begin_cut,
                           .put_table = put_table,
                           .put_row = put_row,
+                          .delete_row = delete_row,
+                          .put_bucket = put_bucket,
                           .put_job = put_job,
                           .put_session = put_session,
                           .end_cut = end_cut,
@@ -121,6 +144,24 @@ static void merge_row(stored_cut *safe, const stored_row *row)
   safe->row_count += i == safe->row_count;
 }
 
+static void merge_gone(stored_cut *safe, const stored_gone *gone)
+{
+  for (size_t i = 0; i < safe->row_count; i++)
+    if (safe->rows[i].key == gone->key && safe->rows[i].table == gone->table)
+      safe->rows[i--] = safe->rows[--safe->row_count];
+}
+
+static void merge_bucket(stored_cut *safe, const stored_bucket *bucket)
+{
+  size_t i = 0;
+  while (i < safe->bucket_count &&
+         (safe->buckets[i].number != bucket->number || safe->buckets[i].table != bucket->table))
+    i++;
+  CHECK(i < STORED_BUCKETS_MAX);
+  safe->buckets[i] = *bucket;
+  safe->bucket_count += i == safe->bucket_count;
+}
+
 void test_storage_commit(test_storage *s, hr_shard *shard)
 {
   CHECK(s->is_whole);
@@ -132,6 +173,10 @@ void test_storage_commit(test_storage *s, hr_shard *shard)
   }
   for (size_t i = 0; i < s->staged.row_count; i++)
     merge_row(&s->safe, &s->staged.rows[i]);
+  for (size_t i = 0; i < s->staged.gone_count; i++)
+    merge_gone(&s->safe, &s->staged.gone[i]);
+  for (size_t i = 0; i < s->staged.bucket_count; i++)
+    merge_bucket(&s->safe, &s->staged.buckets[i]);
   memcpy(s->safe.jobs, s->staged.jobs, sizeof s->safe.jobs);
   memcpy(s->safe.sessions, s->staged.sessions, sizeof s->safe.sessions);
   s->safe.log_count = s->staged.log_count;
@@ -168,6 +213,9 @@ void test_storage_restore(test_storage *s, hr_shard *shard, uint64_t now_ns)
     const stored_row *row = &safe->rows[i];
     CHECK_OK(hr_shard_restore_row(shard, row->table, row->key, row->clock, row->record, row->float_count));
   }
+  for (size_t i = 0; i < safe->bucket_count; i++)
+    CHECK_OK(hr_shard_restore_bucket(shard, safe->buckets[i].table, safe->buckets[i].number, safe->buckets[i].bytes,
+                                     STORED_BUCKET_BYTES));
   for (size_t i = 0; i < safe->job_count; i++)
     CHECK_OK(hr_shard_restore_job(shard, &safe->jobs[i].job, safe->jobs[i].members, now_ns));
   for (size_t i = 0; i < safe->session_count; i++)

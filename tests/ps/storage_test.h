@@ -11,6 +11,9 @@
 #define STORED_SESSIONS_MAX 32u
 #define STORED_JOBS_MAX 4u
 #define STORED_MEMBERS_MAX 8u
+#define STORED_GONE_MAX 1024u
+#define STORED_BUCKETS_MAX 256u
+#define STORED_BUCKET_BYTES 64u
 #define STORED_RECORDS_MAX 4096u
 
 typedef struct stored_row {
@@ -25,12 +28,25 @@ typedef struct stored_job {
   hr_stored_member members[STORED_MEMBERS_MAX];
 } stored_job;
 
+typedef struct stored_gone {
+  uint64_t key;
+  uint32_t table;
+} stored_gone;
+
+typedef struct stored_bucket {
+  uint64_t number;
+  uint32_t table;
+  uint8_t bytes[STORED_BUCKET_BYTES];
+} stored_bucket;
+
 typedef struct stored_cut {
   hr_table_desc tables[STORED_TABLES_MAX];
   stored_row rows[STORED_ROWS_MAX];
   hr_stored_session sessions[STORED_SESSIONS_MAX];
   stored_job jobs[STORED_JOBS_MAX];
-  size_t table_count, row_count, session_count, job_count;
+  stored_gone gone[STORED_GONE_MAX]; /* staged only */
+  stored_bucket buckets[STORED_BUCKETS_MAX];
+  size_t table_count, row_count, session_count, job_count, gone_count, bucket_count;
   size_t log_count; /* records that it covers */
 } stored_cut;
 

@@ -17,21 +17,26 @@ static void sizes_are_rounded_and_limited(void)
   }
 }
 
-/* What the log tells from `first` on, as "table:key=clock ...". */
+/* What the log tells from `first` on, as "table:key=clock ... table:key! ...", the latter for rows that are gone. */
 static const char *told(const hr_announce_log *log, uint64_t first)
 {
   static char text[512];
-  uint32_t counts[TABLES], clocks[TABLES][16];
-  uint64_t keys[TABLES][16];
-  hr_announce_log_count(log, first, counts, TABLES);
-  hr_announce_log_copy(log, first, (uint64_t *const[]){keys[0], keys[1], keys[2]},
-                       (uint32_t *const[]){clocks[0], clocks[1], clocks[2]}, TABLES);
+  uint32_t counts[TABLES], gone_counts[TABLES], clocks[TABLES][16];
+  uint64_t keys[TABLES][16], gone[TABLES][16];
+  hr_announce_arrays arrays[TABLES];
+  for (size_t t = 0; t < TABLES; t++)
+    arrays[t] = (hr_announce_arrays){keys[t], clocks[t], gone[t]};
+  hr_announce_log_count(log, first, counts, gone_counts, TABLES);
+  hr_announce_log_copy(log, first, arrays, TABLES);
   size_t used = 0;
   text[0] = 0;
   for (size_t t = 0; t < TABLES; t++)
     for (uint32_t i = 0; i < counts[t]; i++)
       used += (size_t)snprintf(text + used, sizeof text - used, "%zu:%llu=%u ", t, (unsigned long long)keys[t][i],
                                clocks[t][i]);
+  for (size_t t = 0; t < TABLES; t++)
+    for (uint32_t i = 0; i < gone_counts[t]; i++)
+      used += (size_t)snprintf(text + used, sizeof text - used, "%zu:%llu! ", t, (unsigned long long)gone[t][i]);
   return text;
 }
 
@@ -64,9 +69,28 @@ static void a_key_is_told_once_and_last(void)
   hr_announce_log_fini(&log);
 }
 
+static void that_a_row_is_gone_takes_the_place_of_its_clock(void)
+{
+  hr_announce_log log;
+  CHECK_OK(hr_announce_log_init(&log, 8));
+  uint32_t row = 0, other = 0, successor = 0;
+  hr_announce_log_append(&log, 1, 7, 10, &row);
+  hr_announce_log_append(&log, 1, 8, 10, &other);
+  hr_announce_log_append_gone(&log, 1, 7, &row);
+  CHECK(strcmp(told(&log, 1), "1:8=10 1:7! ") == 0);
+  CHECK(strcmp(told(&log, 4), "") == 0);
+  hr_announce_log_append(&log, 1, 7, 2,
+                         &successor); /* a new row of the key: whoever has the old one is told all the same */
+  CHECK(strcmp(told(&log, 1), "1:8=10 1:7=2 1:7! ") == 0);
+  hr_announce_log_append_gone(&log, 1, 7, &successor);
+  CHECK(strcmp(told(&log, 1), "1:8=10 1:7! 1:7! ") == 0);
+  hr_announce_log_fini(&log);
+}
+
 int main(void)
 {
   RUN(sizes_are_rounded_and_limited);
   RUN(a_key_is_told_once_and_last);
+  RUN(that_a_row_is_gone_takes_the_place_of_its_clock);
   return 0;
 }

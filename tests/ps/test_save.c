@@ -78,7 +78,7 @@ static hr_table *make_table(size_t t, const hr_table_desc *desc, const shard *s,
     uint64_t key = key_at(i);
     uint32_t clock = expected_row(t, key, token, row);
     if (hr_shard_of(hr_key_hash(key, hr_table_get_seed(table)), s->count) == s->index)
-      CHECK_OK(hr_table_restore_row(table, key, clock, row));
+      CHECK_OK(hr_table_restore_row(table, key, clock, row, hr_table_record_floats(table)));
   }
   return table;
 }

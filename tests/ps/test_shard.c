@@ -15,7 +15,7 @@ static void hello_is_refused(void)
   c.shard_count = 3;
   hr_hello *hello = hello_body(&c);
   hello->version_min = hello->version_max = HR_WIRE_VERSION + 1;
-  CHECK_FAILS(test_ask(t, &c), HOTROW_ERR_VERSION, "versions 3 to 3");
+  CHECK_FAILS(test_ask(t, &c), HOTROW_ERR_VERSION, "versions 4 to 4");
   hello_body(&c)->shard_index = 2;
   CHECK_FAILS(test_ask(t, &c), HOTROW_ERR_INVALID, "this is shard 1 of 3, and the client takes it for shard 2 of 3");
   hello_body(&c)->shard_count = 2;

@@ -251,12 +251,45 @@ static void readers_read_what_left(void)
   disk_die(&d);
 }
 
+static void pull_all(disk *d, test_client *c)
+{
+  uint64_t keys[BATCH];
+  for (uint64_t first = 0; first < KEYS; first += BATCH) {
+    keys_from(keys, first);
+    CHECK_OK(pull(d, c, 0, keys, BATCH));
+  }
+}
+
+/* Rows leave for what the process has elsewhere, up to half of the memory, and come back when that is gone. */
+static void rows_make_room_for_what_is_not_of_the_shard(void)
+{
+  uint64_t keys[BATCH];
+  disk d = {0};
+  disk_start_within(&d, disk_dir("foreign"), LITTLE);
+  test_client c = worker(1);
+  hr_table_desc desc = desc_of("a", DIM);
+  disk_greet(&d, &c);
+  CHECK_EQ(disk_create(&d, &c, &desc), 0);
+  pull_all(&d, &c);
+  CHECK_OK(disk_cut(&d));
+  keys_from(keys, 0);
+  const size_t foreign[] = {0, LITTLE / 4, SIZE_MAX, 0};
+  for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+    hr_shard_count_foreign(d.t->shard, foreign[i]);
+    pull_all(&d, &c);
+    size_t room = LITTLE - (foreign[i] < LITTLE / 2 ? foreign[i] : LITTLE / 2), used = hr_memory_used(d.t->shard);
+    CHECK_MSG(used <= room && used > room / 2, "%zu bytes used, there is room for %zu", used, room);
+  }
+  disk_die(&d);
+}
+
 int main(void)
 {
   RUN(what_is_not_durable_makes_it_busy);
   RUN(without_a_storage_new_rows_are_refused);
   RUN(a_request_for_more_than_there_is_is_refused);
   RUN(readers_read_what_left);
+  RUN(rows_make_room_for_what_is_not_of_the_shard);
   RUN(rows_are_those_of_a_shard_with_enough_memory);
   return 0;
 }

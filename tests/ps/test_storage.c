@@ -3,6 +3,8 @@
 
 #include <hr/optimizer.h>
 
+#include "shard_state.h"
+
 static test_client worker(uint64_t session, uint32_t rank)
 {
   return test_worker(session, 7, rank, 2, 100);
@@ -216,6 +218,59 @@ static void many_cuts_come_back(void)
   disk_die(&d);
 }
 
+/* Keys without a row and how often they asked: two pushes before the shard's death, the third behind it. */
+static void keys_without_a_row_come_back(void)
+{
+  disk d = {0};
+  disk_start(&d, disk_dir("admission"));
+  test_client a = worker(1, 0);
+  hr_table_desc desc = test_desc("t");
+  desc.admit_count = 3;
+  disk_greet(&d, &a);
+  disk_create(&d, &a, &desc);
+  for (uint64_t key = 0; key < 200; key++)
+    for (uint64_t i = 0; i < key % 3; i++)
+      CHECK_OK(disk_push(&d, &a, 0, key, 1.0f));
+  CHECK_OK(disk_cut(&d));
+  disk_die(&d);
+  disk_start(&d, d.dir);
+  disk_greet(&d, &a);
+  for (uint64_t key = 0; key < 200; key++)
+    CHECK_OK(disk_push(&d, &a, 0, key, 1.0f));
+  uint64_t rows = hr_table_get_desc(hr_shard_table(d.t->shard, 0))->row_count;
+  CHECK_MSG(rows == 66, "%llu rows", (unsigned long long)rows);
+  disk_die(&d);
+}
+
+/* Rows that have left memory, and that nobody asks for: they go from the database, and are gone when it is opened. */
+static void rows_that_nobody_asks_for_go_from_the_disk(void)
+{
+  enum { ROWS = 500, LIFE = 20 };
+  disk d = {0};
+  disk_start_within(&d, disk_dir("cold"), (size_t)1 << 30);
+  test_client a = worker(1, 0);
+  hr_table_desc desc = test_desc("t");
+  desc.steps_to_live = LIFE;
+  disk_greet(&d, &a);
+  disk_create(&d, &a, &desc);
+  for (uint64_t key = 0; key < ROWS; key++)
+    CHECK_OK(disk_push(&d, &a, 0, key * 1000, 1.0f));
+  CHECK_OK(disk_cut(&d));
+  hr_table *table = hr_shard_table(d.t->shard, 0);
+  CHECK_EQ(hr_table_evict(table, ROWS), ROWS);
+  for (uint32_t step = 0; step < LIFE + 2 + 2 * ROWS / HR_SWEEP_STORED_ROWS; step++) {
+    test_begin(&a, HR_OP_TICK)->header.step = step;
+    CHECK_OK(test_ask(d.t, &a));
+    CHECK(step > LIFE || hr_table_get_desc(table)->row_count == ROWS);
+  }
+  CHECK_EQ(hr_table_get_desc(table)->row_count, 0);
+  CHECK_OK(disk_cut(&d));
+  disk_die(&d);
+  disk_start(&d, d.dir);
+  CHECK_EQ(hr_table_get_desc(hr_shard_table(d.t->shard, 0))->row_count, 0);
+  disk_die(&d);
+}
+
 int main(void)
 {
   RUN(a_cut_comes_back);
@@ -224,5 +279,7 @@ int main(void)
   RUN(an_empty_cut_comes_back);
   RUN(every_start_is_a_new_epoch);
   RUN(many_cuts_come_back);
+  RUN(keys_without_a_row_come_back);
+  RUN(rows_that_nobody_asks_for_go_from_the_disk);
   return 0;
 }

@@ -126,6 +126,117 @@ static void killed_at_any_moment_with_a_log(void)
   durability = HOTROW_DURABILITY_CUT;
 }
 
+/* ---- rows that go for good ---- */
+
+#define LIFE 3u
+#define WIDTH 8u
+
+static uint64_t begin_mortal(disk *d, const char *dir, test_client *c)
+{
+  *c = test_worker(1, 7, 0, 1, 100);
+  disk_start(d, dir);
+  uint64_t received = disk_greet(d, c);
+  if (hr_shard_table_count(d->t->shard) == 0) {
+    hr_table_desc desc = test_desc("t");
+    desc.steps_to_live = LIFE;
+    disk_create(d, c, &desc);
+  }
+  test_begin(c, HR_OP_TICK)->header.step = (uint32_t)received; /* from where it counts on */
+  CHECK_OK(test_ask(d->t, c));
+  return received;
+}
+
+/* Push n is of step n and of some rows that the one before pushed too, and some others. */
+static uint64_t key_of(uint64_t push, uint32_t i)
+{
+  return (5 * push + i) % KEYS;
+}
+
+static hotrow_status push_some(disk *d, test_client *c)
+{
+  hr_message *m = test_begin(c, HR_OP_PUSH);
+  for (uint32_t i = 0; i < WIDTH; i++) {
+    keys[i] = key_of(c->push_seq, i);
+    grads[i * TEST_DIM] = 1.0f;
+  }
+  m->header.step = (uint32_t)c->push_seq;
+  test_add_push(m, 0, keys, grads, WIDTH);
+  return test_ask(d->t, c);
+}
+
+/* The rows are those that these pushes make, and no row is there that has gone. */
+static void check_mortal_rows(disk *d, test_client *c, uint64_t pushes)
+{
+  uint64_t pushed_at[KEYS] = {0}, alive = 0;
+  float values[KEYS] = {0};
+  for (uint64_t push = 1; push <= pushes; push++)
+    for (uint32_t i = 0; i < WIDTH; i++) {
+      uint64_t key = key_of(push, i);
+      values[key] = pushed_at[key] > 0 && push - pushed_at[key] <= LIFE ? values[key] - 1 : -1;
+      pushed_at[key] = push;
+    }
+  for (uint64_t key = 0; key < KEYS; key++)
+    keys[key] = key;
+  hr_message *m = test_begin(c, HR_OP_PULL);
+  m->header.flags = HR_FLAG_READ_ONLY;
+  test_add_pull(m, 0, keys, KEYS);
+  CHECK_OK(test_ask(d->t, c));
+  const hr_section *got = &d->t->replies[0].message.sections[0];
+  for (uint64_t key = 0; key < KEYS; key++) {
+    bool is_alive = pushed_at[key] > 0 && pushes - pushed_at[key] <= LIFE;
+    alive += is_alive;
+    CHECK_MSG((got->found[key / 8] >> key % 8 & 1) == is_alive, "key %llu, pushed at %llu of %llu",
+              (unsigned long long)key, (unsigned long long)pushed_at[key], (unsigned long long)pushes);
+    CHECK(!is_alive || got->values[key * TEST_DIM] == values[key]);
+  }
+  CHECK_EQ(hr_table_get_desc(hr_shard_table(d->t->shard, 0))->row_count, alive);
+}
+
+_Noreturn static void expire_until_killed(const char *dir, int tell)
+{
+  disk d = {0};
+  test_client c;
+  begin_mortal(&d, dir, &c);
+  for (;;) {
+    CHECK_OK(push_some(&d, &c));
+    CHECK_OK(push_some(&d, &c));
+    CHECK_OK(disk_cut(&d));
+    CHECK_EQ(write(tell, &c.push_seq, sizeof c.push_seq), sizeof c.push_seq);
+  }
+}
+
+/* What is loaded is as many rows as the table's description says, or the shard would not start. */
+static void rows_that_went_stay_gone_when_killed(void)
+{
+  const char *dir = disk_dir("expired");
+  uint64_t seed = hr_test_seed(2), survived = 0;
+  for (int kills = 0; kills < KILLS; kills++) {
+    int ends[2];
+    uint64_t told = survived, durable;
+    CHECK_EQ(pipe(ends), 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0)
+      expire_until_killed(dir, ends[1]);
+    close(ends[1]);
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    usleep(30000 + (useconds_t)(seed >> 40) % 60000);
+    kill(child, SIGKILL);
+    while (read(ends[0], &durable, sizeof durable) == (ssize_t)sizeof durable)
+      told = durable;
+    close(ends[0]);
+    int code;
+    CHECK(waitpid(child, &code, 0) == child && WIFSIGNALED(code));
+    disk d = {0};
+    test_client c;
+    survived = begin_mortal(&d, dir, &c);
+    CHECK(survived >= told);
+    check_mortal_rows(&d, &c, survived);
+    disk_die(&d);
+  }
+  CHECK(survived > 0);
+}
+
 /* In a process of its own, as it leaves a database open. Returns how many pushes were durable, by its exit. */
 static void fail_in_child(const char *dir, const char *words)
 {
@@ -300,6 +411,7 @@ static void a_full_disk(void)
 int main(void)
 {
   RUN(killed_at_any_moment);
+  RUN(rows_that_went_stay_gone_when_killed);
   RUN(killed_at_any_moment_with_a_log);
   RUN(a_file_that_cannot_grow);
   RUN(a_log_that_cannot_grow);

@@ -101,7 +101,7 @@ static void what_is_not_ours(void)
   db = open_foreign(path);
   put_foreign(db, "M", 1, &meta, sizeof meta);
   rocksdb_close(db);
-  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, 0, &storage), HOTROW_ERR_VERSION, "format version 9, this build reads 2");
+  CHECK_FAILS(hr_rocksdb_open(dir, 0, 1, 0, &storage), HOTROW_ERR_VERSION, "format version 9, this build reads 3");
 }
 
 /* One shard with a table, 200 rows and a session. */
@@ -152,7 +152,7 @@ static void values_that_cannot_be(void)
 {
   static const char zeros[512];
   uint8_t row[HR_STORE_ROW_KEY_BYTES], table[HR_STORE_TABLE_KEY_BYTES];
-  hr_store_row_key(row, 0, 1000);
+  hr_store_row_key(row, HR_STORE_ROW, 0, 1000);
   hr_store_table_key(table, HR_STORE_TABLE, 1);
   const struct {
     const void *key;
@@ -164,7 +164,7 @@ static void values_that_cannot_be(void)
       {row, sizeof row, 0, "a row of 0 bytes"},
       {row, 9, 12, "a row of 12 bytes"},
       {table, sizeof table, 271, "a table of 271 bytes"},
-      {table, sizeof table, 272, "table 1 says that it is 0"},
+      {table, sizeof table, sizeof(hr_table_desc), "table 1 says that it is 0"},
       {"S", 1, 143, "sessions of 143 bytes"},
       {"S", 1, 288, "no place for rank|there twice"},
       {"J", 1, 12, "a job of 12 bytes"},

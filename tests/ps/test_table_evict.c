@@ -39,10 +39,10 @@ static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t f
   return HOTROW_OK;
 }
 
-static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t float_count, hr_stored_row_fn found,
-                                void *found_context)
+static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
+                                size_t count_max, hr_stored_row_fn found, void *found_context)
 {
-  CHECK(context == stored && desc->dim == float_count);
+  CHECK(context == stored && desc->dim == float_count && first == 0 && count_max == SIZE_MAX);
   for (uint64_t key = 0; key < UNIVERSE; key++)
     if (stored[key].is_there)
       HOTROW_TRY(found(key, stored[key].clock, stored[key].value, found_context));

@@ -133,11 +133,11 @@ static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t f
   return HOTROW_OK;
 }
 
-static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t float_count, hr_stored_row_fn found,
-                                void *found_context)
+static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
+                                size_t count_max, hr_stored_row_fn found, void *found_context)
 {
   sim_shard *s = context;
-  CHECK_EQ(float_count, s->sim->config.sessions);
+  CHECK(float_count == s->sim->config.sessions && first == 0 && count_max == SIZE_MAX);
   for (uint32_t k = 0; k < s->sim->config.keys; k++)
     if (s->durable.rows[desc->id][k].is_there)
       HOTROW_TRY(found(sim_key(desc->id, k), s->durable.rows[desc->id][k].clock, s->durable.rows[desc->id][k].values,

@@ -96,7 +96,8 @@ static void use_announcements(const hr_section *s)
 {
   PROMISED(s->key_count > 0);
   read_all(s->keys, s->key_count * 8u);
-  read_all(s->clocks, s->key_count * 4u);
+  if (!(s->flags & HR_SECTION_GONE))
+    read_all(s->clocks, s->key_count * 4u);
 }
 
 /* What a shard does with a request. */

@@ -172,7 +172,8 @@ static void announce_section(hr_rng *rng, uint8_t flags, uint8_t dtype, uint32_t
   *s = (hr_section){
       .kind = HR_SECTION_ANNOUNCE, .flags = flags, .dtype = dtype, .table = below(rng, 5), .key_count = 1 + key_count};
   s->keys = (uint64_t *)(void *)random_bytes(rng, (size_t)s->key_count * 8);
-  s->clocks = random_words(rng, s->key_count, UINT32_MAX);
+  if (!(flags & HR_SECTION_GONE))
+    s->clocks = random_words(rng, s->key_count, UINT32_MAX);
 }
 
 typedef void (*section_fn)(hr_rng *rng, uint8_t flags, uint8_t dtype, uint32_t key_count, hr_section *s);
@@ -190,6 +191,24 @@ static void add_sections(hr_rng *rng, section_fn section, uint8_t flags, hr_mess
 }
 
 /* --- bodies --- */
+
+static void table_rules(hr_rng *rng, bool is_reply, hr_table_desc *desc)
+{
+  if (below(rng, 2))
+    desc->admit_count = below(rng, HR_WIRE_ADMIT_COUNT_MAX + 1);
+  else
+    desc->admit_probability = hr_rng_unit(rng);
+  if (below(rng, 2)) {
+    desc->steps_to_live = 1 + below(rng, 1000);
+    desc->l2_weight_threshold = hr_rng_unit(rng);
+  }
+  if (below(rng, 2)) {
+    desc->row_count_max = 1 + below(rng, 1000);
+    desc->eviction = below(rng, 2);
+  }
+  if (is_reply)
+    desc->step = below(rng, 1000);
+}
 
 static void table_body(hr_rng *rng, bool is_reply, hr_table_desc *desc)
 {
@@ -213,6 +232,7 @@ static void table_body(hr_rng *rng, bool is_reply, hr_table_desc *desc)
     desc->id = below(rng, 256);
     desc->row_count = hr_rng_next(rng);
   }
+  table_rules(rng, is_reply, desc);
 }
 
 static void set_body(hr_message *m, const void *body, size_t size)
@@ -404,7 +424,7 @@ void sample_message(hr_rng *rng, uint8_t op, uint16_t flags, hr_message *m)
     if (op == HR_OP_PULL || op == HR_OP_PUSH_PULL)
       add_sections(rng, pull_reply_section, HR_SECTION_FOUND | HR_SECTION_WIDE | HR_SECTION_UNSEEN, m);
     if (op != HR_OP_HELLO && m->header.announce_seq > 1)
-      add_sections(rng, announce_section, 0, m);
+      add_sections(rng, announce_section, HR_SECTION_GONE, m);
     if (op != HR_OP_HELLO && m->header.announce_seq == 1 && below(rng, 2))
       m->header.flags |= HR_FLAG_RESET;
     reply_body(rng, m);

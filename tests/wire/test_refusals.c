@@ -10,7 +10,7 @@ static void headers_that_are_not_ours(void)
   sample(HR_OP_PULL, 0);
   BAD_HEADER(magic, 0x12345678, "magic 0x12345678");
   CHECK_EQ(received.header.magic, 0);
-  HEADER(version, 1, HOTROW_ERR_VERSION, "version 1, this side has version 2");
+  HEADER(version, 1, HOTROW_ERR_VERSION, "version 1, this side has version 3");
   CHECK_EQ(received.header.magic, HR_WIRE_MAGIC); /* can be told so */
   BAD_HEADER(op, 0, "op 0");
   CHECK_EQ(received.header.magic, 0);
@@ -218,9 +218,9 @@ static void bodies_of_the_wrong_size(void)
     uint8_t op;
     uint16_t flags;
     size_t size;
-  } exact[] = {{HR_OP_HELLO, 0, 40},   {HR_OP_HELLO, HR_FLAG_REPLY, 40},         {HR_OP_TABLE_CREATE, 0, 272},
-               {HR_OP_BARRIER, 0, 16}, {HR_OP_TABLE_CREATE, HR_FLAG_REPLY, 272}, {HR_OP_SAVE, 0, 72},
-               {HR_OP_RESTORED, 0, 8}, {HR_OP_TABLE_OPEN, HR_FLAG_REPLY, 272}};
+  } exact[] = {{HR_OP_HELLO, 0, 40},   {HR_OP_HELLO, HR_FLAG_REPLY, 40},         {HR_OP_TABLE_CREATE, 0, 304},
+               {HR_OP_BARRIER, 0, 16}, {HR_OP_TABLE_CREATE, HR_FLAG_REPLY, 304}, {HR_OP_SAVE, 0, 72},
+               {HR_OP_RESTORED, 0, 8}, {HR_OP_TABLE_OPEN, HR_FLAG_REPLY, 304}};
   for (size_t i = 0; i < sizeof exact / sizeof exact[0]; i++) {
     sample(exact[i].op, exact[i].flags);
     CHECK_EQ(sent.body_size, exact[i].size);
@@ -259,7 +259,7 @@ static void bodies_over_a_limit(void)
   sample(HR_OP_BLOB_GET, HR_FLAG_REPLY);
   body_of_size(4097, HOTROW_ERR_LIMIT, "limit 4096");
   sample(HR_OP_TABLE_LIST, HR_FLAG_REPLY);
-  body_of_size(257 * 272, HOTROW_ERR_LIMIT, "limit 69632");
+  body_of_size(257 * 304, HOTROW_ERR_LIMIT, "limit 77824");
   body_of_size(sent.body_size + 64, HOTROW_ERR_PROTOCOL, "no whole number of tables");
   sample(HR_OP_STATS, HR_FLAG_REPLY);
   body_of_size((1 << 20) + 1, HOTROW_ERR_LIMIT, "limit 1048576");
@@ -281,7 +281,7 @@ static void hellos(void)
   BODY(hr_hello, shard_count, 1025, HOTROW_ERR_LIMIT, "shard_count 1025");
   BAD_BODY(hr_hello, shard_index, shard_count, "of shard_count");
   BAD_BODY(hr_hello, version_min, 0, "version_min 0");
-  BAD_BODY(hr_hello, version_min, 3, "version_min 3, version_max 2");
+  BAD_BODY(hr_hello, version_min, 4, "version_min 4, version_max 2");
   sample(HR_OP_HELLO, HR_FLAG_REPLY);
   BAD_BODY(hr_hello_reply, epoch, 0, "epoch 0");
   BODY(hr_hello_reply, shard_count, 0, HOTROW_ERR_LIMIT, "shard_count 0");
@@ -365,7 +365,35 @@ static void tables(void)
   packet_reseal(&p);
   REFUSED(HOTROW_ERR_PROTOCOL, "name of 64 bytes");
   sample(HR_OP_TABLE_LIST, HR_FLAG_REPLY); /* the last of the list is looked at too */
-  damaged(1, sent.body_size - 272 + offsetof(hr_table_desc, dim), 4, 0, HOTROW_ERR_LIMIT, "dim 0");
+  damaged(1, sent.body_size - sizeof(hr_table_desc) + offsetof(hr_table_desc, dim), 4, 0, HOTROW_ERR_LIMIT, "dim 0");
+}
+
+/* Floats are given as their bits. */
+static void tables_with_rules(void)
+{
+  sample_table();
+  hr_table_desc desc = *(const hr_table_desc *)sent.body;
+  memset(&desc.row_count_max, 0, sizeof desc - offsetof(hr_table_desc, row_count_max));
+  sent.body = &desc;
+  BODY(hr_table_desc, admit_count, 65536, HOTROW_ERR_LIMIT, "table: admit_count 65536, at most 65535");
+  BAD_BODY(hr_table_desc, admit_probability, 0x3f800001u, "admit_probability 1 is not in 0 .. 1");
+  BAD_BODY(hr_table_desc, admit_probability, 0xbf800000u, "admit_probability -1 is not");
+  BAD_BODY(hr_table_desc, admit_probability, 0x7fc00000u, "admit_probability nan is not");
+  BODY(hr_table_desc, steps_to_live, HR_WIRE_BOUND_MAX + 1, HOTROW_ERR_LIMIT, "steps_to_live 1000000001");
+  BAD_BODY(hr_table_desc, l2_weight_threshold, 0x3f800000u, "l2_weight_threshold 1 without steps_to_live");
+  BAD_BODY(hr_table_desc, l2_weight_threshold, 0xbf800000u, "l2_weight_threshold -1 is negative");
+  BAD_BODY(hr_table_desc, l2_weight_threshold, 0x7f800000u, "l2_weight_threshold inf is negative or not finite");
+  BODY(hr_table_desc, row_count_max, HR_WIRE_ROWS_MAX + 1, HOTROW_ERR_LIMIT, "row_count_max 4398046511105");
+  BAD_BODY(hr_table_desc, eviction, 1, "eviction 1 without row_count_max");
+  BAD_BODY(hr_table_desc, eviction, 2, "eviction 2 is none of ours");
+  BAD_BODY(hr_table_desc, step, 1, "step 1 in a request");
+  desc.admit_count = 2;
+  BAD_BODY(hr_table_desc, admit_probability, 0x3f000000u, "admit_count 2 and admit_probability 0.5: only one");
+  GOOD_BODY(hr_table_desc, admit_count, 65535);
+  desc.steps_to_live = 1;
+  GOOD_BODY(hr_table_desc, l2_weight_threshold, 0x3f800000u);
+  desc.row_count_max = HR_WIRE_ROWS_MAX;
+  GOOD_BODY(hr_table_desc, eviction, 1);
 }
 
 /* A table of one segment as wide as there may be, and its narrowest. */
@@ -548,6 +576,7 @@ int main(void)
   RUN(checkpoints);
   RUN(restored_replies);
   RUN(headers_and_bodies_at_their_limits);
+  RUN(tables_with_rules);
   RUN(tables_at_their_limits);
   RUN(ops_have_names);
   return 0;

@@ -12,7 +12,7 @@ static void sections_of_any_kind(void)
   BAD_SECTION(kind, 5, "kind 5 is not for a pull");
   BAD_SECTION(kind, HR_SECTION_PUSH, "kind 2 is not for a pull");
   BAD_SECTION(kind, HR_SECTION_PULL_REPLY, "kind 3 is not for a pull");
-  BAD_SECTION(flags, 32, "section 0: flags 0x20: only 0x1f");
+  BAD_SECTION(flags, 64, "section 0: flags 0x40: only 0x3f");
   BAD_SECTION(dtype, 3, "section 0: dtype 3");
   BAD_SECTION(dtype, 255, "section 0: dtype 255");
   BAD_SECTION(reserved, 1, "section 0: reserved");
@@ -245,6 +245,8 @@ static void announcements(void)
   BAD_HEADER(flags, HR_FLAG_REPLY | HR_FLAG_RESET, "announcements in a reply that says they are gone");
   BAD_SECTION(flags, HR_SECTION_FOUND, "flags 0x4, dtype 0 say nothing on announcements");
   BAD_SECTION(flags, HR_SECTION_WIDE, "flags 0x8, dtype 0 say nothing on announcements");
+  BAD_SECTION(flags, HR_SECTION_GONE, "frame_count 4, and the sections call for 3");
+  BAD_SECTION(flags, HR_SECTION_GONE | HR_SECTION_STEPS, "flags 0x21, dtype 0 say nothing on announcements");
   BAD_SECTION(dtype, HOTROW_F16, "flags 0x0, dtype 1 say nothing on announcements");
   BAD_SECTION(reserved, 1, "reserved");
   BAD_SECTION(held_count, 1, "held_count 1");

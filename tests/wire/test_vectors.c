@@ -84,12 +84,12 @@ static const uint64_t pull_keys[] = {42, 43, 7}, push_keys[] = {42, UINT64_MAX};
 
 static void hello(void)
 {
-  hr_hello body = {7, 1700000000000000000u, HR_ROLE_WORKER, 4, 0, 2, 2, 2};
+  hr_hello body = {7, 1700000000000000000u, HR_ROLE_WORKER, 4, 0, 2, 3, 3};
   hr_message m = {.header = header_of(HR_OP_HELLO, 1, 0), .body = &body, .body_size = sizeof body};
   m.header.epoch = 0;
   check_vector("hello", &m);
   hr_hello_reply answer = {
-      .epoch = 99, .shard_index = 0, .shard_count = 2, .version = 2, .table_count = 1, .is_durable = 1};
+      .epoch = 99, .shard_index = 0, .shard_count = 2, .version = 3, .table_count = 1, .is_durable = 1};
   hr_message reply;
   hr_wire_reply(&m.header, &reply);
   reply.header.epoch = 99;
@@ -103,6 +103,11 @@ static void table(void)
 {
   hr_table_desc desc = {
       .seed = 1, .dim = 3, .segment_count = 2, .storage_dtype = HOTROW_F16, .announce_step = 25, .name = "ctr"};
+  desc.admit_count = 3;
+  desc.steps_to_live = 4000;
+  desc.l2_weight_threshold = 0.25f;
+  desc.row_count_max = 1000000;
+  desc.eviction = HOTROW_EVICT_LFU;
   desc.segments[0] = (hotrow_segment){1, {HOTROW_FTRL, 0.25f, 0.5f, 0.5f, 1.0f, 0, 0.5f, 2.0f}, {HOTROW_INIT_ZERO, 0}};
   desc.segments[1] =
       (hotrow_segment){2, {HOTROW_ROWWISE_ADAGRAD, 0.5f, 0.5f, 0.5f, 0.125f, 4.0f, 0, 0}, {HOTROW_INIT_UNIFORM, 0.5f}};
@@ -176,6 +181,15 @@ static void tick_and_announcements(void)
   reply.header.flags |= HR_FLAG_RESET;
   reply.header.announce_seq = 400000;
   check_vector("tick_reset", &reply);
+  m.header.request_id = 17;
+  hr_wire_reply(&m.header, &reply);
+  reply.header.epoch = 99;
+  reply.header.applied_seq = reply.header.durable_seq = 4;
+  reply.header.announce_seq = 21;
+  reply.section_count = 1;
+  reply.sections[0] = (hr_section){
+      .kind = HR_SECTION_ANNOUNCE, .flags = HR_SECTION_GONE, .table = 3, .key_count = 1, .keys = (uint64_t[]){42}};
+  check_vector("tick_gone", &reply);
 }
 
 static void wide_pull_and_reply(void)

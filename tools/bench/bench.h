@@ -70,6 +70,31 @@ typedef struct bench_store_options {
   bool json;
 } bench_store_options;
 
+typedef struct bench_peers_options {
+  const char *dims; /* "16,64,128" */
+  const char *dir;  /* where directories for data are made, and removed; NULL: where temporary files go */
+  uint64_t rows;
+  uint64_t batch_keys; /* before deduplication */
+  float zipf;
+  uint32_t repeats;
+  uint32_t batches; /* measured per repeat */
+  bool json;
+} bench_peers_options;
+
+typedef struct bench_overload_options {
+  const char *dir; /* as above */
+  uint64_t memory; /* of the server, bytes */
+  uint64_t rows;   /* that the well-behaved client pulls from */
+  uint64_t flood_keys;
+  float zipf;
+  uint32_t dim;
+  uint32_t batch_keys; /* of a pull, before deduplication */
+  uint32_t flood_batch_keys;
+  uint32_t connections;
+  uint32_t seconds; /* of a phase */
+  bool json;
+} bench_overload_options;
+
 typedef struct bench_checkpoint_options {
   const char *dir; /* a directory that is there, without `data` and `saves` in it; they are left there */
   uint64_t rows;
@@ -102,6 +127,8 @@ int hr_bench_cache(const bench_cache_options *options);
 int hr_bench_comm(const bench_comm_options *options);
 int hr_bench_table(const bench_table_options *options);
 int hr_bench_store(const bench_store_options *options);
+int hr_bench_peers(const bench_peers_options *options);
+int hr_bench_overload(const bench_overload_options *options);
 int hr_bench_checkpoint(const bench_checkpoint_options *options);
 int hr_bench_memory(const bench_memory_options *options);
 
@@ -114,6 +141,19 @@ typedef struct bench_batch {
   uint64_t *keys; /* owned */
   size_t count;
 } bench_batch;
+
+#define BENCH_BATCHES 16u
+
+/* Different batches, used in turn. */
+typedef struct bench_batches {
+  bench_batch all[BENCH_BATCHES];
+  size_t key_count_max; /* of one */
+  size_t distinct_keys; /* of one, in the mean */
+} bench_batches;
+
+/* Each of key_count keys out of `rows` before deduplication. False if memory ran out. */
+bool bench_batches_init(bench_batches *b, uint64_t rows, uint64_t key_count, double zipf_exponent);
+void bench_batches_fini(bench_batches *b);
 
 /* The limit that a shard is measured against: one TCP socket, large reads and writes, rows gathered with prefetch from
  * a flat array in huge pages; the key is the row's index, so there is no hash and no protocol. */
@@ -148,6 +188,15 @@ uint64_t bench_tree_cool(const char *path);
  * names `option`, for what is no such list of numbers in [minimum, maximum]. */
 bool bench_for_each(const char *option, const char *list, double minimum, double maximum,
                     bool (*fn)(void *context, double number), void *context);
+
+/* A new directory in `parent`, or where temporary files go if that is NULL. False with a message on stderr. */
+bool bench_dir_make(const char *parent, char *path_p, size_t path_size);
+void bench_dir_remove(const char *path); /* with all that is in it */
+
+uint64_t bench_memory_bytes(pid_t process); /* resident; 0: not known */
+/* The most that it has had since bench_memory_reset, or since its start if it cannot be reset here. */
+uint64_t bench_memory_bytes_max(pid_t process);
+void bench_memory_reset(pid_t process);
 
 double bench_seconds(void);
 double bench_cpu_seconds(pid_t process); /* that all its threads have taken so far; 0: this one */

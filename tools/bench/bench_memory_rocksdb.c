@@ -68,8 +68,8 @@ static uint64_t order_of(uint64_t key)
 static bool get_some(store *s, const uint64_t *keys, size_t count, float *values)
 {
   uint64_t ordered[GET_KEYS];
-  const char *names[GET_KEYS];
-  size_t sizes[GET_KEYS], row_bytes = s->bench->options->dim * sizeof(float);
+  const char *names[GET_KEYS] = {0};
+  size_t sizes[GET_KEYS] = {0}, row_bytes = s->bench->options->dim * sizeof(float);
   rocksdb_pinnableslice_t *found[GET_KEYS];
   char *errors[GET_KEYS];
   for (size_t i = 0; i < count; i++) {

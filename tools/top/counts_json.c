@@ -46,6 +46,8 @@ static const name_of_field fields[] = {
     FIELD(pushes),
     FIELD(push_repeats),
     FIELD(rows_pushed),
+    FIELD(rows_expired),
+    FIELD(rows_refused),
     FIELD(announcements),
     FIELD(resets),
     FIELD(replies_dropped),

@@ -126,6 +126,12 @@ static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
   table.dim = hr_row_dim(shape);
   table.storage_dtype = storage_dtypes[options->storage_dtype];
   table.cache_row_count = options->cache_rows;
+  table.admit_count = options->admit_count;
+  table.admit_probability = options->admit_probability;
+  table.steps_to_live = options->steps_to_live;
+  table.l2_weight_threshold = options->l2_weight_threshold;
+  table.row_count_max = options->row_count_max;
+  table.eviction = (hotrow_eviction)options->eviction;
   set_staleness(options, &table);
   trainer->pull_bound = table.pull_bound;
   trainer->push_bound = table.push_bound;

@@ -49,6 +49,12 @@ typedef struct hr_train_options {
   int32_t pull_bound;     /* -1, or the bound; likewise */
   int32_t push_bound;
   int32_t announce_step;
+  uint32_t admit_count; /* which keys get rows, and which rows go: as in hotrow_table_options */
+  uint32_t steps_to_live;
+  float admit_probability;
+  float l2_weight_threshold;
+  uint64_t row_count_max;
+  uint32_t eviction;
   uint32_t lookahead;   /* batches handed over ahead */
   uint32_t patience;    /* evaluations without a better score until the job stops; 0: never */
   uint32_t evaluations; /* per epoch; 0: only at the end */

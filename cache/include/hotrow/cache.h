@@ -150,6 +150,12 @@ HOTROW_API hotrow_status hotrow_cache_insert(hotrow_cache *cache, const uint64_t
                                              const uint32_t *clocks, const float *values, const float *states,
                                              const uint32_t *next_use, size_t row_count, uint32_t *slots_p);
 
+/* Values (and states, as for insert) that are no rows of the shard's: what keys begin with that have none there. They
+ * are staged, so that an update of them is handed out at once; a copy that is held all the same is forgotten, and its
+ * pending steps join the push list. HOTROW_ERR_LIMIT  there are not so many staging rows left; nothing was staged */
+HOTROW_API hotrow_status hotrow_cache_stage(hotrow_cache *cache, const uint64_t *hashes, const float *values,
+                                            const float *states, size_t row_count, uint32_t *slots_p);
+
 /* Keys of a batch to come: held rows are pinned until then, unless an earlier batch to come needs them.
  * is_held_p[i] = 1 if held and not stale. No use of a row, and not counted. */
 HOTROW_API void hotrow_cache_expect(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
@@ -194,6 +200,11 @@ HOTROW_API void hotrow_cache_announce(hotrow_cache *cache, const uint64_t *keys,
                                       const uint32_t *clocks, size_t key_count);
 HOTROW_API void hotrow_cache_credit(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
                                     const uint32_t *steps, size_t key_count);
+
+/* Rows of these keys, where held, are gone at their shard: they are stale until they are refreshed; pending steps are
+ * kept. */
+HOTROW_API void hotrow_cache_announce_gone(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
+                                           size_t key_count);
 
 /* Every row with hash in [hash_first, hash_last] is stale until it is refreshed; pending steps are kept. */
 HOTROW_API void hotrow_cache_mark_stale(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last);

@@ -48,6 +48,8 @@ typedef struct hotrow_shard_counts {
   uint64_t announcements;
   uint64_t rows_evicted; /* that left memory for others */
   uint64_t rows_fetched; /* that came back from the data directory */
+  uint64_t rows_expired; /* that went for good */
+  uint64_t rows_refused; /* pushed to keys that have no row and were not given one */
   uint64_t resets;
   uint64_t replies_dropped; /* nobody could take them */
   /* Totals: cuts. */

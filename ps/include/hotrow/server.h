@@ -39,7 +39,7 @@ typedef struct hotrow_server_options {
    * that is started on it again goes on from what was durable, and no update of a client that kept its pushes is lost
    * or applied twice. NULL: memory only. */
   const char *data_dir;
-  /* Of changed rows, after which a shard makes a cut at once; 0 means 64 MiB. With HOTROW_DURABILITY_LOG: a quarter of
+  /* Of changed rows, after which a shard makes a cut at once; 0 means 4 MiB. With HOTROW_DURABILITY_LOG: a sixteenth of
    * the pushes that may be in the log. */
   uint64_t cut_bytes;
   /* Called now and then while start loads from data_dir or load_path, and at the end of each shard. NULL: nobody. */

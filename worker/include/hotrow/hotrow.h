@@ -117,6 +117,19 @@ typedef struct hotrow_table_options {
   uint32_t announce_step;
   hotrow_dtype wire_dtype; /* of values pulled and of gradients that the push bound sends; HOTROW_F32 */
   uint32_t flags;          /* HOTROW_TABLE_... */
+  uint32_t reserved;       /* 0 */
+  /* Which keys get a row (ignored by open, as all that follows). Until a key has one, lookups give what its row would
+   * begin with, nothing is cached, and what is pushed to it is dropped, and counted by the shard. Each push of the key
+   * to its shard counts. At most one of these two: */
+  uint32_t admit_count;    /* with its admit_count-th push; at most 65535. 0 or 1: with the first, or when looked up */
+  float admit_probability; /* with each push, so probable; drawn from seed and key, the same for every number of shards.
+                            * 0: always */
+  /* Which rows go for good. Their next use finds the row as it begins. Needs mode announce, or no cache. */
+  uint32_t steps_to_live;    /* rows that were not pushed to in so many steps of training; 0: none */
+  float l2_weight_threshold; /* of these only those whose value's norm is below it; 0: all */
+  uint64_t row_count_max;    /* rows that all shards together may hold: those used least make room for new ones. Each
+                              * shard has the same part of them. Not with both bounds 0. 0: no limit */
+  hotrow_eviction eviction;  /* with row_count_max: what least used means */
   /* How the shards keep values in memory (ignored by open): HOTROW_F32, HOTROW_F16 or HOTROW_BF16, which take half of
    * the room. Optimizer states are floats always. First values are rounded to nearest; what a push makes of a value is
    * rounded to a neighbour by chance, so that small steps are there in the mean; the same pushes in the same order give

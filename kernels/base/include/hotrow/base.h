@@ -149,6 +149,12 @@ typedef struct hotrow_initializer {
   float scale;
 } hotrow_initializer;
 
+/* Which rows of a table that has row_count_max rows make room for new ones. */
+typedef enum hotrow_eviction {
+  HOTROW_EVICT_LRU = 0, /* those pushed to longest ago */
+  HOTROW_EVICT_LFU = 1  /* those pushed to least often: of the smallest clocks */
+} hotrow_eviction;
+
 /* A run of a row's columns with its own optimizer and initializer: one lookup of a key may bring a 1-float weight under
  * FTRL and a 16-float vector under Adagrad. */
 typedef struct hotrow_segment {

@@ -13,7 +13,7 @@
 #include <hr/status.h>
 
 #define HR_WIRE_MAGIC 0x57525448u /* "HTRW" in the order of the bytes */
-#define HR_WIRE_VERSION 2u
+#define HR_WIRE_VERSION 3u
 #define HR_WIRE_HEADER_BYTES 128u
 #define HR_WIRE_SECTION_BYTES 40u
 
@@ -21,13 +21,15 @@
 #define HR_WIRE_DATA_SECTIONS_MAX 64u     /* pushes and pulls of a request; pull replies of a reply */
 #define HR_WIRE_ANNOUNCE_SECTIONS_MAX 64u /* of a reply */
 #define HR_WIRE_SECTIONS_MAX (HR_WIRE_DATA_SECTIONS_MAX + HR_WIRE_ANNOUNCE_SECTIONS_MAX)
-#define HR_WIRE_ARRAYS_MAX 7u /* of one section; an announce section has 2 */
+#define HR_WIRE_ARRAYS_MAX 7u /* of one section; an announce section has at most 2 */
 #define HR_WIRE_FRAMES_MAX (2u + HR_WIRE_DATA_SECTIONS_MAX * HR_WIRE_ARRAYS_MAX + HR_WIRE_ANNOUNCE_SECTIONS_MAX * 2u)
 #define HR_WIRE_KEYS_MAX (1u << 22)                 /* of one section */
 #define HR_WIRE_MESSAGE_BYTES_MAX ((size_t)1 << 31) /* all frames together */
 #define HR_WIRE_ANNOUNCE_BYTES_MAX (1u << 24)      /* of a reply's announce sections; kept free in every pull's reply */
 #define HR_WIRE_BOUND_MAX 1000000000u              /* of a pull bound: HOTROW_BOUND_MAX; of an announce_step */
 #define HR_WIRE_STEPS_MAX (HR_WIRE_BOUND_MAX + 1u) /* k of one pushed row */
+#define HR_WIRE_ADMIT_COUNT_MAX 65535u             /* pushes before a key gets a row */
+#define HR_WIRE_ROWS_MAX ((uint64_t)1 << 42)       /* a table's row_count_max: 1024 shards of 2^32 */
 #define HR_WIRE_TEXT_BYTES_MAX 500u                /* the sentence of an error reply */
 #define HR_WIRE_BLOB_BYTES_MAX 4096u               /* rendezvous */
 #define HR_WIRE_NAME_BYTES_MAX 63u                 /* table, blob and save names */
@@ -120,7 +122,7 @@ typedef enum hr_section_kind {
                                 states f32[row_count*state_dim] if state_dim > 0;
                                 found u8[(key_count - asked_held + 7) / 8] if HR_SECTION_FOUND, unused bits 0;
                                 unseen_counts u32[HR_UNSEEN_BUCKETS] if HR_SECTION_UNSEEN */
-  HR_SECTION_ANNOUNCE = 4,   /* keys u64[key_count]; clocks u32[key_count] */
+  HR_SECTION_ANNOUNCE = 4,   /* keys u64[key_count]; clocks u32[key_count], but not if HR_SECTION_GONE */
 } hr_section_kind;
 
 #define HR_SECTION_STEPS 1u      /* push: rows carry steps (and squares); without it k = 1 for all */
@@ -128,7 +130,8 @@ typedef enum hr_section_kind {
 #define HR_SECTION_FOUND 4u      /* pull reply: the found bits are there */
 #define HR_SECTION_WIDE 8u    /* pull, its reply, push with steps: CLOCK has 8 bytes, so that HET's bytes are counted */
 #define HR_SECTION_UNSEEN 16u /* pull: the reply is to bring unseen_counts; its reply: they are there */
-#define HR_SECTION_FLAGS_KNOWN 31u
+#define HR_SECTION_GONE 32u   /* announcements: these rows are gone, and there are no clocks */
+#define HR_SECTION_FLAGS_KNOWN 63u
 
 /* A section, 40 bytes in this order on the wire, and where its arrays are once decoded.
  *
@@ -140,7 +143,8 @@ typedef enum hr_section_kind {
  * (LSB first) for the i-th key that was not held. key_count and asked_held repeat the request's key_count, held_count.
  * PUSH: keys are distinct within the section; sections of a message are applied in order.
  * ANNOUNCE, behind the pull replies: the clocks of rows that have moved on. A key may stand there twice: the later
- * counts. All fields but kind, table and key_count are 0; key_count is not. */
+ * counts. With GONE: rows that were deleted, so that no copy of them is good. All fields but kind, flags, table and
+ * key_count are 0; key_count is not. */
 typedef struct hr_section {
   uint8_t kind;
   uint8_t flags;
@@ -242,7 +246,7 @@ typedef struct hr_hello_reply { /* 40 bytes */
   uint32_t reserved;
 } hr_hello_reply;
 
-typedef struct hr_table_desc { /* 272 bytes */
+typedef struct hr_table_desc { /* 304 bytes */
   uint64_t seed;
   uint64_t row_count; /* reply only */
   uint32_t id;        /* likewise */
@@ -252,7 +256,33 @@ typedef struct hr_table_desc { /* 272 bytes */
   uint32_t announce_step;                       /* a row is announced when its clock has moved on by this; 0: never */
   char name[HR_WIRE_NAME_BYTES_MAX + 1];        /* zero-filled */
   hotrow_segment segments[HOTROW_SEGMENTS_MAX]; /* resolved; those beyond segment_count are zero */
+  /* Which keys get a row, and which rows go for good. 0: every key; none. */
+  uint64_t row_count_max;    /* of all shards together: the rows used least make room */
+  uint32_t admit_count;      /* a key gets a row with its admit_count-th push */
+  float admit_probability;   /* a push to a key without a row gives it one so often; not with admit_count */
+  uint32_t steps_to_live;    /* a row goes that was not pushed to in so many steps of training */
+  float l2_weight_threshold; /* and then only if the norm of its value is below this; 0: whatever its value */
+  uint32_t eviction;         /* hotrow_eviction: with row_count_max, what least used means */
+  uint32_t step;             /* reply only: steps of training that the table has seen */
 } hr_table_desc;
+
+/* Do keys get their rows by being pushed to, and not when they are first pulled? */
+static inline bool hr_table_has_admission(const hr_table_desc *desc)
+{
+  return desc->admit_count > 0 || desc->admit_probability > 0;
+}
+
+/* Do rows go for good? */
+static inline bool hr_table_has_eviction(const hr_table_desc *desc)
+{
+  return desc->steps_to_live > 0 || desc->row_count_max > 0;
+}
+
+/* HOTROW_ERR_INVALID, HOTROW_ERR_LIMIT: the sentence begins with the field. */
+hotrow_status hr_table_check_rules(const hr_table_desc *desc);
+
+/* The name of the first field of these rules in which two descriptions differ, or NULL. */
+const char *hr_table_rules_difference(const hr_table_desc *a, const hr_table_desc *b);
 
 typedef struct hr_barrier { /* 16 bytes */
   uint64_t number;          /* of the job's barriers, from 1 */
@@ -302,7 +332,7 @@ _Static_assert(sizeof(hr_checkpoint) == 112 && sizeof(hr_restored_request) == 8 
                "checkpoint");
 _Static_assert(sizeof(hr_header) == HR_WIRE_HEADER_BYTES, "header");
 _Static_assert(sizeof(hr_hello) == 40 && sizeof(hr_hello_reply) == 40, "hello");
-_Static_assert(sizeof(hr_table_desc) == 272, "table description");
+_Static_assert(sizeof(hr_table_desc) == 304, "table description");
 _Static_assert(sizeof(hr_barrier) == 16 && sizeof(hr_save) == 72, "barrier and save");
 _Static_assert(sizeof(hotrow_optimizer) == 32 && sizeof(hotrow_initializer) == 8, "optimizer and initializer");
 _Static_assert(sizeof(hotrow_segment) == 44, "segment");

@@ -1,0 +1,47 @@
+/* Keys that ask for a row and have none yet, and how often they asked: a bounded memory for a boundless number of keys.
+ *
+ * It is cut into buckets by the hash of the key, so many for all shards together that their number of one key's bucket
+ * is the same whatever the number of shards. A bucket knows six keys. When a seventh asks all six lose one, and who has
+ * none left makes room (Misra and Gries 1982): so a key gets its row late if its bucket is crowded, and never early,
+ * and what happens to a key depends on the pushes to its bucket alone. One thread. */
+#ifndef HR_TABLE_ADMISSION_H
+#define HR_TABLE_ADMISSION_H
+
+#include <hr/hash.h>
+#include <hr/wire.h>
+
+#include "key_set.h"
+
+#define HR_ADMISSION_BITS 18u /* of a hash that name its bucket: 2^18 of them, 16 MiB, for 1.5 million keys */
+#define HR_ADMISSION_WAYS 6u
+
+typedef struct hr_admission_bucket {
+  uint64_t keys[HR_ADMISSION_WAYS];
+  uint16_t counts[HR_ADMISSION_WAYS]; /* 0: the way is free */
+  uint32_t asked;                     /* pushes to keys of this bucket that had no row; wraps */
+} hr_admission_bucket;
+_Static_assert(sizeof(hr_admission_bucket) == 64, "a bucket is one cache line, and is stored as it is");
+
+typedef struct hr_admission {
+  hr_admission_bucket *buckets; /* owned: address space for all of them; NULL: every key gets a row */
+  uint32_t first, bucket_count; /* of this shard's keys; buckets[0] is the first */
+  hr_key_set changed;           /* since the last cut; kept if is_tracked */
+  bool is_tracked;
+} hr_admission;
+
+/* For all keys. HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_admission_init(hr_admission *admission);
+/* Before anyone has asked: for the keys of one shard. */
+void hr_admission_set_owner(hr_admission *admission, uint32_t shard_index, uint32_t shard_count);
+void hr_admission_fini(hr_admission *admission);
+size_t hr_admission_bytes(const hr_admission *admission);
+
+/* Room to note that `count` buckets changed. HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_admission_reserve(hr_admission *admission, size_t count);
+/* A push to a key that has no row: does it get one now? Reserved before. */
+bool hr_admission_ask(hr_admission *admission, const hr_table_desc *desc, uint64_t hash, uint64_t key);
+
+/* A bucket as it was stored. False: this shard has none of this number, or it is none. */
+bool hr_admission_restore(hr_admission *admission, uint64_t number, const void *bytes, size_t size_bytes);
+
+#endif
