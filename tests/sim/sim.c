@@ -198,8 +198,11 @@ static void describe_table(cluster *sim, uint32_t t)
   CHECK_OK(hr_optimizer_resolve(&segment->optimizer, &segment->optimizer));
   desc->dim = c->sessions;
   desc->segment_count = 1;
-  if (c->mode[t] == HOTROW_MODE_ANNOUNCE)
-    desc->announce_step = c->pull_bound[t] / 4 > 0 ? c->pull_bound[t] / 4 : 1;
+  if (c->mode[t] == HOTROW_MODE_ANNOUNCE) {
+    uint32_t quarter = c->pull_bound[t] / 4;
+    bool is_default = sim_below(sim, 2);
+    desc->announce_step = !is_default ? 1 + (uint32_t)sim_below(sim, c->pull_bound[t] + 1) : quarter > 0 ? quarter : 1;
+  }
   snprintf(desc->name, sizeof desc->name, "table-%u", t);
 }
 
