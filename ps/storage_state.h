@@ -79,17 +79,17 @@ struct hr_rocksdb {
   rocksdb_cache_t *cache; /* NULL: RocksDB's own */
   size_t memory_bytes;
   uint64_t epoch;
-  uint32_t shard_index;
   hr_cut cut;
   hr_records log;
   uint64_t hash_durable; /* of the jobs and sessions that are on disk; 0: not known */
-  bool is_open;          /* begin_cut was called, and no end_cut or failure */
-  bool has_failed;       /* a result that was taken is not OK */
-  pthread_t writer;
+  uint32_t shard_index;
+  bool is_open;    /* begin_cut was called, and no end_cut or failure */
+  bool has_failed; /* a result that was taken is not OK */
   bool has_writer;
-  sem_t handed; /* one for each cut and each group of records handed over, and one to end */
-  hr_slot slot; /* of the cut */
   atomic_bool is_ending;
+  pthread_t writer;
+  sem_t handed;         /* one for each cut and each group of records handed over, and one to end */
+  hr_slot slot;         /* of the cut */
   int event_fd;         /* counts the slots that are DONE */
   hotrow_status result; /* the writer's; once it is not OK the storage has failed, and nothing is written any more */
   char sentence[HR_ERROR_TEXT_BYTES]; /* of that */

@@ -94,7 +94,7 @@ static hotrow_status write_seen(const asked_slice *slice, const hr_pull_note *no
   if (!is_wide) {
     HOTROW_TRY(hr_request_take(request, held * sizeof *narrow, (void **)&narrow));
     for (uint32_t i = 0; i < held; i++)
-      narrow[i] = slice->seen[note->unique_index[i]];
+      narrow[i] = slice->seen[unique_at(note, i)];
     *seen_p = narrow;
     return HOTROW_OK;
   }

@@ -210,7 +210,7 @@ static void copies_of_a_row_that_is_gone_are_not_read(void)
   CHECK_EQ(counter(clients[0], 2, "\"rows_expired\""), 1);
   CHECK(read_one(clients[0], tables[0], 5) == 100);
   CHECK_OK(hotrow_step(clients[1], 0)); /* it hears of it with whatever it is told next */
-  counter(clients[1], 2, "\"rows\""); /* and what it is told comes in order */
+  counter(clients[1], 2, "\"rows\"");   /* and what it is told comes in order */
   CHECK(read_one(clients[1], tables[1], 5) == 92);
   CHECK_OK(hotrow_flush(clients[1], 0));
   hotrow_client *reader = test_open_reader(servers.endpoints);
