@@ -121,13 +121,16 @@ hotrow_status disk_push(disk *d, test_client *c, uint32_t table, uint64_t key, f
 
 typedef struct row_list {
   uint8_t *bytes;
-  size_t size, record_size, float_bytes;
+  size_t size, capacity, record_size, float_bytes;
 } row_list;
 
 static hotrow_status add_row(uint64_t key, uint32_t clock, const float *record, void *context)
 {
   row_list *list = context;
-  list->bytes = realloc(list->bytes, list->size + list->record_size);
+  if (list->size + list->record_size > list->capacity) { /* doubled: a sanitizer copies all at each realloc */
+    list->capacity = 2 * list->capacity + list->record_size;
+    list->bytes = realloc(list->bytes, list->capacity);
+  }
   CHECK(list->bytes);
   uint8_t *at = list->bytes + list->size;
   memcpy(at, &key, sizeof key);
