@@ -11,6 +11,10 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
 #define HELPER_BYTES ((size_t)1 << 20) /* used of an array before a table has a helper */
 #define LEAD_SHIFT 3u                  /* the helper is ahead by an eighth of what is used, within these: */
@@ -81,12 +85,17 @@ static bool make_ready(const hr_table_memory *memory, hr_array *array)
   return madvise(page, HUGE_PAGE_BYTES, MADV_POPULATE_WRITE) == 0;
 }
 
-/* Pages that the table's thread has filled may become huge when the kernel gets round to it. */
-static void advise_filled(hr_array *array)
+/* Pages that the table's thread has filled before the helper came to them become huge now: a row at random costs
+ * several times as much in small ones. A kernel that cannot do it at once (before 6.1) does when it gets round to it.
+ */
+static void advise_filled(const hr_table_memory *memory, hr_array *array)
 {
   size_t filled = atomic_load_explicit(&array->used_bytes, memory_order_relaxed) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
   if (filled > array->advised_bytes)
     madvise(array->bytes + array->advised_bytes, filled - array->advised_bytes, MADV_HUGEPAGE);
+  for (; array->advised_bytes < filled && !atomic_load_explicit(&memory->is_ending, memory_order_relaxed);
+       array->advised_bytes += HUGE_PAGE_BYTES)
+    madvise(array->bytes + array->advised_bytes, HUGE_PAGE_BYTES, MADV_COLLAPSE);
   array->advised_bytes = filled;
 }
 
@@ -106,7 +115,7 @@ static void *run_helper(void *context)
       }
     }
     for (size_t i = 0; i < HR_ARRAY_COUNT; i++)
-      advise_filled(&memory->arrays[i]);
+      advise_filled(memory, &memory->arrays[i]);
   }
 }
 
