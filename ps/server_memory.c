@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 /* Beside what shards count: the program, libraries, stacks, sockets and messages on their way, what malloc keeps. */
-#define PROCESS_BYTES ((uint64_t)44 << 20)
+#define PROCESS_BYTES ((uint64_t)52 << 20)
 #define STORAGE_SHARES 6u
 #define MMAP_BYTES (128 << 10) /* blocks from here on are pages of their own; if it is not set it grows to 32 MiB */
 #define ARENAS_MAX 2
