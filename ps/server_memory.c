@@ -6,6 +6,7 @@
 
 /* Beside what shards count: the program, libraries, stacks, sockets and messages on their way, what malloc keeps. */
 #define PROCESS_BYTES ((uint64_t)52 << 20)
+#define MARGIN_SHARES 16u /* for what is over its share until the next look at the process, once a second */
 #define STORAGE_SHARES 6u
 #define MMAP_BYTES (128 << 10) /* blocks from here on are pages of their own; if it is not set it grows to 32 MiB */
 #define ARENAS_MAX 2
@@ -20,7 +21,7 @@ hotrow_status hr_memory_share_out(uint64_t memory_bytes, uint32_t shards, bool h
   if (memory_bytes < shards * HR_SERVER_MEMORY_BYTES_MIN)
     return hr_fail(HOTROW_ERR_INVALID, "memory_bytes %llu for %u shards: at least %llu MiB a shard",
                    (unsigned long long)memory_bytes, shards, (unsigned long long)(HR_SERVER_MEMORY_BYTES_MIN >> 20));
-  size_t share = (size_t)((memory_bytes - PROCESS_BYTES) / shards);
+  size_t share = (size_t)((memory_bytes - memory_bytes / MARGIN_SHARES - PROCESS_BYTES) / shards);
   shares_p->storage_bytes = has_storage ? share / STORAGE_SHARES : 0;
   shares_p->shard_bytes = share - shares_p->storage_bytes;
   size_t cut_bytes = share / CUT_SHARES;
