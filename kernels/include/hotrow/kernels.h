@@ -133,10 +133,15 @@ typedef struct hotrow_kernels {
   /* *row_p = index of the first row of values[row_count][dim] that holds a NaN or an infinity, or row_count if none
    * does. row_p lies on the table's device, as every array does. */
   void (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream, uint64_t *row_p);
+
+  /* sums[i] = (rank 0's values[i] + rank 1's) + rank 2's ..., for i < count; a rank's values are rank_stride floats
+   * behind those of the rank before. rank_count >= 1. sums overlaps no values. */
+  void (*sum_ranks)(const float *values, size_t rank_stride, uint32_t rank_count, size_t count, void *stream,
+                    float *sums);
 } hotrow_kernels;
 
 /* The function table of a device; it lives as long as the program. Any thread. The CPU's is complete. The GPU's has
- * memory, copies, gather and segment_sum; its other fields are NULL: test a field before calling it.
+ * memory, copies, gather, segment_sum and sum_ranks; its other fields are NULL: test a field before calling it.
  *   HOTROW_ERR_INVALID      no such device
  *   HOTROW_ERR_UNSUPPORTED  this build has no CUDA
  *   HOTROW_ERR_DEVICE       the build has CUDA and this machine has no usable GPU */
