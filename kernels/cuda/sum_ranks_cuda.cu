@@ -22,7 +22,7 @@ extern "C" void hr_cuda_sum_ranks(const float *values, size_t rank_stride, uint3
 {
   if (count == 0)
     return;
-  sum_ranks<<<hr_cuda_blocks(count), HR_CUDA_BLOCK_THREADS, 0, (cudaStream_t)stream>>>(values, rank_stride, rank_count,
-                                                                                       count, sums);
+  HR_LAUNCH(sum_ranks, hr_cuda_blocks(count), HR_CUDA_BLOCK_THREADS, 0, (cudaStream_t)stream)
+  (values, rank_stride, rank_count, count, sums);
   hr_cuda_check_launch("sum_ranks");
 }
