@@ -46,8 +46,12 @@ struct hotrow_table {
   float lr_scale, lr_scale_next; /* of pushes that leave now, and from the next step on */
   hotrow_cache *cache;           /* owned; without a cache it stages rows only */
   uint64_t cached_slots;         /* slots from here on are staging */
-  /* The lookup in hand: distinct keys and where their rows are. All [lookup.capacity]. */
+  /* The lookup in hand. */
   hr_workspace lookup;
+  /* What it may ask shards about: its distinct keys, in the order of their hashes where there is a cache. */
+  const uint64_t *asked_keys, *asked_hashes; /* borrowed */
+  uint32_t asked_count;
+  /* Of each of them, all [lookup.capacity]: where its row is, and how old. */
   uint32_t *slots, *seen, *next_use;
   bool has_slots;       /* slots are those of its keys */
   uint32_t *key_slots;  /* slot of each key as given */

@@ -35,10 +35,9 @@ static bool is_looked_up(const hr_core *core, const hotrow_table *table)
  * one that is too old leaves its slot, and is asked for again. */
 static void tell_staged(hotrow_table *table, const hr_section *section)
 {
-  const hotrow_dedup *dedup = &table->lookup.dedup;
   for (uint32_t i = 0; i < section->key_count; i++) {
-    uint32_t at = hr_core_find_hash(dedup->hashes, dedup->unique_count, table->told_hashes[i]);
-    if (at == dedup->unique_count || table->slots[at] < table->cached_slots)
+    uint32_t at = hr_core_find_hash(table->asked_hashes, table->asked_count, table->told_hashes[i]);
+    if (at == table->asked_count || table->slots[at] < table->cached_slots)
       continue;
     int32_t unseen = (int32_t)(section->clocks[i] + table->desc.announce_step - 1 - table->seen[at]);
     if (unseen > (int32_t)table->pull_bound)
@@ -49,19 +48,17 @@ static void tell_staged(hotrow_table *table, const hr_section *section)
 /* Rows that are gone leave their slots likewise. */
 static void forget_gone(hotrow_table *table, uint32_t key_count)
 {
-  const hotrow_dedup *dedup = &table->lookup.dedup;
   for (uint32_t i = 0; i < key_count; i++) {
-    uint32_t at = hr_core_find_hash(dedup->hashes, dedup->unique_count, table->told_hashes[i]);
-    if (at < dedup->unique_count && table->slots[at] >= table->cached_slots)
+    uint32_t at = hr_core_find_hash(table->asked_hashes, table->asked_count, table->told_hashes[i]);
+    if (at < table->asked_count && table->slots[at] >= table->cached_slots)
       table->slots[at] = HOTROW_SLOT_NONE;
   }
 }
 
 static void forget_staged(hotrow_table *table, uint64_t first, uint64_t last)
 {
-  const hotrow_dedup *dedup = &table->lookup.dedup;
-  for (uint32_t u = 0; u < dedup->unique_count; u++)
-    if (dedup->hashes[u] >= first && dedup->hashes[u] <= last && table->slots[u] >= table->cached_slots)
+  for (uint32_t u = 0; u < table->asked_count; u++)
+    if (table->asked_hashes[u] >= first && table->asked_hashes[u] <= last && table->slots[u] >= table->cached_slots)
       table->slots[u] = HOTROW_SLOT_NONE;
 }
 

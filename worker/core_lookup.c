@@ -135,9 +135,8 @@ static hotrow_status ask(hr_core *core)
   hotrow_status status = hr_core_draft_evicted(core);
   for (size_t i = 0; status == HOTROW_OK && i < core->lookup_count; i++) {
     hotrow_table *table = core->lookups[i].table;
-    const hotrow_dedup *dedup = &table->lookup.dedup;
-    status = hr_core_draft_pulls(core, table, dedup->keys, dedup->hashes, dedup->unique_count, table->asks, table->seen,
-                                 NULL);
+    status = hr_core_draft_pulls(core, table, table->asked_keys, table->asked_hashes, table->asked_count, table->asks,
+                                 table->seen, NULL);
   }
   if (status == HOTROW_OK)
     status = hr_core_submit_drafts(core, 0, flags, true);

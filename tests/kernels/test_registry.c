@@ -18,7 +18,7 @@ static void the_cpu_is_always_there_and_complete(void)
   CHECK(k->alloc && k->free && k->copy_in && k->copy_out && k->synchronize);
   CHECK(k->dedup_scratch_size && k->dedup && k->probe && k->gather && k->pool && k->pool_backward);
   CHECK(k->segment_sum && k->optimizer_apply && k->pending_add && k->pack && k->unpack && k->find_nonfinite &&
-        k->sum_ranks);
+        k->sum_ranks && k->gather_words && k->scatter_words && k->segment_words);
 }
 
 static void cuda_is_there_or_says_why_not(void)
@@ -28,7 +28,7 @@ static void cuda_is_there_or_says_why_not(void)
   if (status == HOTROW_OK) {
     CHECK_EQ(k->device, HOTROW_CUDA);
     CHECK(k->alloc && k->free && k->copy_in && k->copy_out && k->synchronize && k->gather && k->segment_sum &&
-          k->sum_ranks);
+          k->sum_ranks && k->gather_words && k->scatter_words && k->segment_words);
     return;
   }
   CHECK(status == HOTROW_ERR_UNSUPPORTED || status == HOTROW_ERR_DEVICE);
