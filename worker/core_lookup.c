@@ -42,6 +42,7 @@ static hotrow_status check_request(const hr_core *core, const hotrow_lookup_requ
     return HOTROW_OK;
   case HOTROW_POOL_SUM:
   case HOTROW_POOL_MEAN:
+  case HOTROW_POOL_SQRTN:
     if (!r->offsets || !offsets_are_sound(r))
       return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: offsets must rise from 0 to key_count %zu", name, r->key_count);
     if (r->bag_count && !r->out)
