@@ -35,6 +35,8 @@ typedef struct hr_device_table {
   /* The keys of the lookup in hand as a caller gave them in host memory, to know them again; given_count 0: unknown. */
   uint64_t *given_keys; /* owned */
   size_t given_count, given_capacity;
+  /* The step's gradients so far, as the host's are kept. */
+  hr_room bags, factors, step_keys, step_hashes, step_ticks, step_grads, merged_ticks, merged_grads;
   bool is_step_of_lookup; /* the step's only push so far has the lookup's distinct keys */
   /* The push list on its way to the shards. */
   hr_room list_here; /* pinned */
@@ -51,9 +53,15 @@ hotrow_status hr_device_wait(hr_core *core);
 /* workspace->unique_count becomes what dedup has found. Waits. */
 hotrow_status hr_device_read_count(hr_core *core, hotrow_table *table, hr_workspace *workspace);
 
-/* The keys of a request on the device; what is queued from here on comes after what is queued on the caller's stream. */
-hotrow_status hr_device_take_keys(hr_core *core, hotrow_table *table, const uint64_t *keys, size_t key_count,
-                                  hotrow_device memory, void *stream, const uint64_t **keys_p);
+/* Makes room for size bytes; the first `kept` stay. */
+hotrow_status hr_device_grow_room(hr_core *core, hr_room *room, size_t kept, size_t size);
+/* What is queued from here on comes after what the caller has queued on its stream, of arrays that lie on the device. */
+hotrow_status hr_device_follow(hr_core *core, hotrow_device memory, void *stream);
+/* What the caller queues from here on comes after what is queued; or, of arrays on the host, all of it is done now. */
+hotrow_status hr_device_lead(hr_core *core, hotrow_device memory, void *stream);
+/* An array of a request on the device: where it is, or a copy in `room`. NULL stays NULL. */
+hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const void *array, size_t size, hr_room *room,
+                                   const void **there_p);
 
 /* A lookup: the table's asked keys and their states are those that may not be read yet. */
 hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r);
@@ -64,7 +72,7 @@ hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r);
 
 /* The step's gradients: behind what the step has so far; *added_p distinct keys. */
 hotrow_status hr_device_stage_push(hr_core *core, const hotrow_push_request *r, size_t step_count, uint32_t *added_p);
-/* The step's update, and what is due to the shards as a list in host memory. */
-hotrow_status hr_device_end_step(hr_core *core, hotrow_table *table);
+/* The step's update; what is due is in the cache's push list. */
+hotrow_status hr_device_update(hr_core *core, hotrow_table *table);
 
 #endif
