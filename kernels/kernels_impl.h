@@ -49,7 +49,7 @@ hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p);
   void hr_##device##_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream,                 \
                                     uint64_t *row_p);                                                                  \
   void hr_##device##_sum_ranks(const float *values, size_t rank_stride, uint32_t rank_count, size_t count,             \
-                                void *stream, float *sums)
+                               void *stream, float *sums)
 
 HR_DECLARE_KERNELS(cpu);
 HR_DECLARE_KERNELS(cuda);
