@@ -46,7 +46,10 @@ hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p);
   void hr_##device##_scatter_packed(hotrow_dtype dtype, const float *values, size_t value_stride, uint32_t dim,        \
                                     const uint64_t *streams, const uint32_t *slots, size_t slot_count, void *stream,   \
                                     float *rows, size_t row_stride);                                                   \
-  size_t hr_##device##_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream)
+  void hr_##device##_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream,                 \
+                                    uint64_t *row_p);                                                                  \
+  void hr_##device##_sum_ranks(const float *values, size_t rank_stride, uint32_t rank_count, size_t count,             \
+                                void *stream, float *sums)
 
 HR_DECLARE_KERNELS(cpu);
 HR_DECLARE_KERNELS(cuda);

@@ -25,7 +25,7 @@ static hotrow_status check_push(const hr_core *core, const hotrow_push_request *
   if (r->pooling == HOTROW_POOL_NONE)
     return r->offsets || r->weights ? hr_fail(HOTROW_ERR_INVALID, "push to %s: offsets and weights need pooling", name)
                                     : HOTROW_OK;
-  if (r->pooling != HOTROW_POOL_SUM && r->pooling != HOTROW_POOL_MEAN)
+  if (r->pooling < HOTROW_POOL_SUM || r->pooling > HOTROW_POOL_SQRTN)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: pooling %d is not known", name, (int)r->pooling);
   bool is_sound = r->offsets && r->offsets[0] == 0 && r->offsets[r->bag_count] == r->key_count;
   for (size_t b = 0; is_sound && b < r->bag_count; b++)
@@ -109,7 +109,8 @@ hotrow_status hr_core_sum_grads(const hotrow_kernels *kernels, const hr_grads *g
   else
     kernels->segment_sum(r->grads, stride, dim, is_pooled ? table->bags : NULL, is_pooled ? table->factors : NULL,
                          dedup->positions, dedup->offsets + first, count, NULL, sums);
-  size_t bad = kernels->find_nonfinite(sums, count, dim, NULL);
+  uint64_t bad;
+  kernels->find_nonfinite(sums, count, dim, NULL, &bad);
   if (bad < count)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: the gradient of key %llu is not finite", table->desc.name,
                    (unsigned long long)dedup->keys[first + bad]);

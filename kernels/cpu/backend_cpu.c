@@ -82,6 +82,7 @@ static const hotrow_kernels cpu_kernels = {
     .gather_packed = hr_cpu_gather_packed,
     .scatter_packed = hr_cpu_scatter_packed,
     .find_nonfinite = hr_cpu_find_nonfinite,
+    .sum_ranks = hr_cpu_sum_ranks,
 };
 
 hotrow_status hr_kernels_get_cpu(const hotrow_kernels **kernels_p)

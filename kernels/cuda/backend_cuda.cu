@@ -87,6 +87,7 @@ static void find_device(void)
   cuda_kernels.synchronize = cuda_synchronize;
   cuda_kernels.gather = hr_cuda_gather;
   cuda_kernels.segment_sum = hr_cuda_segment_sum;
+  cuda_kernels.sum_ranks = hr_cuda_sum_ranks;
 }
 
 extern "C" hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p)

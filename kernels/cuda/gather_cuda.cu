@@ -21,7 +21,7 @@ extern "C" void hr_cuda_gather(const float *rows, size_t row_stride, uint32_t di
 {
   if (slot_count == 0)
     return;
-  gather_rows<<<hr_cuda_blocks(slot_count * dim), HR_CUDA_BLOCK_THREADS, 0, (cudaStream_t)stream>>>(
-      (const uint32_t *)rows, row_stride, dim, slots, slot_count, (uint32_t *)out, out_stride);
+  HR_LAUNCH(gather_rows, hr_cuda_blocks(slot_count * dim), HR_CUDA_BLOCK_THREADS, 0, (cudaStream_t)stream)
+  ((const uint32_t *)rows, row_stride, dim, slots, slot_count, (uint32_t *)out, out_stride);
   hr_cuda_check_launch("gather");
 }

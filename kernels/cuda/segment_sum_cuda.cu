@@ -61,6 +61,6 @@ extern "C" void hr_cuda_segment_sum(const float *grads, size_t grad_stride, uint
   unsigned warp_threads = (dim + 31) / 32 * 32;
   unsigned threads = warp_threads < HR_CUDA_BLOCK_THREADS ? warp_threads : HR_CUDA_BLOCK_THREADS;
   unsigned blocks = segment_count < HR_CUDA_BLOCKS_MAX ? (unsigned)segment_count : HR_CUDA_BLOCKS_MAX;
-  sum_segments<<<blocks, threads, 0, (cudaStream_t)stream>>>(t, dim, offsets, segment_count, sums);
+  HR_LAUNCH(sum_segments, blocks, threads, 0, (cudaStream_t)stream)(t, dim, offsets, segment_count, sums);
   hr_cuda_check_launch("segment_sum");
 }

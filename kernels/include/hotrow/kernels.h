@@ -18,7 +18,12 @@ extern "C" {
 #define HOTROW_CACHE_WAYS 16u
 #define HOTROW_SUM_CHUNK 32u /* segment_sum adds at most this many terms in a row before it adds up the chunks */
 
-typedef enum hotrow_pooling { HOTROW_POOL_NONE = 0, HOTROW_POOL_SUM = 1, HOTROW_POOL_MEAN = 2 } hotrow_pooling;
+typedef enum hotrow_pooling {
+  HOTROW_POOL_NONE = 0,
+  HOTROW_POOL_SUM = 1,
+  HOTROW_POOL_MEAN = 2, /* the sum divided by the number of keys */
+  HOTROW_POOL_SQRTN = 3 /* the sum divided by the square root of the number of keys */
+} hotrow_pooling;
 
 /* Result of dedup: U distinct keys in ascending order of their hash (XXH3 of key and table seed, a bijection), so that
  * the keys of one shard, and of one stretch of cache sets, lie together. */
@@ -57,13 +62,14 @@ typedef struct hotrow_kernels {
                  void *stream, float *out, size_t out_stride);
 
   /* out[b] = sum over i in [offsets[b], offsets[b+1]) of weights[i] * row slots[i], in order of i, starting from 0;
-   * weights NULL means 1. MEAN divides by the number of keys in the bag (an empty bag gives zeroes). */
+   * weights NULL means 1. MEAN and SQRTN divide by the number of keys in the bag or its root (an empty bag gives
+   * zeroes). */
   void (*pool)(const float *rows, size_t row_stride, uint32_t dim, const uint32_t *slots, const uint32_t *offsets,
                const float *weights, size_t bag_count, hotrow_pooling pooling, void *stream, float *out,
                size_t out_stride);
 
   /* The two arrays that turn a pooled gradient into segment_sum's terms: for input position i in bag b,
-   * source_p[i] = b and coefficient_p[i] = weights[i] (1 if NULL), divided by the bag's size for MEAN. */
+   * source_p[i] = b and coefficient_p[i] = weights[i] (1 if NULL), divided by what pool divides the bag by. */
   void (*pool_backward)(const uint32_t *offsets, const float *weights, size_t bag_count, hotrow_pooling pooling,
                         void *stream, uint32_t *source_p, float *coefficient_p);
 
@@ -124,12 +130,18 @@ typedef struct hotrow_kernels {
                          const uint64_t *streams, const uint32_t *slots, size_t slot_count, void *stream, float *rows,
                          size_t row_stride);
 
-  /* Index of the first row of values[row_count][dim] that holds a NaN or an infinity, or row_count if none does. */
-  size_t (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream);
+  /* *row_p = index of the first row of values[row_count][dim] that holds a NaN or an infinity, or row_count if none
+   * does. row_p lies on the table's device, as every array does. */
+  void (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream, uint64_t *row_p);
+
+  /* sums[i] = (rank 0's values[i] + rank 1's) + rank 2's ..., for i < count; a rank's values are rank_stride floats
+   * behind those of the rank before. rank_count >= 1. sums overlaps no values. */
+  void (*sum_ranks)(const float *values, size_t rank_stride, uint32_t rank_count, size_t count, void *stream,
+                    float *sums);
 } hotrow_kernels;
 
 /* The function table of a device; it lives as long as the program. Any thread. The CPU's is complete. The GPU's has
- * memory, copies, gather and segment_sum; its other fields are NULL: test a field before calling it.
+ * memory, copies, gather, segment_sum and sum_ranks; its other fields are NULL: test a field before calling it.
  *   HOTROW_ERR_INVALID      no such device
  *   HOTROW_ERR_UNSUPPORTED  this build has no CUDA
  *   HOTROW_ERR_DEVICE       the build has CUDA and this machine has no usable GPU */
