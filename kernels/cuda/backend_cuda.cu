@@ -86,7 +86,16 @@ static void find_device(void)
   cuda_kernels.copy_out = cuda_copy_out;
   cuda_kernels.synchronize = cuda_synchronize;
   cuda_kernels.gather = hr_cuda_gather;
+  cuda_kernels.pool = hr_cuda_pool;
+  cuda_kernels.pool_backward = hr_cuda_pool_backward;
   cuda_kernels.segment_sum = hr_cuda_segment_sum;
+  cuda_kernels.optimizer_apply = hr_cuda_optimizer_apply;
+  cuda_kernels.pending_add = hr_cuda_pending_add;
+  cuda_kernels.pack = hr_cuda_pack;
+  cuda_kernels.unpack = hr_cuda_unpack;
+  cuda_kernels.gather_packed = hr_cuda_gather_packed;
+  cuda_kernels.scatter_packed = hr_cuda_scatter_packed;
+  cuda_kernels.find_nonfinite = hr_cuda_find_nonfinite;
   cuda_kernels.sum_ranks = hr_cuda_sum_ranks;
   cuda_kernels.gather_words = hr_cuda_gather_words;
   cuda_kernels.scatter_words = hr_cuda_scatter_words;
