@@ -46,6 +46,7 @@ struct hotrow_table {
   float lr_scale, lr_scale_next; /* of pushes that leave now, and from the next step on */
   hotrow_cache *cache;           /* owned; without a cache it stages rows only */
   uint64_t cached_slots;         /* slots from here on are staging */
+  struct hr_device_table *device; /* owned: what it has on the device; NULL: its rows are in host memory */
   /* The lookup in hand. */
   hr_workspace lookup;
   /* What it may ask shards about: its distinct keys, in the order of their hashes where there is a cache. */
@@ -99,7 +100,8 @@ typedef struct hr_core_options {
   hr_role role;
   uint32_t shard_count;
   const char *const *endpoints; /* [shard_count], for sentences; borrowed */
-  const hotrow_kernels *kernels;
+  const hotrow_kernels *kernels;        /* the CPU's */
+  const hotrow_kernels *device_kernels; /* of the device that keeps the rows; NULL: host memory */
   uint64_t staging_rows_max; /* distinct keys of one lookup; 0: HOTROW_LOOKUP_KEYS_MAX */
   size_t kept_bytes_max;     /* of pushes that a shard has not made durable; 0: HR_LINK_KEPT_BYTES_MAX */
   size_t part_bytes;         /* of rows in one message, where many go in several; 0: HR_CORE_PART_BYTES */
@@ -122,6 +124,8 @@ typedef struct hr_push_share {
 
 struct hr_core {
   hr_core_options options;
+  const hotrow_kernels *row_kernels; /* borrowed: of where the rows are */
+  void *stream, *event;              /* owned: where their work is queued; NULL in host memory */
   hr_link *links;        /* [shard_count] */
   hr_request **drafts;   /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
   bool *is_told;         /* [shard_count]: something was sent since the step ended */
@@ -278,6 +282,14 @@ hotrow_status hr_core_stage_direct(hr_core *core, const hr_grads *grads);
 /* Takes the rows out again, into keys and grads, as there are more of this step. */
 void hr_core_unstage_direct(hr_core *core, hotrow_table *table, uint64_t *keys, float *grads);
 void hr_core_drop_direct(hr_core *core, hotrow_table *table);
+
+/* core_lookup.c */
+hotrow_status hr_core_grow_lookup(hotrow_table *table);
+/* Takes the batch in hand if these distinct keys are those that were handed over next; else NULL, and what was handed
+ * over is forgotten. */
+hr_lookahead_batch *hr_core_take_batch(hr_core *core, hotrow_table *table, const uint64_t *keys, uint32_t count);
+/* When the batch's keys are needed next, into next_use[count]. */
+void hr_core_set_next_use(hotrow_table *table, const hr_lookahead_batch *batch, uint32_t count);
 
 /* core_pull.c */
 /* The end of the slice of ascending hashes that begins at `from` and belongs to `shard`. */

@@ -5,7 +5,8 @@
 #include <hr/memory.h>
 #include <hr/options.h>
 
-#include "core.h"
+#include "core_cache.h"
+#include "core_device.h"
 
 uint32_t hr_core_cache_batch(const hotrow_table *table, uint64_t number)
 {
@@ -24,8 +25,8 @@ static hotrow_status draft_batch(hr_core *core, hotrow_table *table, uint64_t nu
   HOTROW_ASSERT(batch->count <= table->ahead_capacity);
   uint8_t *asks = table->ahead_asks;
   batch->is_asked_for = true;
-  hotrow_cache_expect(table->cache, batch->keys, batch->hashes, batch->count, NULL, hr_core_cache_batch(table, number),
-                      asks);
+  HOTROW_TRY(hr_core_cache_expect(table, batch->keys, batch->hashes, batch->count, hr_core_cache_batch(table, number),
+                                  asks));
   for (uint32_t i = 0; i < batch->count; i++) {
     bool is_wanted = !asks[i] && !hr_lookahead_is_needed_before(&table->window, number, i);
     asks[i] = is_wanted ? HOTROW_ROW_MISSING : HOTROW_ROW_FRESH;

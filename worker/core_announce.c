@@ -7,7 +7,14 @@
 #include <hr/mutant.h>
 #include <hr/route.h>
 
-#include "core.h"
+#include "core_cache.h"
+
+/* News that do not reach the copies must not be taken for having reached them: the call fails. */
+static void expect_ok(hr_core *core, hotrow_status status)
+{
+  if (status != HOTROW_OK)
+    hr_core_fail(core, status, hotrow_last_error(), strlen(hotrow_last_error()));
+}
 
 /* The shard has applied this push: its steps are no longer among what the copies may lack. */
 static void credit(hr_core *core, hr_request *request)
@@ -17,9 +24,10 @@ static void credit(hr_core *core, hr_request *request)
   request->is_credited = true;
   for (uint32_t i = 0; i < request->push_count; i++) {
     const hr_section *section = &request->message.sections[i];
-    const hotrow_table *table = core->tables[request->pushes[i].table_index];
+    hotrow_table *table = core->tables[request->pushes[i].table_index];
     if (table->is_announced)
-      hotrow_cache_credit(table->cache, section->keys, request->pushes[i].hashes, section->steps, section->key_count);
+      expect_ok(core, hr_core_cache_credit(table, section->keys, request->pushes[i].hashes, section->steps,
+                                           section->key_count));
   }
 }
 
@@ -92,9 +100,10 @@ static void take_announcements(hr_core *core, uint32_t shard, const hr_section *
   for (uint32_t i = 0; i < section->key_count; i++)
     table->told_hashes[i] = hr_key_hash(section->keys[i], table->seed);
   if (is_gone)
-    hotrow_cache_announce_gone(table->cache, section->keys, table->told_hashes, section->key_count);
+    expect_ok(core, hr_core_cache_announce_gone(table, section->keys, table->told_hashes, section->key_count));
   else
-    hotrow_cache_announce(table->cache, section->keys, table->told_hashes, section->clocks, section->key_count);
+    expect_ok(core, hr_core_cache_announce(table, section->keys, table->told_hashes, section->clocks,
+                                           section->key_count));
   if (is_looked_up(core, table) && is_gone)
     forget_gone(table, section->key_count);
   else if (is_looked_up(core, table))

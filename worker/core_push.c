@@ -17,8 +17,11 @@ static hotrow_status check_push(const hr_core *core, const hotrow_push_request *
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: the client is read-only", name);
   if (r->key_count > HOTROW_LOOKUP_KEYS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "push to %s: %zu keys, at most %u", name, r->key_count, HOTROW_LOOKUP_KEYS_MAX);
-  if (r->key_count && (!r->keys || !r->grads))
-    return hr_fail(HOTROW_ERR_INVALID, "push to %s: %s is NULL", name, r->keys ? "grads" : "keys");
+  if (r->key_count && !r->grads)
+    return hr_fail(HOTROW_ERR_INVALID, "push to %s: grads is NULL", name);
+  if (r->key_count && !r->keys && r->key_count != r->table->lookup.key_count)
+    return hr_fail(HOTROW_ERR_INVALID, "push to %s: keys is NULL, and the lookup before it was of %zu keys, not %zu", name,
+                   r->table->lookup.key_count, r->key_count);
   if (r->grad_stride && r->grad_stride < r->table->layout.dim)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: grad_stride %zu is less than dim %u", name, r->grad_stride,
                    r->table->layout.dim);
@@ -68,6 +71,8 @@ static hotrow_status grow_step(hotrow_table *table, size_t kept, size_t count)
 static bool are_keys_of_lookup(const hotrow_table *table, const uint64_t *keys, size_t key_count)
 {
   const hotrow_dedup *dedup = &table->lookup.dedup;
+  if (!keys)
+    return true; /* as the caller says */
   if (!table->lookup.scratch || key_count == 0 || key_count > table->lookup.capacity ||
       dedup->offsets[dedup->unique_count] != key_count)
     return false;
