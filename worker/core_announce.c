@@ -102,8 +102,8 @@ static void take_announcements(hr_core *core, uint32_t shard, const hr_section *
   if (is_gone)
     expect_ok(core, hr_core_cache_announce_gone(table, section->keys, table->told_hashes, section->key_count));
   else
-    expect_ok(core, hr_core_cache_announce(table, section->keys, table->told_hashes, section->clocks,
-                                           section->key_count));
+    expect_ok(core,
+              hr_core_cache_announce(table, section->keys, table->told_hashes, section->clocks, section->key_count));
   if (is_looked_up(core, table) && is_gone)
     forget_gone(table, section->key_count);
   else if (is_looked_up(core, table))

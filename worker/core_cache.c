@@ -1,5 +1,7 @@
 #include "core_cache.h"
 
+#include <hr/assert.h>
+
 #include "core_device.h"
 
 /* What goes over in one stage: arrays of the host, and where each will be. */
@@ -164,38 +166,25 @@ hotrow_status hr_core_cache_credit(hotrow_table *table, const uint64_t *keys, co
   return HOTROW_OK;
 }
 
-/* Makes room in pinned memory for what the device has handed out. */
-static hotrow_status grow_list(hotrow_table *table, size_t size)
-{
-  hr_room *room = &table->device->list_here;
-  const hotrow_kernels *kernels = table->core->row_kernels;
-  if (size <= room->size)
-    return HOTROW_OK;
-  kernels->free_host(room->memory);
-  *room = (hr_room){0};
-  HOTROW_TRY(kernels->alloc_host(size + size / 4, &room->memory));
-  room->size = size + size / 4;
-  return HOTROW_OK;
-}
-
 hotrow_status hr_core_cache_take_pushes(hotrow_table *table, hotrow_cache_push_list *list_p)
 {
   HOTROW_TRY(hotrow_cache_take_pushes(table->cache, list_p));
   if (!table->device || list_p->count == 0)
     return HOTROW_OK;
-  const hr_core *core = table->core;
+  hr_core *core = table->core;
   const hotrow_kernels *kernels = core->row_kernels;
   size_t count = list_p->count, row_size = table->layout.dim * sizeof(float);
-  const void *arrays[] = {list_p->keys, list_p->hashes, list_p->steps, list_p->grads, list_p->squares, list_p->is_exact};
-  size_t sizes[] = {sizeof(uint64_t), sizeof(uint64_t), sizeof(uint32_t), row_size,
-                    table->layout.square_dim * sizeof(float), 1};
+  const void *arrays[] = {list_p->keys,  list_p->hashes,  list_p->steps,
+                          list_p->grads, list_p->squares, list_p->is_exact};
+  size_t sizes[] = {
+      sizeof(uint64_t), sizeof(uint64_t), sizeof(uint32_t), row_size, table->layout.square_dim * sizeof(float), 1};
   size_t size = 0, used = 0;
   for (uint32_t i = 0; i < ARRAYS_MAX; i++)
     size += hr_stage_size(count * sizes[i]);
-  HOTROW_TRY(grow_list(table, size));
+  HOTROW_TRY(hr_device_grow_here(core, &table->device->here, size));
   char *here[ARRAYS_MAX];
   for (uint32_t i = 0; i < ARRAYS_MAX; i++) {
-    here[i] = arrays[i] ? (char *)table->device->list_here.memory + used : NULL;
+    here[i] = arrays[i] ? (char *)table->device->here.memory + used : NULL;
     if (arrays[i])
       HOTROW_TRY(kernels->copy_out(here[i], arrays[i], count * sizes[i], core->stream));
     used += hr_stage_size(count * sizes[i]);

@@ -43,10 +43,22 @@ hotrow_status hr_device_grow_room(hr_core *core, hr_room *room, size_t kept, siz
   return status;
 }
 
+hotrow_status hr_device_grow_here(hr_core *core, hr_room *room, size_t size)
+{
+  const hotrow_kernels *kernels = core->row_kernels;
+  if (size <= room->size)
+    return HOTROW_OK;
+  kernels->free_host(room->memory);
+  *room = (hr_room){0};
+  HOTROW_TRY(kernels->alloc_host(size + size / 4, &room->memory));
+  room->size = size + size / 4;
+  return HOTROW_OK;
+}
+
 static void free_arrays(const hotrow_kernels *kernels, hr_device_table *device)
 {
-  void *there[] = {device->slots, device->seen, device->indices, device->states, device->key_slots,
-                   device->select_scratch};
+  void *there[] = {device->slots,  device->seen,      device->indices,
+                   device->states, device->key_slots, device->select_scratch};
   void *here[] = {device->asked_keys, device->asked_hashes, device->asked_index, device->answers, device->flags};
   for (size_t i = 0; i < sizeof there / sizeof *there; i++)
     kernels->free(there[i]);
@@ -103,14 +115,14 @@ void hr_device_close_table(hotrow_table *table)
   for (uint32_t i = 0; i < 2; i++)
     hr_stage_fini(&device->stages[i]);
   free_arrays(kernels, device);
-  const hr_room rooms[] = {device->keys,      device->offsets,     device->weights,    device->rows,
-                           device->bags,      device->factors,     device->step_keys,  device->step_hashes,
+  const hr_room rooms[] = {device->keys,       device->offsets,    device->weights,      device->rows,
+                           device->bags,       device->factors,    device->step_keys,    device->step_hashes,
                            device->step_ticks, device->step_grads, device->merged_ticks, device->merged_grads};
   for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
     kernels->free(rooms[i].memory);
   kernels->free(device->number);
   kernels->free_host(device->number_here);
-  kernels->free_host(device->list_here.memory);
+  kernels->free_host(device->here.memory);
   free(device->given_keys);
   free(device);
   table->device = NULL;
@@ -167,6 +179,28 @@ hotrow_status hr_device_read_count(hr_core *core, hotrow_table *table, hr_worksp
   HOTROW_TRY(hr_device_wait(core));
   workspace->unique_count = *here;
   return HOTROW_OK;
+}
+
+hotrow_status hr_device_distinct(hr_core *core, const hotrow_lookup_request *r, const uint64_t **keys_p,
+                                 const uint64_t **hashes_p)
+{
+  const hotrow_kernels *kernels = core->row_kernels;
+  hotrow_table *table = r->table;
+  hr_workspace *ahead = &table->ahead;
+  const void *keys;
+  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream));
+  HOTROW_TRY(
+      hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &table->device->keys, &keys));
+  HOTROW_TRY(hr_core_dedup(core, table, ahead, keys, r->key_count));
+  HOTROW_TRY(hr_device_read_count(core, table, ahead));
+  size_t size = ahead->unique_count * sizeof(uint64_t);
+  HOTROW_TRY(hr_device_grow_here(core, &table->device->here, 2 * size));
+  uint64_t *here = table->device->here.memory;
+  *keys_p = here;
+  *hashes_p = here + ahead->unique_count;
+  HOTROW_TRY(kernels->copy_out(here, ahead->dedup.keys, size, core->stream));
+  HOTROW_TRY(kernels->copy_out(here + ahead->unique_count, ahead->dedup.hashes, size, core->stream));
+  return hr_device_wait(core);
 }
 
 /* The batch in hand if it was handed over, and when its keys are needed next. */
@@ -409,8 +443,8 @@ static hotrow_status fill_hit_mask(hr_core *core, const hotrow_lookup_request *r
   HOTROW_TRY(hr_alloc(1, r->key_count * sizeof(uint32_t) + mask_size + 1, "a hit mask", &memory));
   uint32_t *inverse = memory;
   uint8_t *mask = (uint8_t *)(inverse + r->key_count);
-  hotrow_status status = core->row_kernels->copy_out(inverse, table->lookup.dedup.inverse,
-                                                     r->key_count * sizeof *inverse, core->stream);
+  hotrow_status status =
+      core->row_kernels->copy_out(inverse, table->lookup.dedup.inverse, r->key_count * sizeof *inverse, core->stream);
   if (status == HOTROW_OK)
     status = hr_device_wait(core);
   memset(mask, 0, mask_size);
@@ -437,8 +471,8 @@ hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
   HOTROW_TRY(place_asked(core, table));
   HOTROW_TRY(hr_device_take_array(core, r->memory, r->offsets, (r->bag_count + 1) * sizeof *r->offsets,
                                   &device->offsets, &offsets));
-  HOTROW_TRY(hr_device_take_array(core, r->memory, r->weights, r->key_count * sizeof *r->weights, &device->weights,
-                                  &weights));
+  HOTROW_TRY(
+      hr_device_take_array(core, r->memory, r->weights, r->key_count * sizeof *r->weights, &device->weights, &weights));
   float *out = r->out;
   if (r->memory == HOTROW_CPU) {
     HOTROW_TRY(hr_device_grow_room(core, &device->rows, 0, out_count * dim * sizeof *out));

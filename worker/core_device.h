@@ -21,7 +21,7 @@ typedef struct hr_device_table {
   hr_room keys, offsets, weights, rows;
   /* Of the distinct keys of the lookup in hand, [capacity]. */
   uint32_t *slots, *seen, *indices;
-  uint8_t *states; /* or flags */
+  uint8_t *states;     /* or flags */
   uint32_t *key_slots; /* of each key as given */
   void *select_scratch;
   size_t capacity;
@@ -38,8 +38,7 @@ typedef struct hr_device_table {
   /* The step's gradients so far, as the host's are kept. */
   hr_room bags, factors, step_keys, step_hashes, step_ticks, step_grads, merged_ticks, merged_grads;
   bool is_step_of_lookup; /* the step's only push so far has the lookup's distinct keys */
-  /* The push list on its way to the shards. */
-  hr_room list_here; /* pinned */
+  hr_room here; /* pinned: what has come from the device, until the next call: a push list, keys of a batch to come */
 } hr_device_table;
 
 /* The client's stream, and its event. HOTROW_ERR_DEVICE, HOTROW_ERR_NO_MEMORY */
@@ -55,13 +54,20 @@ hotrow_status hr_device_read_count(hr_core *core, hotrow_table *table, hr_worksp
 
 /* Makes room for size bytes; the first `kept` stay. */
 hotrow_status hr_device_grow_room(hr_core *core, hr_room *room, size_t kept, size_t size);
-/* What is queued from here on comes after what the caller has queued on its stream, of arrays that lie on the device. */
+/* Makes room in pinned memory that nothing is under way to. */
+hotrow_status hr_device_grow_here(hr_core *core, hr_room *room, size_t size);
+/* What is queued from here on comes after what the caller has queued on its stream, of arrays that lie on the device.
+ */
 hotrow_status hr_device_follow(hr_core *core, hotrow_device memory, void *stream);
 /* What the caller queues from here on comes after what is queued; or, of arrays on the host, all of it is done now. */
 hotrow_status hr_device_lead(hr_core *core, hotrow_device memory, void *stream);
 /* An array of a request on the device: where it is, or a copy in `room`. NULL stays NULL. */
 hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const void *array, size_t size, hr_room *room,
                                    const void **there_p);
+
+/* Distinct keys of a batch to come, in host memory until the next call. Waits. */
+hotrow_status hr_device_distinct(hr_core *core, const hotrow_lookup_request *r, const uint64_t **keys_p,
+                                 const uint64_t **hashes_p);
 
 /* A lookup: the table's asked keys and their states are those that may not be read yet. */
 hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r);

@@ -39,8 +39,8 @@ static hotrow_status unpool(hr_core *core, const hotrow_push_request *r)
     return HOTROW_OK;
   HOTROW_TRY(hr_device_take_array(core, r->memory, r->offsets, (r->bag_count + 1) * sizeof *r->offsets,
                                   &device->offsets, &offsets));
-  HOTROW_TRY(hr_device_take_array(core, r->memory, r->weights, r->key_count * sizeof *r->weights, &device->weights,
-                                  &weights));
+  HOTROW_TRY(
+      hr_device_take_array(core, r->memory, r->weights, r->key_count * sizeof *r->weights, &device->weights, &weights));
   HOTROW_TRY(hr_device_grow_room(core, &device->bags, 0, r->key_count * sizeof(uint32_t)));
   HOTROW_TRY(hr_device_grow_room(core, &device->factors, 0, r->key_count * sizeof(float)));
   core->row_kernels->pool_backward(offsets, weights, r->bag_count, r->pooling, core->stream, device->bags.memory,

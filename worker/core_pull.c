@@ -373,9 +373,8 @@ static hotrow_status insert_admitted(hotrow_table *table, const arrived_rows *ro
                                    rows->states ? rows->states + (size_t)from * got->extra_dim : NULL, 1,
                                    &table->slots[unique_at(note, held + i)]));
   }
-  HOTROW_TRY(hr_core_cache_insert(table, a->keys, a->hashes, a->clocks, a->values,
-                                 rows->states ? a->states : NULL, table->window.count ? a->next_use : NULL, kept,
-                                 a->slots));
+  HOTROW_TRY(hr_core_cache_insert(table, a->keys, a->hashes, a->clocks, a->values, rows->states ? a->states : NULL,
+                                  table->window.count ? a->next_use : NULL, kept, a->slots));
   for (uint32_t i = 0, k = 0; i < count; i++)
     if (is_found(got, i))
       table->slots[unique_at(note, held + i)] = a->slots[k++];
@@ -391,9 +390,9 @@ static hotrow_status insert_all(hotrow_table *table, const arrived_rows *rows)
   for (uint32_t i = 0; i < count; i++)
     next_use[i] = table->next_use[unique_at(note, held + i)];
   HOTROW_TRY(hr_core_cache_insert(table, asked->keys + held, note->hashes + held, rows->clocks + returned,
-                                 rows->values + (size_t)returned * table->layout.dim,
-                                 rows->states ? rows->states + (size_t)returned * got->extra_dim : NULL,
-                                 table->window.count ? next_use : NULL, count, slots));
+                                  rows->values + (size_t)returned * table->layout.dim,
+                                  rows->states ? rows->states + (size_t)returned * got->extra_dim : NULL,
+                                  table->window.count ? next_use : NULL, count, slots));
   for (uint32_t i = 0; i < count; i++)
     table->slots[unique_at(note, held + i)] = slots[i];
   return HOTROW_OK;
@@ -435,7 +434,7 @@ static hotrow_status take_ahead(hotrow_table *table, const arrived_rows *rows)
     move_row(table, rows, i, kept++);
   }
   hotrow_status status = hr_core_cache_insert(table, a->keys, a->hashes, a->clocks, a->values,
-                                             rows->states ? a->states : NULL, a->next_use, kept, a->slots);
+                                              rows->states ? a->states : NULL, a->next_use, kept, a->slots);
   if (status == HOTROW_OK)
     table->stats.fetched_ahead += kept;
   return status == HOTROW_ERR_LIMIT ? HOTROW_OK : status;

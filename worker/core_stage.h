@@ -1,4 +1,5 @@
-/* Arrays on their way to the device: copied into pinned memory, and from there on the stream, while the caller goes on. */
+/* Arrays on their way to the device: copied into pinned memory, and from there on the stream, while the caller goes on.
+ */
 #ifndef HR_CORE_STAGE_H
 #define HR_CORE_STAGE_H
 
