@@ -124,11 +124,14 @@ static hotrow_status check_request(const hr_core *core, const hotrow_lookup_requ
 static hotrow_status add_batch(hr_core *core, const hotrow_lookup_request *r)
 {
   hotrow_table *table = r->table;
-  const uint64_t *keys = table->ahead.dedup.keys, *hashes = table->ahead.dedup.hashes;
-  if (table->device)
+  const uint64_t *keys, *hashes;
+  if (table->device) {
     HOTROW_TRY(hr_device_distinct(core, r, &keys, &hashes));
-  else
+  } else {
     HOTROW_TRY(hr_core_dedup(core, table, &table->ahead, r->keys, r->key_count));
+    keys = table->ahead.dedup.keys;
+    hashes = table->ahead.dedup.hashes;
+  }
   if (table->ahead_capacity < table->ahead.capacity) {
     table->ahead_capacity = 0;
     HOTROW_TRY(hr_core_renew((void **)&table->ahead_asks, table->ahead.capacity, 1));

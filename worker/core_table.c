@@ -201,9 +201,6 @@ hotrow_status hr_core_add_table(hr_core *core, const hr_table_desc *desc, const 
   hotrow_table *table = calloc(1, sizeof *table);
   if (!table)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for table %s", desc->name);
-  init_workspace(&table->lookup);
-  init_workspace(&table->ahead);
-  init_workspace(&table->push);
   table->desc = *desc;
   hotrow_status status = init_table(core, table, options);
   if (status != HOTROW_OK) {
