@@ -18,7 +18,7 @@ add_library(hotrow_flags INTERFACE)
 target_compile_definitions(hotrow_flags INTERFACE _GNU_SOURCE)
 target_compile_options(hotrow_flags INTERFACE
   $<$<COMPILE_LANGUAGE:C>:-Wall;-Wextra;-Wpedantic;-Wconversion;-Wshadow;-Wstrict-prototypes;-Werror;-ffp-contract=off;-fno-math-errno>
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wconversion;-Wshadow;-Werror;-ffp-contract=off;-fno-math-errno;-fno-exceptions;-fno-rtti>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wconversion;-Wshadow;-Wno-unknown-pragmas;-Werror;-ffp-contract=off;-fno-math-errno;-fno-exceptions;-fno-rtti>)
 if(HOTROW_SANITIZE)
   target_compile_options(hotrow_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${HOTROW_SANITIZE};-fno-sanitize-recover=all;-fno-omit-frame-pointer>)

@@ -54,11 +54,17 @@ typedef struct adam_bias {
   float second;
 } adam_bias;
 
+/* t of the step that begins after t steps. */
+HR_SHARED_INLINE float adam_count(float t)
+{
+  return t >= 0.0f && t < (float)ADAM_STEPS_MAX ? (float)((uint32_t)t + 1) : (float)ADAM_STEPS_MAX;
+}
+
 /* Counts the step that now begins. */
 HR_SHARED_INLINE adam_bias adam_step(const hotrow_optimizer *o, float *t)
 {
-  uint32_t step = *t >= 0.0f && *t < (float)ADAM_STEPS_MAX ? (uint32_t)*t + 1 : ADAM_STEPS_MAX;
-  *t = (float)step;
+  *t = adam_count(*t);
+  uint32_t step = (uint32_t)*t;
   adam_bias bias = {(float)(1.0 - power((double)o->beta1, step)), (float)(1.0 - power((double)o->beta2, step))};
   return bias;
 }

@@ -119,8 +119,8 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
   for (uint32_t u = 0; batch && u < *dedup->unique_count_p; u++)
     table->next_use[u] =
         batch->later[u] ? hr_core_cache_batch(table, table->window.first + batch->later[u]) : HOTROW_BATCH_NONE;
-  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, *dedup->unique_count_p, batch ? table->next_use : NULL,
-                      table->slots, table->seen, table->states);
+  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, *dedup->unique_count_p, NULL,
+                      batch ? table->next_use : NULL, table->slots, table->seen, table->states);
   table->has_slots = true;
   for (uint32_t u = 0; batch && u < *dedup->unique_count_p; u++)
     core->stats.lookahead_hits += batch->is_fetched[u] && table->states[u] != HOTROW_ROW_MISSING;
@@ -176,7 +176,7 @@ static bool choose_stale(const hr_core *core, hotrow_table *table)
     return false;
   }
   table->told_before = table->told;
-  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, *dedup->unique_count_p,
+  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, *dedup->unique_count_p, NULL,
                       hotrow_cache_batch(table->cache), table->asks);
   for (uint32_t u = 0; u < *dedup->unique_count_p; u++) {
     bool is_gone = table->slots[u] == HOTROW_SLOT_NONE; /* from staging */

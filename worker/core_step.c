@@ -61,7 +61,7 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
             .keys = rows.keys, .hashes = rows.hashes, .steps = rows.ticks, .grads = rows.grads, .count = rows.count}));
   else if (rows.count)
     HOTROW_TRY(hotrow_cache_update(table->cache, rows.keys, rows.hashes, known_slots(table, &rows), rows.grads,
-                                   rows.ticks, rows.count));
+                                   rows.ticks, rows.count, NULL));
   table->step_count = 0;
   table->step_parts = 0;
   return hr_core_draft_pushes(core, table);

@@ -190,7 +190,16 @@ static void find_device(void)
   cuda_kernels.scan = hr_cuda_scan;
   cuda_kernels.select = hr_cuda_select;
   cuda_kernels.gather = hr_cuda_gather;
+  cuda_kernels.pool = hr_cuda_pool;
+  cuda_kernels.pool_backward = hr_cuda_pool_backward;
   cuda_kernels.segment_sum = hr_cuda_segment_sum;
+  cuda_kernels.optimizer_apply = hr_cuda_optimizer_apply;
+  cuda_kernels.pending_add = hr_cuda_pending_add;
+  cuda_kernels.pack = hr_cuda_pack;
+  cuda_kernels.unpack = hr_cuda_unpack;
+  cuda_kernels.gather_packed = hr_cuda_gather_packed;
+  cuda_kernels.scatter_packed = hr_cuda_scatter_packed;
+  cuda_kernels.find_nonfinite = hr_cuda_find_nonfinite;
   cuda_kernels.sum_ranks = hr_cuda_sum_ranks;
 }
 
