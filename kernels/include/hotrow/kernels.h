@@ -181,8 +181,7 @@ typedef struct hotrow_kernels {
                         void *stream, uint32_t *sums);
 } hotrow_kernels;
 
-/* The function table of a device; it lives as long as the program. Any thread. The CPU's is complete. The GPU's has
- * memory, copies, streams and the kernels with a .cu file; its other fields are NULL: test a field before calling it.
+/* The function table of a device; it lives as long as the program. Any thread. Both are complete.
  *   HOTROW_ERR_INVALID      no such device
  *   HOTROW_ERR_UNSUPPORTED  this build has no CUDA
  *   HOTROW_ERR_DEVICE       the build has CUDA and this machine has no usable GPU */
