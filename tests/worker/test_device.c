@@ -7,7 +7,7 @@
 #define KEY_RANGE 1500u
 #define STEPS 25u
 
-typedef enum shape { PLAIN, BAGS, WEIGHTED_BAGS, SHAPES } shape;
+typedef enum batch_shape { PLAIN, BAGS, WEIGHTED_BAGS, SHAPES } batch_shape;
 
 typedef struct side {
   test_servers servers;
@@ -63,7 +63,7 @@ static void close_side(side *s)
   test_stop(&s->servers);
 }
 
-static void draw_batch(shape shape)
+static void draw_batch(batch_shape shape)
 {
   key_count = 1 + hr_rng_below(&rng, KEYS_MAX);
   for (size_t i = 0; i < key_count; i++) {
@@ -86,7 +86,7 @@ static void draw_batch(shape shape)
       grads[b][c] = (float)hr_rng_below(&rng, 2000) / 1000 - 1;
 }
 
-static hotrow_lookup_request lookup_of(const side *s, shape shape, float *out)
+static hotrow_lookup_request lookup_of(const side *s, batch_shape shape, float *out)
 {
   hotrow_lookup_request r = test_lookup_of(s->table, keys, key_count, out);
   if (s->is_on_device) {
@@ -105,7 +105,7 @@ static hotrow_lookup_request lookup_of(const side *s, shape shape, float *out)
   return r;
 }
 
-static void look_up(const side *s, shape shape, float *out)
+static void look_up(const side *s, batch_shape shape, float *out)
 {
   hotrow_lookup_request r = lookup_of(s, shape, out);
   CHECK_OK(hotrow_lookup(s->client, &r, 1));
@@ -115,7 +115,7 @@ static void look_up(const side *s, shape shape, float *out)
   }
 }
 
-static void push(const side *s, shape shape, bool names_keys)
+static void push(const side *s, batch_shape shape, bool names_keys)
 {
   hotrow_lookup_request as = lookup_of(s, shape, &rows[0][0][0]);
   hotrow_push_request r = test_push_of(s->table, names_keys ? as.keys : NULL, key_count, &grads[0][0]);
@@ -151,7 +151,7 @@ static void compare(const side *host, const side *there_side, uint32_t step)
 }
 
 /* One worker alone: what it reads depends on nothing but its own calls. */
-static void play(const hotrow_table_options *options, bool is_on_device, bool looks_ahead, shape shape)
+static void play(const hotrow_table_options *options, bool is_on_device, bool looks_ahead, batch_shape shape)
 {
   side sides[2];
   open_side(&sides[0], HOTROW_CPU, false, options);
@@ -194,12 +194,12 @@ static void a_job_gives_the_same_bits(void)
     for (int shape = PLAIN; shape < SHAPES; shape++) {
       hotrow_table_options none = bounded_options(0, 0, 0), exact = bounded_options(0, 0, 256),
                            bounded = bounded_options(20, 5, 256);
-      play(&none, on_device, false, (enum shape)shape);
-      play(&exact, on_device, shape == PLAIN, (enum shape)shape);
-      play(&bounded, on_device, shape != PLAIN, (enum shape)shape);
+      play(&none, on_device, false, (batch_shape)shape);
+      play(&exact, on_device, shape == PLAIN, (batch_shape)shape);
+      play(&bounded, on_device, shape != PLAIN, (batch_shape)shape);
       bounded.wire_dtype = HOTROW_I8;
       bounded.mode = HOTROW_MODE_PROBE;
-      play(&bounded, on_device, false, (enum shape)shape);
+      play(&bounded, on_device, false, (batch_shape)shape);
     }
 }
 
