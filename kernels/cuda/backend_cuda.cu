@@ -204,6 +204,9 @@ static void find_device(void)
   cuda_kernels.scatter_packed = hr_cuda_scatter_packed;
   cuda_kernels.find_nonfinite = hr_cuda_find_nonfinite;
   cuda_kernels.sum_ranks = hr_cuda_sum_ranks;
+  cuda_kernels.gather_words = hr_cuda_gather_words;
+  cuda_kernels.scatter_words = hr_cuda_scatter_words;
+  cuda_kernels.segment_words = hr_cuda_segment_words;
 }
 
 extern "C" hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p)
