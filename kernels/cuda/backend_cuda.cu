@@ -151,7 +151,9 @@ static hotrow_status cuda_event_wait(void *event)
 static hotrow_status cuda_event_query(void *event, bool *has_happened_p)
 {
   cudaError_t error = cudaEventQuery((cudaEvent_t)event);
-  if (error != cudaSuccess && error != cudaErrorNotReady)
+  if (error == cudaErrorNotReady)
+    cudaGetLastError(); /* no failure, so synchronize shall not find it */
+  else if (error != cudaSuccess)
     return hr_cuda_check(error, "asking after an event");
   *has_happened_p = error == cudaSuccess;
   return HOTROW_OK;
