@@ -227,6 +227,8 @@ static __global__ __launch_bounds__(HR_CUDA_BLOCK_THREADS, 4) void apply_rows(co
 {
   size_t step = hr_row_step(shape);
   for (size_t i = hr_first_row(shape); i < u.row_count; i += step) {
+    if (u.slots[i] == HOTROW_SLOT_NONE)
+      continue;
     row_update row = row_of(u, i);
     if (kind != HOTROW_LAMB) {
       step_row<width, kind>(&u, row, shape);

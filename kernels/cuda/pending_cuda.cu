@@ -49,7 +49,8 @@ template <unsigned width> static __global__ void add_columns(pending_sums p, hr_
 {
   size_t step = hr_row_step(shape);
   for (size_t i = hr_first_row(shape); i < p.row_count; i += step)
-    add_row<width>(p, i, p.slots[i] * p.stride, p.is_first[i] != 0, p.squares != NULL, shape);
+    if (p.slots[i] != HOTROW_SLOT_NONE)
+      add_row<width>(p, i, p.slots[i] * p.stride, p.is_first[i] != 0, p.squares != NULL, shape);
 }
 
 /* Sums, and the mean of the squares. */
@@ -57,6 +58,8 @@ template <unsigned width> static __global__ void add_means(pending_sums p, hr_ro
 {
   size_t step = hr_row_step(shape);
   for (size_t i = hr_first_row(shape); i < p.row_count; i += step) {
+    if (p.slots[i] == HOTROW_SLOT_NONE)
+      continue;
     size_t at = p.slots[i] * p.stride;
     bool is_first = p.is_first[i] != 0;
     float mean = hr_mean_squares<width>(p.grads + i * p.grad_stride, p.dim, 1, shape);
