@@ -2,7 +2,7 @@
  *
  * All arrays lie on the device. Matrices are row-major and `stride` floats from row to row; rows are samples, `count`
  * of them. Calls on the CPU are done when they return; on a GPU they are queued in order on one stream, and what failed
- * is reported by `synchronize` of the kernels. Sums have an order that depends on the shapes alone, so one device gives
+ * is reported by `wait`. Sums have an order that depends on the shapes alone, so one device gives
  * the same bits every time; two devices agree within rounding. Random numbers are the same on all. One thread at a
  * time. */
 #ifndef HR_DENSE_H
@@ -38,7 +38,9 @@ typedef struct hr_adam_step {
 } hr_adam_step;
 
 typedef struct hr_dense_functions {
-  void (*close)(hr_dense *dense); /* see hr_dense_close() */
+  void (*close)(hr_dense *dense); /* hr_dense_close() */
+  /* Waits for what is queued, and says what of it failed: HOTROW_ERR_DEVICE. */
+  hotrow_status (*wait)(hr_dense *dense);
   void (*gemm)(hr_dense *dense, const hr_gemm *gemm);
 
   /* ---- arrays ---- */
