@@ -108,4 +108,16 @@ void hr_dense_close(hr_dense *dense); /* accepts NULL */
 hotrow_status hr_dense_alloc(hr_dense *dense, size_t a, size_t b, const char *what, float **floats_p);
 void hr_dense_free(hr_dense *dense, float *floats); /* accepts NULL */
 
+/* An array that host and device both use: one on the CPU, two on a GPU, the host's pinned, so that copies are queued.
+ * What one side wrote is there for the other after a copy (and `wait`, for the host). */
+typedef struct hr_mirror {
+  float *host, *device; /* owned; the same on the CPU */
+} hr_mirror;
+
+hotrow_status hr_mirror_init(hr_mirror *mirror, hr_dense *dense, size_t a, size_t b, const char *what);
+void hr_mirror_fini(hr_mirror *mirror, hr_dense *dense); /* accepts a zeroed one */
+/* The first count floats. */
+hotrow_status hr_mirror_copy_in(const hr_mirror *mirror, hr_dense *dense, size_t count);
+hotrow_status hr_mirror_copy_out(const hr_mirror *mirror, hr_dense *dense, size_t count);
+
 #endif
