@@ -185,10 +185,13 @@ static void find_device(void)
   cuda_kernels.event_order = cuda_event_order;
   cuda_kernels.event_wait = cuda_event_wait;
   cuda_kernels.event_query = cuda_event_query;
+  cuda_kernels.dedup_scratch_size = hr_cuda_dedup_scratch_size;
+  cuda_kernels.dedup = hr_cuda_dedup;
   cuda_kernels.lower_bounds = hr_cuda_lower_bounds;
   cuda_kernels.scan_scratch_size = hr_cuda_scan_scratch_size;
   cuda_kernels.scan = hr_cuda_scan;
   cuda_kernels.select = hr_cuda_select;
+  cuda_kernels.probe = hr_cuda_probe;
   cuda_kernels.gather = hr_cuda_gather;
   cuda_kernels.pool = hr_cuda_pool;
   cuda_kernels.pool_backward = hr_cuda_pool_backward;

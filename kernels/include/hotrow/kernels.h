@@ -174,8 +174,7 @@ typedef struct hotrow_kernels {
                     float *sums);
 } hotrow_kernels;
 
-/* The function table of a device; it lives as long as the program. Any thread. The CPU's is complete. A
- * field of the GPU's without a twin is NULL (dedup and probe): test a field before calling it.
+/* The function table of a device; it lives as long as the program. Any thread. Both are complete.
  *   HOTROW_ERR_INVALID      no such device
  *   HOTROW_ERR_UNSUPPORTED  this build has no CUDA
  *   HOTROW_ERR_DEVICE       the build has CUDA and this machine has no usable GPU */
