@@ -151,7 +151,9 @@ static hotrow_status cuda_event_wait(void *event)
 static hotrow_status cuda_event_query(void *event, bool *has_happened_p)
 {
   cudaError_t error = cudaEventQuery((cudaEvent_t)event);
-  if (error != cudaSuccess && error != cudaErrorNotReady)
+  if (error == cudaErrorNotReady)
+    cudaGetLastError(); /* no failure, so synchronize shall not find it */
+  else if (error != cudaSuccess)
     return hr_cuda_check(error, "asking after an event");
   *has_happened_p = error == cudaSuccess;
   return HOTROW_OK;
@@ -204,6 +206,9 @@ static void find_device(void)
   cuda_kernels.scatter_packed = hr_cuda_scatter_packed;
   cuda_kernels.find_nonfinite = hr_cuda_find_nonfinite;
   cuda_kernels.sum_ranks = hr_cuda_sum_ranks;
+  cuda_kernels.gather_words = hr_cuda_gather_words;
+  cuda_kernels.scatter_words = hr_cuda_scatter_words;
+  cuda_kernels.segment_words = hr_cuda_segment_words;
 }
 
 extern "C" hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p)

@@ -10,7 +10,7 @@
 
 #define SHORT_AT_ONCE 2u
 #define LONG_TERMS (4 * HOTROW_SUM_CHUNK)
-#define LONG_AT_ONCE 8u
+#define LONG_AT_ONCE 4u
 #define LONG_THREADS 1024u
 #define LONG_PARTS 16u
 

@@ -3,9 +3,26 @@
 
 #include "train_state.h"
 
+/* What the communicator adds up lies on the device: a part at a time goes there, into the gradients of rows, which
+ * nobody needs between steps. */
 hotrow_status hr_trainer_allreduce(hr_trainer *trainer, float *values, size_t count)
 {
-  return trainer->comm != NULL ? hotrow_comm_allreduce(trainer->comm, values, count) : HOTROW_OK;
+  const hr_model_shape *shape = &trainer->shape;
+  const size_t part_max = shape->batch_capacity * shape->field_count * hr_row_dim(shape);
+  const hr_mirror *mirror = &trainer->row_grads;
+  hr_dense *dense = trainer->dense;
+  if (trainer->comm == NULL)
+    return HOTROW_OK;
+  for (size_t first = 0; first < count; first += part_max) {
+    const size_t part = count - first < part_max ? count - first : part_max;
+    memcpy(mirror->host, values + first, part * sizeof *values);
+    HOTROW_TRY(hr_mirror_copy_in(mirror, dense, part));
+    HOTROW_TRY(hotrow_comm_allreduce(trainer->comm, mirror->device, part));
+    HOTROW_TRY(hr_mirror_copy_out(mirror, dense, part));
+    HOTROW_TRY(dense->call->wait(dense));
+    memcpy(values + first, mirror->host, part * sizeof *values);
+  }
+  return HOTROW_OK;
 }
 
 hotrow_status hr_trainer_flush(hr_trainer *trainer)

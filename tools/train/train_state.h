@@ -84,7 +84,7 @@ void hr_trainer_close(hr_trainer *trainer);
 /* Fills in what options leave to the preset of the data set. */
 void hr_train_apply_preset(hr_train_options *options, const char *data_name);
 
-/* values[count] of this process becomes the sum over all processes. */
+/* values[count], in host memory, of this process becomes the sum over all processes. Not within a step. */
 hotrow_status hr_trainer_allreduce(hr_trainer *trainer, float *values, size_t count);
 
 /* Flushes all ranks of the job and returns when all have done so. */

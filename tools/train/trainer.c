@@ -25,6 +25,18 @@ static hotrow_status lookup_all(hr_trainer *trainer)
   return HOTROW_OK;
 }
 
+/* NCCL adds up dense gradients while the host pushes those of the rows. A ring does its work in the call that begins
+ * it, so it comes behind the push, which the shards are to have early. */
+static bool is_sum_early(const hr_trainer *trainer)
+{
+  return trainer->comm != NULL && hotrow_comm_get_kind(trainer->comm) == HOTROW_COMM_NCCL;
+}
+
+static hotrow_status begin_sum(hr_trainer *trainer)
+{
+  return hotrow_comm_allreduce_begin(trainer->comm, trainer->ranks[0].sums.device, trainer->param_count + 1);
+}
+
 static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
 {
   const hr_batch *batch = rank->batch;
@@ -46,6 +58,8 @@ static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
   if (trainer->options.l2 > 0)
     dense->call->add_scaled(dense, trainer->options.l2 / samples, pass->rows,
                             batch->count * trainer->shape.field_count * hr_row_dim(&trainer->shape), pass->row_grads);
+  if (is_sum_early(trainer))
+    HOTROW_TRY(begin_sum(trainer));
   HOTROW_TRY(hr_trainer_push(trainer, rank));
   return hotrow_step(rank->client, 0);
 }
@@ -80,28 +94,40 @@ static float lr_scale(const hr_trainer *trainer)
   return (float)(1 - (1 - (double)trainer->options.lr_decay) * share);
 }
 
-/* Sums of all ranks' dense gradients and losses, on the device and in host memory. */
-static hotrow_status sum_dense(hr_trainer *trainer)
+/* The same for the ranks that this process plays. */
+static hotrow_status sum_played(hr_trainer *trainer)
 {
   const size_t count = trainer->param_count + 1;
-  const hr_mirror *sums = &trainer->ranks[0].sums;
-  float *of_ranks[HR_PLAYED_RANKS_MAX];
+  float *sums[HR_PLAYED_RANKS_MAX];
   hr_dense *dense = trainer->dense;
   for (uint32_t i = 0; i < trainer->rank_count; i++) {
-    of_ranks[i] = trainer->ranks[i].sums.host;
+    sums[i] = trainer->ranks[i].sums.host;
     HOTROW_TRY(hr_mirror_copy_out(&trainer->ranks[i].sums, dense, count));
   }
   HOTROW_TRY(dense->call->wait(dense));
+  hotrow_comm_allreduce_local(sums, trainer->rank_count, count);
+  return hr_mirror_copy_in(&trainer->ranks[0].sums, dense, count);
+}
+
+/* The sums of all ranks' dense gradients, on the device, and of their losses. */
+static hotrow_status sum_dense(hr_trainer *trainer, float *loss_p)
+{
+  hr_dense *dense = trainer->dense;
+  if (trainer->comm == NULL)
+    HOTROW_TRY(sum_played(trainer));
+  else if (!is_sum_early(trainer))
+    HOTROW_TRY(begin_sum(trainer));
   if (trainer->comm != NULL)
-    HOTROW_TRY(hotrow_comm_allreduce(trainer->comm, sums->host, count));
-  else
-    hotrow_comm_allreduce_local(of_ranks, trainer->rank_count, count);
-  return hr_mirror_copy_in(sums, dense, count);
+    HOTROW_TRY(hotrow_comm_wait(trainer->comm));
+  HOTROW_TRY(dense->kernels->copy_out(loss_p, trainer->ranks[0].sums.device + trainer->param_count, sizeof *loss_p,
+                                      dense->stream));
+  return dense->call->wait(dense);
 }
 
 static hotrow_status train_step(hr_trainer *trainer)
 {
   const float scale = lr_scale(trainer);
+  float loss = 0;
   for (uint32_t i = 0; i < trainer->rank_count; i++)
     HOTROW_TRY(next_batch(&trainer->ranks[i]));
   HOTROW_TRY(lookup_all(trainer));
@@ -111,11 +137,11 @@ static hotrow_status train_step(hr_trainer *trainer)
   }
   for (uint32_t i = 0; i < trainer->rank_count; i++)
     HOTROW_TRY(compute_and_push(trainer, &trainer->ranks[i]));
-  HOTROW_TRY(sum_dense(trainer));
-  const hr_mirror *sums = &trainer->ranks[0].sums;
-  hr_dense_adam_update(&trainer->adam, trainer->options.dense_lr * scale, sums->device, trainer->params);
-  trainer->epoch_loss += (double)sums->host[trainer->param_count];
-  trainer->loss_sum += (double)sums->host[trainer->param_count];
+  HOTROW_TRY(sum_dense(trainer, &loss));
+  hr_dense_adam_update(&trainer->adam, trainer->options.dense_lr * scale, trainer->ranks[0].sums.device,
+                       trainer->params);
+  trainer->epoch_loss += (double)loss;
+  trainer->loss_sum += (double)loss;
   trainer->epoch_samples += (uint64_t)trainer->options.workers * trainer->options.batch;
   trainer->step++;
   return HOTROW_OK;
