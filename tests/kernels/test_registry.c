@@ -17,8 +17,8 @@ static void the_cpu_is_always_there_and_complete(void)
   CHECK(strcmp(k->name, "cpu") == 0);
   CHECK(k->alloc && k->free && k->copy_in && k->copy_out && k->synchronize);
   CHECK(k->dedup_scratch_size && k->dedup && k->probe && k->gather && k->pool && k->pool_backward);
-  CHECK(k->segment_sum && k->optimizer_apply && k->pending_add && k->pack && k->unpack && k->find_nonfinite &&
-        k->sum_ranks);
+  CHECK(k->segment_sum && k->optimizer_apply && k->pending_add && k->segment_sum_apply && k->pack && k->unpack &&
+        k->find_nonfinite && k->sum_ranks);
 }
 
 static void cuda_is_there_or_says_why_not(void)
