@@ -130,8 +130,8 @@ static hotrow_status add_batch(hr_core *core, const hotrow_lookup_request *r)
     table->ahead_capacity = table->ahead.capacity;
   }
   uint64_t number = table->window.first + table->window.count;
-  HOTROW_TRY(hr_lookahead_add(&table->window, dedup->keys, dedup->hashes, dedup->unique_count));
-  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, NULL,
+  HOTROW_TRY(hr_lookahead_add(&table->window, dedup->keys, dedup->hashes, *dedup->unique_count_p));
+  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, *dedup->unique_count_p, NULL,
                       hr_core_cache_batch(table, number), table->ahead_asks);
   return HOTROW_OK;
 }

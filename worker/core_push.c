@@ -69,7 +69,7 @@ static bool are_keys_of_lookup(const hotrow_table *table, const uint64_t *keys, 
 {
   const hotrow_dedup *dedup = &table->lookup.dedup;
   if (!table->lookup.scratch || key_count == 0 || key_count > table->lookup.capacity ||
-      dedup->offsets[dedup->unique_count] != key_count)
+      dedup->offsets[*dedup->unique_count_p] != key_count)
     return false;
   if (table->lookup.is_plain)
     return memcmp(dedup->keys, keys, key_count * sizeof *keys) == 0;
@@ -134,7 +134,7 @@ static hotrow_status stage_rows(hr_core *core, const hr_grads *grads, size_t ste
 {
   hotrow_table *table = grads->table;
   const hotrow_dedup *dedup = &grads->workspace->dedup;
-  uint32_t count = dedup->unique_count;
+  uint32_t count = *dedup->unique_count_p;
   if (table->direct.oldest)
     HOTROW_TRY(unstage(core, table, step_count + count));
   HOTROW_TRY(grow_step(table, step_count, step_count + count));
@@ -159,7 +159,7 @@ static hotrow_status stage_push(hr_core *core, const hotrow_push_request *r, siz
     HOTROW_TRY(hr_core_dedup_in_order(core, table, &table->push, r->keys, r->key_count));
     grads.workspace = &table->push;
   }
-  uint32_t count = grads.workspace->dedup.unique_count;
+  uint32_t count = grads.workspace->unique_count;
   if (step_count + count > HOTROW_LOOKUP_KEYS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "push to %s: more than %u rows in one step", table->desc.name,
                    HOTROW_LOOKUP_KEYS_MAX);

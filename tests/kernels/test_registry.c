@@ -16,6 +16,9 @@ static void the_cpu_is_always_there_and_complete(void)
   CHECK_EQ(k->device, HOTROW_CPU);
   CHECK(strcmp(k->name, "cpu") == 0);
   CHECK(k->alloc && k->free && k->copy_in && k->copy_out && k->synchronize);
+  CHECK(k->alloc_host && k->free_host && k->copy && k->fill && k->stream_create && k->stream_destroy);
+  CHECK(k->event_create && k->event_destroy && k->event_record && k->event_order && k->event_wait && k->event_query);
+  CHECK(k->lower_bounds && k->scan_scratch_size && k->scan && k->select);
   CHECK(k->dedup_scratch_size && k->dedup && k->probe && k->gather && k->pool && k->pool_backward);
   CHECK(k->segment_sum && k->optimizer_apply && k->pending_add && k->segment_sum_apply && k->pack && k->unpack &&
         k->find_nonfinite && k->sum_ranks);

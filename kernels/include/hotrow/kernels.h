@@ -25,15 +25,15 @@ typedef enum hotrow_pooling {
   HOTROW_POOL_SQRTN = 3 /* the sum divided by the square root of the number of keys */
 } hotrow_pooling;
 
-/* Result of dedup: U distinct keys in ascending order of their hash (XXH3 of key and table seed, a bijection), so that
- * the keys of one shard, and of one stretch of cache sets, lie together. */
+/* What dedup fills in: U distinct keys in ascending order of their hash (XXH3 of key and table seed, a bijection), so
+ * that the keys of one shard, and of one stretch of cache sets, lie together. */
 typedef struct hotrow_dedup {
-  uint64_t *keys;      /* [key_count]: the first unique_count are the distinct keys */
-  uint64_t *hashes;    /* [key_count]: their hashes, ascending */
-  uint32_t *inverse;   /* [key_count]: input position -> index of its distinct key */
-  uint32_t *offsets;   /* [key_count + 1]: CSR over distinct keys into positions */
-  uint32_t *positions; /* [key_count]: input positions grouped by distinct key, ascending within each */
-  uint32_t unique_count;
+  uint64_t *keys;           /* [key_count]: the first U are the distinct keys */
+  uint64_t *hashes;         /* [key_count]: their hashes, ascending */
+  uint32_t *inverse;        /* [key_count]: input position -> index of its distinct key */
+  uint32_t *offsets;        /* [key_count + 1]: CSR over distinct keys into positions */
+  uint32_t *positions;      /* [key_count]: input positions grouped by distinct key, ascending within each */
+  uint32_t *unique_count_p; /* U; on the device too: nobody waits for it there */
 } hotrow_dedup;
 
 /* The gradients of distinct keys as sums of terms: the arguments of segment_sum. */
@@ -64,18 +64,52 @@ typedef struct hotrow_kernels {
 
   hotrow_status (*alloc)(size_t size_bytes, void **memory_p); /* zeroed; HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE */
   void (*free)(void *memory);                                 /* accepts NULL */
+  /* Host memory that a GPU reads and writes by itself: a copy between it and the device is queued, and the host must
+   * let it be until the stream has passed. Other host memory may be touched at once: copy_in has read it, and copy_out
+   * waits. Zeroed; HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE. free_host accepts NULL. Neither is for the data path. */
+  hotrow_status (*alloc_host)(size_t size_bytes, void **memory_p);
+  void (*free_host)(void *memory);
   hotrow_status (*copy_in)(void *device_to, const void *host_from, size_t size_bytes, void *stream);
   hotrow_status (*copy_out)(void *host_to, const void *device_from, size_t size_bytes, void *stream);
+  hotrow_status (*copy)(void *device_to, const void *device_from, size_t size_bytes, void *stream); /* no overlap */
+  hotrow_status (*fill)(void *device_memory, uint8_t byte, size_t size_bytes, void *stream);
   hotrow_status (*synchronize)(void *stream); /* waits for the stream; reports what failed on it */
+
+  /* Streams run beside each other and beside the default stream; only events order them. What is queued on an urgent
+   * one goes first where both could. On CPU there are none: NULL. HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE. */
+  hotrow_status (*stream_create)(bool is_urgent, void **stream_p);
+  void (*stream_destroy)(void *stream); /* accepts NULL; what is queued still runs */
+  /* An event stands for what was queued on a stream before it was last recorded; one never recorded has happened.
+   * event_order: what is queued on `stream` from here on comes after the event. event_wait: the host waits.
+   * event_query: whether it has happened, without waiting. */
+  hotrow_status (*event_create)(void **event_p);
+  void (*event_destroy)(void *event); /* accepts NULL */
+  hotrow_status (*event_record)(void *event, void *stream);
+  hotrow_status (*event_order)(void *event, void *stream);
+  hotrow_status (*event_wait)(void *event);
+  hotrow_status (*event_query)(void *event, bool *has_happened_p);
 
   /* Bytes of scratch that dedup needs for key_count keys. */
   size_t (*dedup_scratch_size)(size_t key_count);
   /* Distinct keys, inverse and occurrences (see hotrow_dedup; its arrays are the caller's). key_count < 2^31. */
   hotrow_status (*dedup)(const uint64_t *keys, size_t key_count, uint64_t table_seed, void *scratch, void *stream,
-                         hotrow_dedup *result_p);
+                         const hotrow_dedup *result);
 
-  /* slot_p[i] = set*16 + way of keys[i], or HOTROW_SLOT_NONE. set = ((hash >> 32) * set_count) >> 32.
-   * set_keys[set_count][16]; way w of a set is taken iff bit w of occupied[set] is 1. */
+  /* Where ascending hashes (the first *count_p) reach each bound: position_p[b] = how many are below bounds[b]. */
+  void (*lower_bounds)(const uint64_t *hashes, const uint32_t *count_p, const uint64_t *bounds, size_t bound_count,
+                       void *stream, uint32_t *position_p);
+
+  /* Prefix sums: sum_p[i] = values[0] + ... + values[i-1] modulo 2^32 for i in [0, count]: sum_p has count + 1 places,
+   * and may be values itself. count < 2^32. Scratch of scan_scratch_size(count) bytes, aligned to 16, for both. */
+  size_t (*scan_scratch_size)(size_t count);
+  void (*scan)(const uint32_t *values, size_t count, void *scratch, void *stream, uint32_t *sum_p);
+  /* The indices of those flags with (flags[i] & mask) == value, ascending, and their number. index_p has room for all.
+   */
+  void (*select)(const uint8_t *flags, size_t count, uint8_t mask, uint8_t value, void *scratch, void *stream,
+                 uint32_t *index_p, uint32_t *count_p);
+
+  /* slot_p[i] = set*16 + way of keys[i], which no two ways have, or HOTROW_SLOT_NONE. set = ((hash >> 32) * set_count)
+   * >> 32. set_keys[set_count][16], aligned to 16 bytes; way w of a set is taken iff bit w of occupied[set] is 1. */
   void (*probe)(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count, const uint64_t *keys,
                 const uint64_t *hashes, size_t key_count, void *stream, uint32_t *slot_p);
 
