@@ -11,7 +11,7 @@
  * 8 of offsets read per segment, those twice. */
 #include "segment_sum_cuda.h"
 
-#define LONG_AT_ONCE 8u
+#define LONG_AT_ONCE 4u
 #define LONG_THREADS 1024u
 #define LONG_PARTS 16u
 
