@@ -206,7 +206,8 @@ typedef struct hotrow_kernels {
   /* Words by index: out[i] = words[index[i]]; words[index[i]] = values[i] for distinct indices. */
   void (*gather_words)(const uint32_t *words, const uint32_t *index, size_t count, void *stream, uint32_t *out);
   void (*scatter_words)(const uint32_t *values, const uint32_t *index, size_t count, void *stream, uint32_t *words);
-  /* sums[s] = words[positions[j]] over j in [offsets[s], offsets[s+1]) modulo 2^32; words NULL: how many j there are. */
+  /* sums[s] = words[positions[j]] over j in [offsets[s], offsets[s+1]) modulo 2^32; words NULL: how many j there are.
+   */
   void (*segment_words)(const uint32_t *words, const uint32_t *positions, const uint32_t *offsets, size_t segment_count,
                         void *stream, uint32_t *sums);
 } hotrow_kernels;
