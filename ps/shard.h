@@ -80,6 +80,7 @@ typedef struct hr_shard_options {
                                     leave for others, without one new rows are refused */
   hr_shard_aside aside;         /* checkpoints are made safe there */
   hotrow_durability durability; /* of a shard with a storage */
+  size_t cut_turn_bytes;        /* that are copied at a time; 0: HR_CUT_TURN_BYTES */
 } hr_shard_options;
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p);
@@ -92,10 +93,18 @@ hotrow_status hr_shard_load(hr_shard *shard, const char *path, hr_load_progress 
 void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *frames, size_t frame_count,
                       uint64_t now_ns);
 
-/* Hands a cut to the storage, which must be there. A client that asks for a new table makes the shard do so too.
+/* Begins a cut, of this moment, and puts the first part of it into the storage, which must be there. A client that asks
+ * for a new table makes the shard do so too.
+ *
  *   HOTROW_ERR_BUSY  the last cut is not durable yet
  * and what the storage returns: then there is no cut, and the next call tries again. */
 hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p);
+/* Is there more of it to be copied? Then hr_shard_copy() puts the next part into the storage, and with the last one it
+ * is handed over: to be called between messages, which may change what they like. A part takes half a millisecond. What
+ * hr_shard_cut() returns but HOTROW_ERR_BUSY, and then there is no cut any more. */
+bool hr_shard_is_copying(const hr_shard *shard);
+hotrow_status hr_shard_copy(hr_shard *shard);
+#define HR_CUT_TURN_BYTES ((size_t)512 << 10) /* as hr_table_copy() counts them: 4096 rows of dim 16 */
 /* The storage has the last cut safe. Sends the replies that waited for it; not to be called from within the storage. */
 void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number);
 /* The storage has lost the cut under way, or can take none any more: there will be no further one. Who waits for a

@@ -96,7 +96,9 @@ struct hr_shard {
   hr_announce_log log;
   hr_shard_memory memory;
   uint64_t cut_number;  /* of the last cut begun */
-  bool cut_in_progress; /* handed over and not durable */
+  bool cut_in_progress; /* begun and not durable */
+  bool is_copying;      /* and not handed over yet: its rows are copied in turns */
+  bool was_cut_awaited; /* is_cut_awaited, when the cut under way was begun */
   bool is_cut_awaited;  /* a client waits for pushes that are in no cut */
   bool is_degraded;     /* the storage has failed: there are no more cuts */
   bool is_refused;      /* the storage has refused the last cut: it may take the next one */

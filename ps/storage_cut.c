@@ -86,6 +86,7 @@ static hotrow_status begin_cut(void *context, uint64_t number)
   s->cut.row_count = s->cut.entry_count = 0;
   s->cut.number = number;
   s->cut.log_number = hr_rocksdb_end_record(s);
+  s->cut.log_bytes = s->log.bytes_since_cut;
   s->is_open = true;
   return HOTROW_OK;
 }
@@ -220,7 +221,7 @@ static hotrow_status end_cut(void *context, uint64_t number)
     return HOTROW_OK;
   }
   HOTROW_TRY(hr_rocksdb_check_space(s, s->cut.entries.size));
-  s->log.bytes_since_cut = 0;
+  s->log.bytes_since_cut -= s->cut.log_bytes;
   hr_rocksdb_hand_over(s, &s->slot);
   return HOTROW_OK;
 }
@@ -299,7 +300,9 @@ static int compare_keys(const void *a, const void *b)
   memcpy(&head_y, *y, sizeof head_y);
   size_t size = head_x.key_size < head_y.key_size ? head_x.key_size : head_y.key_size;
   int order = memcmp(*x + sizeof head_x, *y + sizeof head_y, size);
-  return order ? order : (head_x.key_size > head_y.key_size) - (head_x.key_size < head_y.key_size);
+  if (order == 0)
+    order = (head_x.key_size > head_y.key_size) - (head_x.key_size < head_y.key_size);
+  return order ? order : (head_x.value_size > 0) - (head_y.value_size > 0); /* a row is deleted, then put */
 }
 
 /* In the order of their keys RocksDB takes in rows three times as fast: each goes in where the one before did. If there
@@ -380,6 +383,7 @@ static hotrow_status write_and_count_cut(hr_rocksdb *s)
   s->counts.rows += s->cut.row_count;
   s->counts.bytes += s->cut.entries.size + s->cut.jobs.size + s->cut.sessions.size;
   s->counts.write_ns += hr_now_ns() - begin_ns;
+  hr_bytes_empty(s, &s->cut.entries); /* here, as giving back much takes the system some time */
   return status;
 }
 
