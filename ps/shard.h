@@ -146,7 +146,7 @@ hotrow_status hr_shard_replay(hr_shard *shard, const void *record, size_t size, 
 /* Counts a message that the transport itself refused (too many frames, too large). */
 void hr_shard_count_refused(hr_shard *shard);
 
-/* What only the owner knows: how long the last message took; how long a cut took to be copied; the totals of what the
+/* What only the owner knows: how long the last message took; how long a turn of a cut took; the totals of what the
  * storage has written in cuts, and in its log; replies that nobody took, and bytes of those that are on their way. */
 void hr_shard_count_time(hr_shard *shard, uint64_t ns);
 void hr_shard_count_cut(hr_shard *shard, uint64_t copy_ns);

@@ -51,7 +51,7 @@ typedef struct hr_shard_counters {
   uint64_t log_writes, log_records, log_bytes, log_write_ns;
   uint64_t replies_dropped, unread_bytes;
   uint64_t busy_ns, request_ns;
-  uint64_t request_times[HOTROW_TIME_BUCKETS];
+  uint64_t request_times[HOTROW_TIME_BUCKETS], cut_turn_times[HOTROW_TIME_BUCKETS];
   uint64_t rows_evicted; /* that left memory */
   uint64_t rows_fetched; /* that came back */
   uint64_t storage_bytes, process_bytes;
