@@ -30,6 +30,7 @@
 #define HR_SHARD_SESSIONS_MAX 4096u /* the session idle longest is forgotten for a new one, and then fenced */
 #define HR_SHARD_BLOBS_MAX 1024u
 #define HR_SHARD_JOBS_MAX 256u /* the job idle longest is forgotten for a new one, with its sessions */
+#define HR_CUT_BYTES_MAX ((size_t)256 << 20)
 #define HR_SHARD_HELD_BYTES_MAX ((size_t)4 << 30)
 
 typedef struct hr_shard hr_shard;
@@ -81,6 +82,8 @@ typedef struct hr_shard_options {
   hr_shard_aside aside;         /* checkpoints are made safe there */
   hotrow_durability durability; /* of a shard with a storage */
   size_t cut_turn_bytes;        /* that are copied at a time; 0: HR_CUT_TURN_BYTES */
+  size_t cut_bytes_max;         /* of rows of the next cut while one is under way: with more nothing that changes rows
+                                   is taken, but for exact steps; 0: HR_CUT_BYTES_MAX */
 } hr_shard_options;
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p);

@@ -125,7 +125,7 @@ static hotrow_status begin(hr_shard *shard, const hr_storage *storage)
 static hotrow_status copy(hr_shard *shard)
 {
   const hr_storage *storage = shard->options.storage;
-  size_t budget = shard->options.cut_turn_bytes ? shard->options.cut_turn_bytes : HR_CUT_TURN_BYTES;
+  size_t budget = shard->options.cut_turn_bytes;
   for (size_t i = 0; i < shard->table_count; i++) {
     HOTROW_TRY(hr_table_copy(shard->tables[i], &budget));
     if (hr_table_is_copying(shard->tables[i]))

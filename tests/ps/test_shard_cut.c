@@ -8,12 +8,15 @@ typedef struct scene {
   test_shard *t;
   uint64_t epoch;
   size_t turn_bytes; /* 0: all at once */
+  size_t next_bytes_max;
 } scene;
 
 static void start(scene *s)
 {
-  s->t = test_shard_open(
-      &(hr_shard_options){.epoch = ++s->epoch, .storage = &s->disk->calls, .cut_turn_bytes = s->turn_bytes});
+  s->t = test_shard_open(&(hr_shard_options){.epoch = ++s->epoch,
+                                             .storage = &s->disk->calls,
+                                             .cut_turn_bytes = s->turn_bytes,
+                                             .cut_bytes_max = s->next_bytes_max});
   s->t->now_ns = 1000000000000u; /* whoever sends now is not held for silent since the beginning of time */
   test_storage_restore(s->disk, s->t->shard, s->t->now_ns);
 }
@@ -322,6 +325,41 @@ static void a_cut_that_fails_in_a_later_turn_is_made_again(void)
     }
 }
 
+/* While a cut is under way the next one has a bound: who changes rows is asked to come again, who reads is served. */
+static void a_slow_disk_is_for_those_who_change_rows(void)
+{
+  scene s = {.disk = test_storage_open(), .epoch = 100, .next_bytes_max = 3 * TEST_DIM * sizeof(float)};
+  start(&s);
+  test_client a = test_worker(1, 7, 0, 1, 100), b = test_worker(2, 8, 0, 1, 100);
+  greet(&s, &a);
+  greet(&s, &b);
+  create_plain(&s, &a);
+  for (uint64_t seq = 1; seq <= 7; seq++)
+    CHECK_OK(push(&s, &a, seq)); /* no cut is under way */
+  cut(&s);
+  for (uint64_t seq = 8; seq <= 10; seq++)
+    CHECK_OK(push(&s, &a, seq));
+  CHECK(!hr_shard_awaits_cut(s.t->shard));
+  CHECK_FAILS(push(&s, &a, 11), HOTROW_ERR_BUSY, "24 bytes of rows that changed since cut 2");
+  CHECK(s.t->replies[0].message.header.retry_ms > 0 && hr_shard_awaits_cut(s.t->shard));
+  uint64_t keys[2] = {3, 100};
+  test_add_pull(test_begin(&a, HR_OP_PULL), 0, keys, 2); /* one is new */
+  a.message.header.push_seq = 10;
+  CHECK_FAILS(test_ask(s.t, &a), HOTROW_ERR_BUSY, "since cut 2");
+  test_add_pull(test_begin(&a, HR_OP_PULL), 0, keys, 1);
+  a.message.header.push_seq = 10;
+  CHECK_OK(test_ask(s.t, &a));
+  test_push_row(&b, 0, 200, 1.0f)->header.flags = HR_FLAG_SYNC; /* its step has come: it is not for it to wait */
+  CHECK_OK(test_ask(s.t, &b));
+  test_storage_commit(s.disk, s.t->shard);
+  CHECK_OK(push(&s, &a, 11));
+  cut_and_commit(&s);
+  die(&s);
+  start(&s);
+  CHECK(greet(&s, &a) == 11 && greet(&s, &b) == 1);
+  close_scene(&s);
+}
+
 /* Whoever was told that a rank is its own, has it over a restart too. */
 static void a_successor_waits_for_its_cut(void)
 {
@@ -598,6 +636,7 @@ int main(void)
   RUN(a_cut_that_fails_is_made_again);
   RUN(a_cut_is_of_its_moment);
   RUN(a_cut_that_fails_in_a_later_turn_is_made_again);
+  RUN(a_slow_disk_is_for_those_who_change_rows);
   RUN(a_successor_waits_for_its_cut);
   RUN(a_client_that_waits_makes_a_cut_urgent);
   RUN(a_new_table_waits_for_its_cut);
