@@ -145,12 +145,16 @@ static const hotrow_kernels cpu_kernels = {
     .segment_sum = hr_cpu_segment_sum,
     .optimizer_apply = hr_cpu_optimizer_apply,
     .pending_add = hr_cpu_pending_add,
+    .segment_sum_apply = hr_cpu_segment_sum_apply,
     .pack = hr_cpu_pack,
     .unpack = hr_cpu_unpack,
     .gather_packed = hr_cpu_gather_packed,
     .scatter_packed = hr_cpu_scatter_packed,
     .find_nonfinite = hr_cpu_find_nonfinite,
     .sum_ranks = hr_cpu_sum_ranks,
+    .gather_words = hr_cpu_gather_words,
+    .scatter_words = hr_cpu_scatter_words,
+    .segment_words = hr_cpu_segment_words,
 };
 
 hotrow_status hr_kernels_get_cpu(const hotrow_kernels **kernels_p)

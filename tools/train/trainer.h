@@ -34,6 +34,7 @@ typedef struct hr_train_options {
   uint64_t every; /* with checkpoint: steps from one to the next */
   uint64_t seed;
   uint64_t samples; /* of the built-in stream */
+  uint32_t device;  /* hotrow_device: where dense layers are */
   uint32_t model;   /* index into hr_model_names */
   uint32_t rank;
   uint32_t workers;
@@ -61,6 +62,7 @@ typedef struct hr_train_options {
   uint32_t lookahead;   /* batches handed over ahead */
   uint32_t patience;    /* evaluations without a better score until the job stops; 0: never */
   uint32_t evaluations; /* per epoch; 0: only at the end */
+  uint32_t comm;        /* how dense gradients are added up among processes: 0 as it goes, 1 ring, 2 NCCL */
   uint32_t timeout_ms;
   float lr;                /* preset */
   float dense_lr;          /* preset */
