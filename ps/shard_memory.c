@@ -1,9 +1,8 @@
 #include "shard_memory.h"
 
-#include <stdlib.h>
-
 #include <hr/assert.h>
 
+#include "key_sort.h"
 #include "shard_stats.h"
 
 #define OVER_SHIFT 3u /* over its memory by more than this part, a shard takes no pushes before a cut is durable */
@@ -22,7 +21,7 @@ size_t hr_memory_used(const hr_shard *shard)
   return used;
 }
 
-static uint64_t cold_count(const hr_table *table)
+uint64_t hr_memory_cold_count(const hr_table *table)
 {
   return hr_table_get_desc(table)->row_count - hr_table_resident_count(table);
 }
@@ -47,7 +46,8 @@ typedef struct demand {
 static demand demand_of(const hr_shard *shard, const hr_table *table, uint64_t count, bool creates)
 {
   uint64_t slots = hr_table_slot_count(table) - hr_table_resident_count(table);
-  uint64_t cold = cold_count(table), new_count = creates && can_evict(shard) && count > cold ? count - cold : 0;
+  uint64_t cold = hr_memory_cold_count(table),
+           new_count = creates && can_evict(shard) && count > cold ? count - cold : 0;
   return (demand){
       .row_bytes = count > slots ? (count - slots) * hr_table_row_bytes(table) : 0,
       .copy_bytes = HR_MEMORY_CUT_COPIES * new_count * hr_table_record_bytes(table),
@@ -100,9 +100,7 @@ static hotrow_status refuse(hr_shard *shard, const hr_table *table, uint64_t cou
                  shard->options.shard_index, mib, (unsigned long long)count, name);
 }
 
-/* Room for `count` rows that are not in memory, and for what changes. Rows of the table itself leave their places to
- * the new ones; for the rest memory goes back to the system. */
-static hotrow_status make_room(hr_shard *shard, hr_table *table, uint64_t count, bool creates)
+hotrow_status hr_memory_make_room(hr_shard *shard, hr_table *table, uint64_t count, bool creates)
 {
   size_t excess = excess_of(shard, demand_of(shard, table, count, creates));
   /* More than once, as an index keeps what a row that goes had of it. */
@@ -121,14 +119,7 @@ static hotrow_status make_room(hr_shard *shard, hr_table *table, uint64_t count,
   return excess > 0 && is_needed ? refuse(shard, table, count) : HOTROW_OK;
 }
 
-static int compare_keys(const void *a, const void *b)
-{
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-  return (x > y) - (x < y);
-}
-
-/* The keys that are not in memory, ascending, each once: memory.missing. */
-static size_t find_missing(hr_shard *shard, const hr_table *table, const uint64_t *keys, size_t key_count)
+size_t hr_memory_find_missing(hr_shard *shard, const hr_table *table, const uint64_t *keys, size_t key_count)
 {
   uint64_t *missing = shard->memory.missing;
   size_t count = 0, distinct = 0;
@@ -136,17 +127,41 @@ static size_t find_missing(hr_shard *shard, const hr_table *table, const uint64_
   for (size_t i = 0; i < key_count; i++)
     if (shard->rows[i] == HR_ROW_NONE)
       missing[count++] = keys[i];
-  qsort(missing, count, sizeof *missing, compare_keys);
+  hr_key_sort(missing, missing + HR_WIRE_KEYS_MAX, count);
   for (size_t i = 0; i < count; i++)
     if (distinct == 0 || missing[i] != missing[distinct - 1])
       missing[distinct++] = missing[i];
   return distinct;
 }
 
+void hr_memory_note_whole(hr_shard *shard, const uint64_t *keys)
+{
+  hr_shard_memory *memory = &shard->memory;
+  if (memory->whole_count == 0)
+    memory->whole_evicted = shard->counters.rows_evicted;
+  if (memory->whole_count < HR_WIRE_DATA_SECTIONS_MAX)
+    memory->whole[memory->whole_count++] = keys;
+}
+
+/* Was this array of the request in hand looked through already, and has nothing left since? */
+static bool is_whole(const hr_shard *shard, const uint64_t *keys)
+{
+  const hr_shard_memory *memory = &shard->memory;
+  bool is_noted = false;
+  for (size_t i = 0; i < memory->whole_count && !is_noted; i++)
+    is_noted = memory->whole[i] == keys;
+  return is_noted && memory->whole_evicted == shard->counters.rows_evicted;
+}
+
+static size_t find_missing(hr_shard *shard, const hr_table *table, const uint64_t *keys, size_t key_count)
+{
+  return is_whole(shard, keys) ? 0 : hr_memory_find_missing(shard, table, keys, key_count);
+}
+
 /* Nothing to do if no row of the table is elsewhere and there is room for whatever may be new. */
 static bool is_at_ease(const hr_shard *shard, const hr_table *table, size_t key_count)
 {
-  return cold_count(table) == 0 && excess_of(shard, demand_of(shard, table, key_count, true)) == 0;
+  return hr_memory_cold_count(table) == 0 && excess_of(shard, demand_of(shard, table, key_count, true)) == 0;
 }
 
 /* Gets the rows of keys that are not in memory, which others may have had to leave: they may be of this request too. In
@@ -156,7 +171,7 @@ static hotrow_status fetch(hr_shard *shard, hr_table *table, const uint64_t *key
 {
   const hr_table_desc *desc = hr_table_get_desc(table);
   uint64_t fetched = 0;
-  if (cold_count(table) == 0)
+  if (hr_memory_cold_count(table) == 0)
     return HOTROW_OK;
   creates = creates && !hr_table_has_admission(desc) && !hr_table_has_eviction(desc);
   if (shard->counters.rows_evicted != evicted_before)
@@ -171,23 +186,23 @@ hotrow_status hr_memory_prepare(hr_shard *shard, hr_table *table, const uint64_t
   if (shard->options.memory_bytes == 0 || is_at_ease(shard, table, key_count))
     return HOTROW_OK;
   size_t missing_count = find_missing(shard, table, keys, key_count);
-  uint64_t cold = cold_count(table), count = creates || missing_count < cold ? missing_count : cold;
+  uint64_t cold = hr_memory_cold_count(table), count = creates || missing_count < cold ? missing_count : cold;
   if (count == 0)
     return HOTROW_OK;
   uint64_t evicted_before = shard->counters.rows_evicted;
-  HOTROW_TRY(make_room(shard, table, count, creates));
+  HOTROW_TRY(hr_memory_make_room(shard, table, count, creates));
   return fetch(shard, table, keys, key_count, missing_count, evicted_before, creates);
 }
 
 hotrow_status hr_memory_prepare_push(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count)
 {
-  if (shard->options.memory_bytes == 0 || cold_count(table) == 0)
+  if (shard->options.memory_bytes == 0 || hr_memory_cold_count(table) == 0)
     return HOTROW_OK;
   size_t missing_count = find_missing(shard, table, keys, key_count);
   if (missing_count == 0)
     return HOTROW_OK;
   uint64_t evicted_before = shard->counters.rows_evicted;
-  make_room(shard, table, missing_count, true); /* and if there is none it is over its memory for a while */
+  hr_memory_make_room(shard, table, missing_count, true); /* and if there is none it is over its memory for a while */
   return fetch(shard, table, keys, key_count, missing_count, evicted_before, true);
 }
 
@@ -200,7 +215,7 @@ hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, 
     if (is_at_ease(shard, table, sections[i].key_count))
       continue;
     size_t missing_count = find_missing(shard, table, sections[i].keys, sections[i].key_count);
-    HOTROW_TRY(make_room(shard, table, missing_count, true));
+    HOTROW_TRY(hr_memory_make_room(shard, table, missing_count, true));
   }
   return HOTROW_OK;
 }

@@ -26,10 +26,10 @@ static void print_totals(uint64_t count, const sim_totals *t)
          "%llu resets, %llu messages: %llu dropped, %llu repeated, %llu resends, %llu connections cut, %llu lookups "
          "given\n"
          "up; %llu shards and %llu workers died, %llu durable cuts, %llu times a shard was busy,\n"
-         "%llu durable groups of log records, %llu rows came back to memory\n",
+         "%llu durable groups of log records, %llu rows came back to memory, %llu reads were waited for\n",
          N(count), N(t->reads), N(t->stale_reads), N(t->hits), N(t->fetched_ahead), N(t->announcements), N(t->resets),
          N(t->messages), N(t->dropped), N(t->repeated), N(t->resends), N(t->cut), N(t->given_up), N(t->shard_deaths),
-         N(t->worker_deaths), N(t->durable_cuts), N(t->busy), N(t->logged), N(t->fetched));
+         N(t->worker_deaths), N(t->durable_cuts), N(t->busy), N(t->logged), N(t->fetched), N(t->parked));
 #undef N
 }
 
