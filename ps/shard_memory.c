@@ -7,8 +7,9 @@
 
 #define OVER_SHIFT 3u /* over its memory by more than this part, a shard takes no pushes before a cut is durable */
 /* A table from which others take memory gives up this part of its rows at least, as giving it back takes the system
- * some time. */
+ * some time; but no more than take a millisecond. */
 #define SHRINK_SHIFT 5u
+#define SHRINK_ROWS_MAX ((uint64_t)4096)
 #define TRIES_MAX 8
 #define LOAD_PERCENT 90u /* of what is free is filled at the start */
 
@@ -83,6 +84,7 @@ static void shrink(hr_shard *shard, size_t size_bytes)
 {
   hr_table *table = largest(shard);
   uint64_t count = size_bytes / hr_table_row_bytes(table) + 1, least = hr_table_resident_count(table) >> SHRINK_SHIFT;
+  least = least < SHRINK_ROWS_MAX ? least : SHRINK_ROWS_MAX;
   evict(shard, table, count > least ? count : least);
   hr_table_give_back(table);
 }

@@ -108,8 +108,8 @@ hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void
  * HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_track(hr_table *table);
 void hr_table_untrack(hr_table *table);
-void hr_table_touch_all(hr_table *table);             /* as if all rows had been pushed to */
-uint64_t hr_table_dirty_count(const hr_table *table); /* at least as many as there are */
+void hr_table_touch_all(hr_table *table); /* as if all rows had been pushed to */
+uint64_t hr_table_dirty_count(const hr_table *table);
 hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, void *context);
 /* The rows that were just visited are in a cut: none is dirty, and none may leave memory before the cut has ended. */
 void hr_table_begin_cut(hr_table *table);
