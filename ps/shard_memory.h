@@ -21,10 +21,14 @@ void hr_memory_note_whole(hr_shard *shard, const uint64_t *keys);
  * HOTROW_ERR_BUSY, HOTROW_ERR_QUOTA, as below */
 hotrow_status hr_memory_make_room(hr_shard *shard, hr_table *table, uint64_t count, bool creates);
 
+/* The next cut must not become larger while the storage is slow with this one: who changes rows waits for the disk, and
+ * who reads them does not. HOTROW_ERR_BUSY */
+hotrow_status hr_memory_check_next_cut(hr_shard *shard);
+
 /* To be called before a table is asked for the rows of these keys: those that only the storage has are fetched, and
  * there is room for as many as are missing. If `creates` missing rows will be made.
  *
- *   HOTROW_ERR_BUSY   rows that could leave are not durable yet: a cut was asked for
+ *   HOTROW_ERR_BUSY   rows that could leave are not durable yet, or the next cut is large enough: one was asked for
  *   HOTROW_ERR_QUOTA  there is no room, and none will be
  *   HOTROW_ERR_NO_MEMORY, HOTROW_ERR_LIMIT, HOTROW_ERR_INVALID (another shard's key), HOTROW_ERR_STORAGE,
  *   HOTROW_ERR_CORRUPT */

@@ -314,7 +314,9 @@ static hotrow_status take(hr_shard *shard, hr_parked *p, const hr_row_read *read
     found += is_found;
     new_count += !is_found && read->creates[i];
   }
-  hotrow_status status = hr_memory_make_room(shard, table, read->found_count + new_count, new_count > 0);
+  hotrow_status status = new_count > 0 ? hr_memory_check_next_cut(shard) : HOTROW_OK;
+  if (status == HOTROW_OK)
+    status = hr_memory_make_room(shard, table, read->found_count + new_count, new_count > 0);
   if (status != HOTROW_OK && !p->is_exact_push)
     return status;
   status = hr_table_take_read(table, read, &fetched);
@@ -366,6 +368,16 @@ static void serve(hr_shard *shard, hr_session *session, hr_parked *p)
     if (i == 0 || p->rows[i].table != p->rows[i - 1].table)
       hr_table_know_absent(shard->tables[p->rows[i].table], NULL, 0);
   free(absent);
+  free_parked(shard, p);
+}
+
+/* There is no room for its rows: its client asks again, or is told that there will be none. */
+static void refuse(hr_shard *shard, hr_session *session, hr_parked *p, hotrow_status status)
+{
+  hotrow_status decoded = hr_wire_decode(p->frames, p->frame_count, &shard->request);
+  HOTROW_ASSERT(decoded == HOTROW_OK);
+  session->parked = p->next;
+  hr_reply_refuse(shard, session, &shard->request.header, status);
   free_parked(shard, p);
 }
 
@@ -454,8 +466,12 @@ void hr_shard_take_rows(hr_shard *shard, hr_row_read *read, uint64_t now_ns)
     *link = p->next;
     free_parked(shard, p);
   } else {
-    p->is_hopeless = take(shard, p, read) != HOTROW_OK;
-    go_on(shard, p->session);
+    hr_session *session = p->session;
+    hotrow_status status = take(shard, p, read);
+    p->is_hopeless = status != HOTROW_OK;
+    if (status == HOTROW_ERR_BUSY || status == HOTROW_ERR_QUOTA)
+      refuse(shard, session, p, status);
+    go_on(shard, session);
   }
   free(read);
 }

@@ -37,6 +37,7 @@ typedef struct hr_slot {
 typedef struct hr_cut {
   uint64_t number;
   uint64_t log_number; /* of the last record that it covers */
+  size_t log_bytes;    /* of log.bytes_since_cut, those before it */
   hr_bytes entries;    /* {hr_entry_head, key, value} of tables, rows and buckets; no value: the row goes */
   hr_bytes jobs;       /* one value each */
   hr_bytes sessions;

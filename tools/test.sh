@@ -58,7 +58,7 @@ run release build/release
 
 if [ "$quick" -eq 0 ]; then
   echo "== address and undefined behaviour sanitizers: build"
-  configure build/asan -DCMAKE_BUILD_TYPE=Debug -DHOTROW_WITH_CUDA=OFF -DHOTROW_SANITIZE=address,undefined
+  configure build/asan -DCMAKE_BUILD_TYPE=Debug -DHOTROW_WITH_CUDA=EMULATED -DHOTROW_SANITIZE=address,undefined
   compile build/asan
   # Trained to be measured, which takes long here; the same code runs in cluster.train.
   run "address and undefined behaviour sanitizers" build/asan -E '^cluster\.quality$'

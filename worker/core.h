@@ -18,7 +18,8 @@ typedef struct hr_core hr_core;
 /* Growing scratch for dedup of one list of keys. */
 typedef struct hr_workspace {
   hotrow_dedup dedup;
-  bool is_plain; /* all keys are distinct, and stand in dedup as they were given */
+  uint32_t unique_count; /* dedup's */
+  bool is_plain;         /* all keys are distinct, and stand in dedup as they were given */
   void *scratch;
   size_t capacity;
 } hr_workspace;

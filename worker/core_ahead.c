@@ -24,7 +24,8 @@ static hotrow_status draft_batch(hr_core *core, hotrow_table *table, uint64_t nu
   HOTROW_ASSERT(batch->count <= table->ahead_capacity);
   uint8_t *asks = table->ahead_asks;
   batch->is_asked_for = true;
-  hotrow_cache_expect(table->cache, batch->keys, batch->hashes, batch->count, hr_core_cache_batch(table, number), asks);
+  hotrow_cache_expect(table->cache, batch->keys, batch->hashes, batch->count, NULL, hr_core_cache_batch(table, number),
+                      asks);
   for (uint32_t i = 0; i < batch->count; i++) {
     bool is_wanted = !asks[i] && !hr_lookahead_is_needed_before(&table->window, number, i);
     asks[i] = is_wanted ? HOTROW_ROW_MISSING : HOTROW_ROW_FRESH;
@@ -129,9 +130,9 @@ static hotrow_status add_batch(hr_core *core, const hotrow_lookup_request *r)
     table->ahead_capacity = table->ahead.capacity;
   }
   uint64_t number = table->window.first + table->window.count;
-  HOTROW_TRY(hr_lookahead_add(&table->window, dedup->keys, dedup->hashes, dedup->unique_count));
-  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, hr_core_cache_batch(table, number),
-                      table->ahead_asks);
+  HOTROW_TRY(hr_lookahead_add(&table->window, dedup->keys, dedup->hashes, *dedup->unique_count_p));
+  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, *dedup->unique_count_p, NULL,
+                      hr_core_cache_batch(table, number), table->ahead_asks);
   return HOTROW_OK;
 }
 

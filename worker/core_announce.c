@@ -37,8 +37,8 @@ static void tell_staged(hotrow_table *table, const hr_section *section)
 {
   const hotrow_dedup *dedup = &table->lookup.dedup;
   for (uint32_t i = 0; i < section->key_count; i++) {
-    uint32_t at = hr_core_find_hash(dedup->hashes, dedup->unique_count, table->told_hashes[i]);
-    if (at == dedup->unique_count || table->slots[at] < table->cached_slots)
+    uint32_t at = hr_core_find_hash(dedup->hashes, *dedup->unique_count_p, table->told_hashes[i]);
+    if (at == *dedup->unique_count_p || table->slots[at] < table->cached_slots)
       continue;
     int32_t unseen = (int32_t)(section->clocks[i] + table->desc.announce_step - 1 - table->seen[at]);
     if (unseen > (int32_t)table->pull_bound)
@@ -51,8 +51,8 @@ static void forget_gone(hotrow_table *table, uint32_t key_count)
 {
   const hotrow_dedup *dedup = &table->lookup.dedup;
   for (uint32_t i = 0; i < key_count; i++) {
-    uint32_t at = hr_core_find_hash(dedup->hashes, dedup->unique_count, table->told_hashes[i]);
-    if (at < dedup->unique_count && table->slots[at] >= table->cached_slots)
+    uint32_t at = hr_core_find_hash(dedup->hashes, *dedup->unique_count_p, table->told_hashes[i]);
+    if (at < *dedup->unique_count_p && table->slots[at] >= table->cached_slots)
       table->slots[at] = HOTROW_SLOT_NONE;
   }
 }
@@ -60,7 +60,7 @@ static void forget_gone(hotrow_table *table, uint32_t key_count)
 static void forget_staged(hotrow_table *table, uint64_t first, uint64_t last)
 {
   const hotrow_dedup *dedup = &table->lookup.dedup;
-  for (uint32_t u = 0; u < dedup->unique_count; u++)
+  for (uint32_t u = 0; u < *dedup->unique_count_p; u++)
     if (dedup->hashes[u] >= first && dedup->hashes[u] <= last && table->slots[u] >= table->cached_slots)
       table->slots[u] = HOTROW_SLOT_NONE;
 }

@@ -217,11 +217,9 @@ hotrow_status hr_core_draft_list(hr_core *core, hotrow_table *table, const hotro
 
 hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table)
 {
-  if (hotrow_cache_push_count(table->cache) == 0)
-    return HOTROW_OK;
   hotrow_cache_push_list list;
-  hotrow_cache_take_pushes(table->cache, &list);
-  return hr_core_draft_list(core, table, &list);
+  HOTROW_TRY(hotrow_cache_take_pushes(table->cache, &list));
+  return list.count > 0 ? hr_core_draft_list(core, table, &list) : HOTROW_OK;
 }
 
 hotrow_status hr_core_draft_direct(hr_core *core, hotrow_table *table)

@@ -42,6 +42,7 @@ static hotrow_status check_request(const hr_core *core, const hotrow_lookup_requ
     return HOTROW_OK;
   case HOTROW_POOL_SUM:
   case HOTROW_POOL_MEAN:
+  case HOTROW_POOL_SQRTN:
     if (!r->offsets || !offsets_are_sound(r))
       return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: offsets must rise from 0 to key_count %zu", name, r->key_count);
     if (r->bag_count && !r->out)
@@ -89,7 +90,7 @@ static hr_lookahead_batch *take_batch(hr_core *core, hotrow_table *table)
   const hotrow_dedup *dedup = &table->lookup.dedup;
   if (table->window.count == 0)
     return NULL;
-  hr_lookahead_batch *batch = hr_lookahead_take(&table->window, dedup->keys, dedup->unique_count);
+  hr_lookahead_batch *batch = hr_lookahead_take(&table->window, dedup->keys, *dedup->unique_count_p);
   if (!batch) {
     core->stats.lookahead_dropped += table->window.count;
     hr_lookahead_drop(&table->window);
@@ -110,20 +111,20 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
   table->told_before = table->told;
   hotrow_cache_begin_batch(table->cache);
   if (!table->has_cache) {
-    memset(table->states, HOTROW_ROW_MISSING, dedup->unique_count);
-    memset(table->asks, HOTROW_ROW_MISSING, dedup->unique_count);
+    memset(table->states, HOTROW_ROW_MISSING, *dedup->unique_count_p);
+    memset(table->asks, HOTROW_ROW_MISSING, *dedup->unique_count_p);
     return HOTROW_OK;
   }
   const hr_lookahead_batch *batch = take_batch(core, table);
-  for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
+  for (uint32_t u = 0; batch && u < *dedup->unique_count_p; u++)
     table->next_use[u] =
         batch->later[u] ? hr_core_cache_batch(table, table->window.first + batch->later[u]) : HOTROW_BATCH_NONE;
-  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, batch ? table->next_use : NULL,
-                      table->slots, table->seen, table->states);
+  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, *dedup->unique_count_p, NULL,
+                      batch ? table->next_use : NULL, table->slots, table->seen, table->states);
   table->has_slots = true;
-  for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
+  for (uint32_t u = 0; batch && u < *dedup->unique_count_p; u++)
     core->stats.lookahead_hits += batch->is_fetched[u] && table->states[u] != HOTROW_ROW_MISSING;
-  memcpy(table->asks, table->states, dedup->unique_count);
+  memcpy(table->asks, table->states, *dedup->unique_count_p);
   return HOTROW_OK;
 }
 
@@ -135,8 +136,8 @@ static hotrow_status ask(hr_core *core)
   for (size_t i = 0; status == HOTROW_OK && i < core->lookup_count; i++) {
     hotrow_table *table = core->lookups[i].table;
     const hotrow_dedup *dedup = &table->lookup.dedup;
-    status = hr_core_draft_pulls(core, table, dedup->keys, dedup->hashes, dedup->unique_count, table->asks, table->seen,
-                                 NULL);
+    status = hr_core_draft_pulls(core, table, dedup->keys, dedup->hashes, *dedup->unique_count_p, table->asks,
+                                 table->seen, NULL);
   }
   if (status == HOTROW_OK)
     status = hr_core_submit_drafts(core, 0, flags, true);
@@ -171,13 +172,13 @@ static bool choose_stale(const hr_core *core, hotrow_table *table)
   const hotrow_dedup *dedup = &table->lookup.dedup;
   bool has_some = false;
   if (!table->is_announced || table->told == table->told_before) {
-    memset(table->asks, HOTROW_ROW_FRESH, dedup->unique_count);
+    memset(table->asks, HOTROW_ROW_FRESH, *dedup->unique_count_p);
     return false;
   }
   table->told_before = table->told;
-  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, hotrow_cache_batch(table->cache),
-                      table->asks);
-  for (uint32_t u = 0; u < dedup->unique_count; u++) {
+  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, *dedup->unique_count_p, NULL,
+                      hotrow_cache_batch(table->cache), table->asks);
+  for (uint32_t u = 0; u < *dedup->unique_count_p; u++) {
     bool is_gone = table->slots[u] == HOTROW_SLOT_NONE; /* from staging */
     bool is_stale = is_gone || (!table->asks[u] && table->slots[u] < table->cached_slots);
     has_some |= is_stale;
@@ -185,7 +186,7 @@ static bool choose_stale(const hr_core *core, hotrow_table *table)
       table->states[u] = HOTROW_ROW_STALE;
     table->asks[u] = is_gone ? HOTROW_ROW_MISSING : is_stale ? HOTROW_ROW_STALE : HOTROW_ROW_FRESH;
   }
-  for (uint32_t u = 0; has_some && core->round >= ROUNDS_ALL && u < dedup->unique_count; u++)
+  for (uint32_t u = 0; has_some && core->round >= ROUNDS_ALL && u < *dedup->unique_count_p; u++)
     if (table->states[u] != HOTROW_ROW_FRESH && table->asks[u] == HOTROW_ROW_FRESH)
       table->asks[u] = HOTROW_ROW_STALE;
   return has_some;
@@ -240,12 +241,12 @@ static void count_lookup(const hr_core *core, const hotrow_lookup_request *r)
   hotrow_table_stats *stats = &table->stats;
   const hotrow_dedup *dedup = &table->lookup.dedup;
   stats->keys += r->key_count;
-  stats->unique_keys += dedup->unique_count;
+  stats->unique_keys += *dedup->unique_count_p;
   if (!table->has_cache) {
-    stats->misses += dedup->unique_count;
+    stats->misses += *dedup->unique_count_p;
     return;
   }
-  for (uint32_t u = 0; u < dedup->unique_count; u++) {
+  for (uint32_t u = 0; u < *dedup->unique_count_p; u++) {
     bool is_hit = table->states[u] == HOTROW_ROW_FRESH || table->states[u] == HOTROW_ROW_DOUBTFUL;
     stats->hits += is_hit;
     stats->stale += table->states[u] == HOTROW_ROW_STALE;

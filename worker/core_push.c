@@ -25,7 +25,7 @@ static hotrow_status check_push(const hr_core *core, const hotrow_push_request *
   if (r->pooling == HOTROW_POOL_NONE)
     return r->offsets || r->weights ? hr_fail(HOTROW_ERR_INVALID, "push to %s: offsets and weights need pooling", name)
                                     : HOTROW_OK;
-  if (r->pooling != HOTROW_POOL_SUM && r->pooling != HOTROW_POOL_MEAN)
+  if (r->pooling < HOTROW_POOL_SUM || r->pooling > HOTROW_POOL_SQRTN)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: pooling %d is not known", name, (int)r->pooling);
   bool is_sound = r->offsets && r->offsets[0] == 0 && r->offsets[r->bag_count] == r->key_count;
   for (size_t b = 0; is_sound && b < r->bag_count; b++)
@@ -69,7 +69,7 @@ static bool are_keys_of_lookup(const hotrow_table *table, const uint64_t *keys, 
 {
   const hotrow_dedup *dedup = &table->lookup.dedup;
   if (!table->lookup.scratch || key_count == 0 || key_count > table->lookup.capacity ||
-      dedup->offsets[dedup->unique_count] != key_count)
+      dedup->offsets[*dedup->unique_count_p] != key_count)
     return false;
   if (table->lookup.is_plain)
     return memcmp(dedup->keys, keys, key_count * sizeof *keys) == 0;
@@ -109,7 +109,8 @@ hotrow_status hr_core_sum_grads(const hotrow_kernels *kernels, const hr_grads *g
   else
     kernels->segment_sum(r->grads, stride, dim, is_pooled ? table->bags : NULL, is_pooled ? table->factors : NULL,
                          dedup->positions, dedup->offsets + first, count, NULL, sums);
-  size_t bad = kernels->find_nonfinite(sums, count, dim, NULL);
+  uint64_t bad;
+  kernels->find_nonfinite(sums, count, dim, NULL, &bad);
   if (bad < count)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: the gradient of key %llu is not finite", table->desc.name,
                    (unsigned long long)dedup->keys[first + bad]);
@@ -133,7 +134,7 @@ static hotrow_status stage_rows(hr_core *core, const hr_grads *grads, size_t ste
 {
   hotrow_table *table = grads->table;
   const hotrow_dedup *dedup = &grads->workspace->dedup;
-  uint32_t count = dedup->unique_count;
+  uint32_t count = *dedup->unique_count_p;
   if (table->direct.oldest)
     HOTROW_TRY(unstage(core, table, step_count + count));
   HOTROW_TRY(grow_step(table, step_count, step_count + count));
@@ -158,7 +159,7 @@ static hotrow_status stage_push(hr_core *core, const hotrow_push_request *r, siz
     HOTROW_TRY(hr_core_dedup_in_order(core, table, &table->push, r->keys, r->key_count));
     grads.workspace = &table->push;
   }
-  uint32_t count = grads.workspace->dedup.unique_count;
+  uint32_t count = grads.workspace->unique_count;
   if (step_count + count > HOTROW_LOOKUP_KEYS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "push to %s: more than %u rows in one step", table->desc.name,
                    HOTROW_LOOKUP_KEYS_MAX);

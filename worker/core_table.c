@@ -14,6 +14,11 @@
 #define STAGING_ROWS_MIN 65536u
 #define PENDING_BYTES_MAX ((size_t)1 << 30) /* a flush hands out all of a table's pending rows in one message */
 
+static void init_workspace(hr_workspace *workspace)
+{
+  *workspace = (hr_workspace){.dedup.unique_count_p = &workspace->unique_count};
+}
+
 static void free_workspace(hr_workspace *workspace)
 {
   free(workspace->dedup.keys);
@@ -22,7 +27,7 @@ static void free_workspace(hr_workspace *workspace)
   free(workspace->dedup.offsets);
   free(workspace->dedup.positions);
   free(workspace->scratch);
-  memset(workspace, 0, sizeof *workspace);
+  init_workspace(workspace);
 }
 
 static void free_arrival(hr_arrival *arrival)
@@ -96,7 +101,7 @@ hotrow_status hr_core_dedup_in_order(hr_core *core, hotrow_table *table, hr_work
   bool needs_hashes = table->has_cache || table->flags & HOTROW_TABLE_COUNT_OCCURRENCES;
   if (!needs_hashes && core->options.shard_count == 1 &&
       hr_distinct(keys, key_count, workspace->scratch, &workspace->dedup)) {
-    workspace->is_plain = workspace->dedup.unique_count == key_count;
+    workspace->is_plain = workspace->unique_count == key_count;
     return HOTROW_OK;
   }
   return hr_core_dedup(core, table, workspace, keys, key_count);
@@ -178,6 +183,9 @@ hotrow_status hr_core_add_table(hr_core *core, const hr_table_desc *desc, const 
   hotrow_table *table = calloc(1, sizeof *table);
   if (!table)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for table %s", desc->name);
+  init_workspace(&table->lookup);
+  init_workspace(&table->ahead);
+  init_workspace(&table->push);
   table->desc = *desc;
   hotrow_status status = init_table(core, table, options);
   if (status != HOTROW_OK) {

@@ -45,14 +45,14 @@ static bool find_distinct(const uint64_t *keys, size_t key_count, uint32_t *slot
     }
     inverse[i] = slots[slot] - 1;
   }
-  result->unique_count = count;
+  *result->unique_count_p = count;
   return true;
 }
 
 /* offsets and positions from inverse. */
 static void list_positions(size_t key_count, hotrow_dedup *result)
 {
-  uint32_t *offsets = result->offsets, count = result->unique_count;
+  uint32_t *offsets = result->offsets, count = *result->unique_count_p;
   if (count == key_count) {
     for (uint32_t i = 0; i < count; i++)
       offsets[i] = result->positions[i] = i;

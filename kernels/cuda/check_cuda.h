@@ -2,9 +2,8 @@
 #ifndef CHECK_CUDA_H
 #define CHECK_CUDA_H
 
-#include <cuda_runtime.h>
-
 #include <hotrow/kernels.h>
+#include <hr/launch.h>
 
 #define HR_CUDA_BLOCK_THREADS 256u
 #define HR_CUDA_BLOCKS_MAX 65535u /* kernels stride over the rest */

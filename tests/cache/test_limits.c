@@ -158,7 +158,14 @@ static hotrow_status update_range(uint64_t first, size_t count)
     keys[i] = first + i;
     grads[i] = 1.0f;
   }
-  return hotrow_cache_update(cache, keys, keys, NULL, grads, NULL, count);
+  return hotrow_cache_update(cache, keys, keys, NULL, grads, NULL, count, NULL);
+}
+
+static uint64_t push_count(void)
+{
+  hotrow_cache_stats stats;
+  CHECK_OK(hotrow_cache_get_stats(cache, &stats));
+  return stats.push_count;
 }
 
 static size_t resident_bytes(void)
@@ -185,7 +192,7 @@ static void memory_is_taken_when_it_is_touched(void)
   static uint32_t clocks[1];
   static float values[64];
   CHECK_OK(hotrow_cache_insert(cache, keys, keys, clocks, values, NULL, NULL, 1, slots));
-  CHECK_OK(hotrow_cache_update(cache, keys, keys, NULL, values, NULL, 1));
+  CHECK_OK(hotrow_cache_update(cache, keys, keys, NULL, values, NULL, 1, NULL));
   hotrow_cache_flush(cache);
   CHECK(resident_bytes() - before < (size_t)64 << 20); /* pages of 2 MiB, one or two per array */
   hotrow_cache_destroy(cache);
@@ -199,7 +206,7 @@ static void staging_overflow_inserts_nothing(void)
   CHECK_OK(hotrow_cache_create(&o, &cache));
   hotrow_cache_begin_batch(cache);
   CHECK_FAILS(insert_range(0, 21, slots), HOTROW_ERR_LIMIT, "5 rows find no way");
-  hotrow_cache_get_stats(cache, &before);
+  CHECK_OK(hotrow_cache_get_stats(cache, &before));
   CHECK_EQ(before.row_count, 0);
   CHECK_OK(insert_range(0, 17, slots));
   for (uint32_t i = 0; i < 17; i++)
@@ -208,10 +215,10 @@ static void staging_overflow_inserts_nothing(void)
   CHECK_OK(insert_range(100, 3, slots));
   CHECK_FAILS(insert_range(200, 1, slots), HOTROW_ERR_LIMIT, "0 of 4");
   CHECK_OK(insert_range(4, 8, slots)); /* all held */
-  hotrow_cache_get_stats(cache, &before);
+  CHECK_OK(hotrow_cache_get_stats(cache, &before));
   hotrow_cache_begin_batch(cache);
   CHECK_FAILS(insert_range(200, 21, slots), HOTROW_ERR_LIMIT, "5 rows");
-  hotrow_cache_get_stats(cache, &after);
+  CHECK_OK(hotrow_cache_get_stats(cache, &after));
   CHECK(memcmp(&before, &after, sizeof before) == 0);
   CHECK_OK(insert_range(200, 20, slots));
   hotrow_cache_destroy(cache);
@@ -237,7 +244,7 @@ static void a_full_push_list_updates_nothing(void)
   CHECK_OK(update_range(0, 16)); /* rows that are pending already need no room */
   CHECK_FAILS(update_range(0, 17), HOTROW_ERR_LIMIT, "room for 0 in the push list of 24");
   hotrow_cache_flush(cache);
-  hotrow_cache_take_pushes(cache, &list);
+  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
   CHECK_EQ(list.count, 24);
   for (size_t i = 8; i < 24; i++)
     CHECK(list.steps[i] == 2 && list.grads[i] == 2.0f);
@@ -258,20 +265,20 @@ static void forgotten_rows_hand_out_their_steps(void)
   hotrow_cache_invalidate(cache, 9, 3); /* an empty range */
   hotrow_cache_invalidate(cache, 6, 9);
   hotrow_cache_push_list list;
-  hotrow_cache_take_pushes(cache, &list);
+  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
   CHECK_EQ(list.count, 2);
   CHECK(list.keys[0] == 6 && list.keys[1] == 7);
-  hotrow_cache_lookup(cache, &key, &key, 1, NULL, slots, &seen, &state);
+  hotrow_cache_lookup(cache, &key, &key, 1, NULL, NULL, slots, &seen, &state);
   CHECK_EQ(state, HOTROW_ROW_MISSING);
   CHECK_EQ(slots[0], HOTROW_SLOT_NONE);
   hotrow_cache_stats s;
-  hotrow_cache_get_stats(cache, &s);
+  CHECK_OK(hotrow_cache_get_stats(cache, &s));
   CHECK_EQ(s.row_count, 12);
   CHECK_OK(insert_range(6, 4, slots));
   hotrow_cache_flush(cache);
-  CHECK_EQ(hotrow_cache_push_count(cache), 2);
+  CHECK_EQ(push_count(), 2);
   hotrow_cache_invalidate(cache, 0, UINT64_MAX);
-  hotrow_cache_get_stats(cache, &s);
+  CHECK_OK(hotrow_cache_get_stats(cache, &s));
   CHECK_EQ(s.row_count, 0);
   hotrow_cache_destroy(cache);
 }
@@ -285,26 +292,27 @@ static void ticks_are_refused_one_by_one(void)
   hotrow_cache_push_list list;
   o.push_bound = HOTROW_PUSH_BOUND_MAX;
   CHECK_OK(hotrow_cache_create(&o, &cache));
-  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3), HOTROW_ERR_INVALID, "not counted");
+  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3, NULL), HOTROW_ERR_INVALID, "not counted");
   hotrow_cache_destroy(cache);
   o.counts_occurrences = 1;
   CHECK_OK(hotrow_cache_create(&o, &cache));
   CHECK_OK(insert_range(1, 3, slots));
   ticks[2] = 0;
-  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3), HOTROW_ERR_INVALID, "key 3 with 0 ticks");
+  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3, NULL), HOTROW_ERR_INVALID,
+              "key 3 with 0 ticks");
   ticks[2] = HOTROW_PUSH_BOUND_MAX + 1;
-  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3), HOTROW_ERR_LIMIT, "16000001 ticks");
+  CHECK_FAILS(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3, NULL), HOTROW_ERR_LIMIT, "16000001 ticks");
   hotrow_cache_flush(cache);
-  CHECK_EQ(hotrow_cache_push_count(cache), 0);
+  CHECK_EQ(push_count(), 0);
   ticks[2] = HOTROW_PUSH_BOUND_MAX;
-  CHECK_OK(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3)); /* as many as a row may keep */
-  CHECK_EQ(hotrow_cache_push_count(cache), 0);
-  CHECK_OK(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3)); /* and twice as many go at once */
-  hotrow_cache_take_pushes(cache, &list);
+  CHECK_OK(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3, NULL)); /* as many as a row may keep */
+  CHECK_EQ(push_count(), 0);
+  CHECK_OK(hotrow_cache_update(cache, keys, keys, NULL, grads, ticks, 3, NULL)); /* and twice as many go at once */
+  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
   CHECK_EQ(list.count, 1);
   CHECK(list.keys[0] == 3 && list.steps[0] == 2 * HOTROW_PUSH_BOUND_MAX && list.is_exact[0]);
   hotrow_cache_flush(cache);
-  hotrow_cache_take_pushes(cache, &list);
+  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
   CHECK(list.count == 2 && list.steps[0] == 2 && list.steps[1] == 2);
   hotrow_cache_destroy(cache);
 }

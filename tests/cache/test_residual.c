@@ -63,7 +63,7 @@ static void check_rounded(const float *grad)
 static void take(void)
 {
   hotrow_cache_push_list list;
-  hotrow_cache_take_pushes(cache, &list);
+  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
   for (size_t i = 0; i < list.count; i++) {
     uint64_t k = list.keys[i];
     const float *grad = list.grads + i * DIM;
@@ -106,7 +106,7 @@ static void step(bool occurrences, float spread)
   }
   hotrow_cache_begin_batch(cache);
   CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, grads, states, NULL, count, slots));
-  CHECK_OK(hotrow_cache_update(cache, keys, hashes, NULL, grads, occurrences ? ticks : NULL, count));
+  CHECK_OK(hotrow_cache_update(cache, keys, hashes, NULL, grads, occurrences ? ticks : NULL, count, NULL));
   take();
 }
 
@@ -157,8 +157,8 @@ static hotrow_cache_push_list one_step(float grad)
   float grads[DIM];
   for (uint32_t c = 0; c < DIM; c++)
     grads[c] = grad;
-  CHECK_OK(hotrow_cache_update(cache, all_keys, all_hashes, NULL, grads, NULL, 1));
-  hotrow_cache_take_pushes(cache, &list);
+  CHECK_OK(hotrow_cache_update(cache, all_keys, all_hashes, NULL, grads, NULL, 1, NULL));
+  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
   return list;
 }
 
@@ -174,7 +174,7 @@ static uint32_t seen_now(void)
 {
   uint32_t slot, seen;
   uint8_t state;
-  hotrow_cache_lookup(cache, all_keys, all_hashes, 1, NULL, &slot, &seen, &state);
+  hotrow_cache_lookup(cache, all_keys, all_hashes, 1, NULL, NULL, &slot, &seen, &state);
   return seen;
 }
 
@@ -191,7 +191,7 @@ static void one_step_stays(void)
   list = one_step(1.0f);
   CHECK(list.count == 1 && list.steps[0] == 2 && list.grads[0] == 1.0f);
   hotrow_cache_flush(cache);
-  hotrow_cache_take_pushes(cache, &list);
+  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
   CHECK(list.count == 1 && list.steps[0] == 1 && list.grads[0] == 0x1p-20f && list.is_exact[0]);
   CHECK_EQ(seen_now(), 5);
   hotrow_cache_destroy(cache);
@@ -207,7 +207,7 @@ static void squares_go_whole(void)
   CHECK(list.count == 1 && list.steps[0] == 2 && list.squares[0] == 14.0f && list.grads[0] == 6.0f);
   one_step(4.0f);
   hotrow_cache_flush(cache);
-  hotrow_cache_take_pushes(cache, &list);
+  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
   CHECK(list.count == 1 && list.steps[0] == 2 && list.squares[0] == 16.0f && list.grads[0] == 4.0f && list.is_exact[0]);
   hotrow_cache_destroy(cache);
 

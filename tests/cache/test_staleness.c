@@ -146,7 +146,7 @@ static void pull(worker *w, reading *r)
   float values[BATCH * DIM], states[BATCH * (ROW_MAX - DIM)];
   size_t missing_count = 0;
   hotrow_cache_begin_batch(w->cache);
-  hotrow_cache_lookup(w->cache, r->keys, r->hashes, r->count, NULL, r->slots, r->seen, r->states);
+  hotrow_cache_lookup(w->cache, r->keys, r->hashes, r->count, NULL, NULL, r->slots, r->seen, r->states);
   if (rows_count_steps)
     check_fresh((size_t)(w - workers), r);
   while (w->applied_count < w->sent_count) /* the pull names the last push before it */
@@ -174,7 +174,7 @@ static void pull(worker *w, reading *r)
 static void push(worker *w)
 {
   hotrow_cache_push_list list;
-  hotrow_cache_take_pushes(w->cache, &list);
+  CHECK_OK(hotrow_cache_take_pushes(w->cache, &list));
   if (w->credited_count == w->sent_count) /* nothing is on its way: begin anew */
     w->sent_count = w->applied_count = w->credited_count = 0;
   for (size_t i = 0; i < list.count; i++) {
@@ -265,7 +265,7 @@ static void step(size_t j)
     grads[i * DIM + j] = 1.0f;
     w->made[r.keys[i]]++;
   }
-  CHECK_OK(hotrow_cache_update(w->cache, r.keys, r.hashes, NULL, grads, NULL, r.count));
+  CHECK_OK(hotrow_cache_update(w->cache, r.keys, r.hashes, NULL, grads, NULL, r.count, NULL));
   if (hr_rng_below(&rng, 50) == 0)
     hotrow_cache_invalidate(w->cache, hr_rng_next(&rng), UINT64_MAX);
   if (hr_rng_below(&rng, 50) == 0)
@@ -327,13 +327,13 @@ static void alone_a_copy_is_the_shards_row(void)
       pull(&workers[0], &r);
       for (size_t c = 0; c < r.count * DIM; c++)
         grads[c] = hr_rng_unit(&rng) - 0.5f;
-      CHECK_OK(hotrow_cache_update(workers[0].cache, r.keys, r.hashes, NULL, grads, NULL, r.count));
+      CHECK_OK(hotrow_cache_update(workers[0].cache, r.keys, r.hashes, NULL, grads, NULL, r.count, NULL));
       push(&workers[0]);
       apply_all();
       take_news(&workers[0]);
       size_t stride;
       const float *base = hotrow_cache_rows(workers[0].cache, &stride);
-      hotrow_cache_lookup(workers[0].cache, r.keys, r.hashes, r.count, NULL, r.slots, r.seen, r.states);
+      hotrow_cache_lookup(workers[0].cache, r.keys, r.hashes, r.count, NULL, NULL, r.slots, r.seen, r.states);
       for (size_t k = 0; k < r.count; k++)
         if (r.slots[k] != HOTROW_SLOT_NONE) {
           CHECK_EQ(r.seen[k], shard[r.keys[k]].clock);

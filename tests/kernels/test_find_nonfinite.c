@@ -3,9 +3,11 @@
 
 #include "kernel_test.h"
 
-static size_t find(const float *values, size_t row_count, uint32_t dim)
+static uint64_t find(const float *values, size_t row_count, uint32_t dim)
 {
-  size_t row = kernels->find_nonfinite(TO_DEVICE(values, row_count * dim), row_count, dim, NULL);
+  uint64_t row = 77, *device_row = TO_DEVICE(&row, 1);
+  kernels->find_nonfinite(TO_DEVICE(values, row_count * dim), row_count, dim, NULL, device_row);
+  from_device(&row, device_row, sizeof row);
   kernel_test_release();
   return row;
 }

@@ -230,7 +230,7 @@ static void lookups_are_checked(void)
   REFUSES(r->offsets = offsets, HOTROW_ERR_INVALID, "need pooling");
   REFUSES(r->weights = weights, HOTROW_ERR_INVALID, "need pooling");
   REFUSES(r->out = NULL, HOTROW_ERR_INVALID, "out is NULL");
-  REFUSES(r->pooling = (hotrow_pooling)3, HOTROW_ERR_INVALID, "pooling 3");
+  REFUSES(r->pooling = (hotrow_pooling)4, HOTROW_ERR_INVALID, "pooling 4");
   good.pooling = HOTROW_POOL_SUM;
   good.bag_count = 2;
   REFUSES(r->offsets = NULL, HOTROW_ERR_INVALID, "offsets must rise");

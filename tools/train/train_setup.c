@@ -26,20 +26,21 @@ static hotrow_status alloc_floats(size_t a, size_t b, const char *what, float **
   return HOTROW_OK;
 }
 
-static hotrow_status parse_hidden(const char *text, hr_model_shape *shape)
+static hotrow_status parse_sizes(const char *what, const char *text, uint32_t sizes[HR_HIDDEN_MAX], uint32_t *count_p)
 {
   const char *rest = text;
-  shape->hidden_count = 0;
+  uint32_t count = 0;
   while (*rest != '\0') {
     char *end;
     unsigned long size = strtoul(rest, &end, 10);
     if (end == rest || (*end != '\0' && *end != ',') || size == 0 || size > 65536)
-      return hr_fail(HOTROW_ERR_INVALID, "hidden layers \"%s\": want sizes from 1 to 65536 with commas between", text);
-    if (shape->hidden_count == HR_HIDDEN_MAX)
-      return hr_fail(HOTROW_ERR_LIMIT, "hidden layers \"%s\": at most %u", text, HR_HIDDEN_MAX);
-    shape->hidden[shape->hidden_count++] = (uint32_t)size;
+      return hr_fail(HOTROW_ERR_INVALID, "%s \"%s\": want sizes from 1 to 65536 with commas between", what, text);
+    if (count == HR_HIDDEN_MAX)
+      return hr_fail(HOTROW_ERR_LIMIT, "%s \"%s\": at most %u", what, text, HR_HIDDEN_MAX);
+    sizes[count++] = (uint32_t)size;
     rest = *end == ',' ? end + 1 : end;
   }
+  *count_p = count;
   return HOTROW_OK;
 }
 
@@ -60,10 +61,16 @@ static hotrow_status make_shape(hr_trainer *trainer)
   trainer->shape = (hr_model_shape){.field_count = info->field_count,
                                     .numeric_count = info->numeric_count,
                                     .dim = options->dim,
+                                    .first_order = trainer->model->first_order,
+                                    .cross_count = options->cross_layers,
+                                    .cross_rank = options->cross_rank,
+                                    .is_cross_stacked = options->cross_stacked,
                                     .batch_capacity = options->batch,
                                     .dropout = options->dropout,
                                     .embedding_dropout = options->embedding_dropout};
-  HOTROW_TRY(parse_hidden(options->hidden, &trainer->shape));
+  hr_model_shape *shape = &trainer->shape;
+  HOTROW_TRY(parse_sizes("hidden layers", options->hidden, shape->hidden, &shape->hidden_count));
+  HOTROW_TRY(parse_sizes("bottom layers", options->bottom, shape->bottom, &shape->bottom_count));
   if ((uint64_t)options->batch * info->field_count > HOTROW_LOOKUP_KEYS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "batch %u of %u fields: at most %u keys in one lookup", options->batch,
                    info->field_count, HOTROW_LOOKUP_KEYS_MAX);
@@ -189,14 +196,16 @@ static hotrow_status open_ranks(hr_trainer *trainer)
 static hotrow_status open_model(hr_trainer *trainer)
 {
   const hr_model_shape *shape = &trainer->shape;
+  hr_dense *dense = trainer->dense;
   hr_pass *pass = &trainer->pass;
-  HOTROW_TRY(alloc_floats(trainer->param_count, 1, "dense parameters", &trainer->params));
-  HOTROW_TRY(hr_dense_adam_init(&trainer->adam, trainer->param_count));
-  HOTROW_TRY(alloc_floats(trainer->model->work_count(shape), 1, "hidden values", &pass->work));
-  HOTROW_TRY(alloc_floats(shape->batch_capacity, 1, "logits", &pass->logits));
-  HOTROW_TRY(alloc_floats(shape->batch_capacity, 1, "gradients of logits", &trainer->logit_grads));
-  HOTROW_TRY(alloc_floats(shape->batch_capacity * shape->field_count, hr_row_dim(shape), "gradients of rows",
-                          &pass->row_grads));
+  HOTROW_TRY(hr_dense_alloc(dense, trainer->param_count, 1, "dense parameters", &trainer->params));
+  HOTROW_TRY(hr_dense_adam_init(&trainer->adam, dense, trainer->param_count));
+  HOTROW_TRY(hr_dense_alloc(dense, trainer->model->work_count(shape), 1, "hidden values", &pass->work));
+  HOTROW_TRY(hr_dense_alloc(dense, shape->batch_capacity, 1, "logits", &pass->logits));
+  HOTROW_TRY(hr_dense_alloc(dense, shape->batch_capacity, 1, "gradients of logits", &trainer->logit_grads));
+  HOTROW_TRY(hr_dense_alloc(dense, shape->batch_capacity * shape->field_count, hr_row_dim(shape), "gradients of rows",
+                            &pass->row_grads));
+  pass->dense = dense;
   pass->shape = shape;
   pass->params = trainer->params;
   pass->logit_grads = trainer->logit_grads;
@@ -209,6 +218,7 @@ hotrow_status hr_trainer_open(hr_trainer *trainer)
   /* One thread: the ranks are the parallelism, and sums that do not depend on the machine's core count. */
   openblas_set_num_threads(1);
   trainer->model = hr_model_find(hr_model_names[trainer->options.model]);
+  HOTROW_TRY(hr_dense_open(HOTROW_CPU, &trainer->dense));
   HOTROW_TRY(open_split(trainer, HR_VALID, &trainer->valid_data));
   HOTROW_TRY(open_split(trainer, HR_TEST, &trainer->test_data));
   HOTROW_TRY(make_shape(trainer));
@@ -233,11 +243,12 @@ void hr_trainer_close(hr_trainer *trainer)
   }
   free(trainer->ranks);
   hr_dense_adam_fini(&trainer->adam);
-  free(trainer->params);
-  free(trainer->pass.work);
-  free(trainer->pass.logits);
-  free(trainer->pass.row_grads);
-  free(trainer->logit_grads);
+  hr_dense_free(trainer->dense, trainer->params);
+  hr_dense_free(trainer->dense, trainer->pass.work);
+  hr_dense_free(trainer->dense, trainer->pass.logits);
+  hr_dense_free(trainer->dense, trainer->pass.row_grads);
+  hr_dense_free(trainer->dense, trainer->logit_grads);
+  hr_dense_close(trainer->dense);
   if (trainer->valid_data != NULL)
     hr_dataset_close(trainer->valid_data);
   if (trainer->test_data != NULL)

@@ -7,6 +7,7 @@
 #include <hr/status.h>
 
 #include "dataset.h"
+#include "dense.h"
 #include "dense_adam.h"
 #include "history.h"
 #include "model.h"
@@ -28,6 +29,7 @@ typedef struct hr_train_rank {
 
 typedef struct hr_trainer {
   hr_train_options options; /* presets filled in */
+  hr_dense *dense;          /* owned: where the dense parameters are and the models compute */
   const hr_model *model;
   hr_model_shape shape;
   size_t param_count;

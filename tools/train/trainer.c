@@ -8,7 +8,6 @@
 #include <hr/clock.h>
 
 #include "counter_random.h"
-#include "metrics.h"
 #include "progress.h"
 #include "report.h"
 #include "train_checkpoint.h"
@@ -26,31 +25,12 @@ static hotrow_status lookup_all(hr_trainer *trainer)
   return HOTROW_OK;
 }
 
-/* Loss of the batch, and the gradient of its part in the mean over the global batch. */
-static float loss_backward(hr_trainer *trainer, const hr_batch *batch)
-{
-  const float scale = 1 / ((float)trainer->options.workers * (float)trainer->options.batch);
-  double loss = 0;
-  for (size_t i = 0; i < batch->count; i++) {
-    loss += hr_logloss(trainer->pass.logits[i], batch->labels[i]);
-    trainer->logit_grads[i] = (hr_sigmoid(trainer->pass.logits[i]) - batch->labels[i]) * scale;
-  }
-  return (float)loss;
-}
-
-/* The penalty is l2/2 times the squared rows of each sample, in the same mean as the loss. */
-static void add_l2(hr_trainer *trainer, const float *rows, size_t count)
-{
-  const float scale = trainer->options.l2 / ((float)trainer->options.workers * (float)trainer->options.batch);
-  if (scale > 0)
-    for (size_t i = 0; i < count; i++)
-      trainer->pass.row_grads[i] += scale * rows[i];
-}
-
 static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
 {
   const hr_batch *batch = rank->batch;
   const size_t key_count = batch->count * trainer->shape.field_count;
+  const hr_dense_functions *call = trainer->dense->call;
+  const float samples = (float)trainer->options.workers * (float)trainer->options.batch; /* of the global batch */
   const uint64_t step_key = hr_random_at(hr_random_at(trainer->options.seed, 1), trainer->step);
   hr_pass *pass = &trainer->pass;
   pass->rows = rank->rows;
@@ -60,9 +40,13 @@ static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
   pass->dropout_key = hr_random_at(step_key, rank->rank) | 1;
 
   trainer->model->forward(pass);
-  rank->sums[trainer->param_count] = loss_backward(trainer, batch);
+  call->logloss(trainer->dense, pass->logits, batch->labels, batch->count, 1 / samples, trainer->logit_grads,
+                rank->sums + trainer->param_count);
   trainer->model->backward(pass);
-  add_l2(trainer, rank->rows, key_count * hr_row_dim(&trainer->shape));
+  /* The penalty is l2/2 times the squared rows of each sample, in the same mean as the loss. */
+  if (trainer->options.l2 > 0)
+    call->add_scaled(trainer->dense, trainer->options.l2 / samples, rank->rows, key_count * hr_row_dim(&trainer->shape),
+                     pass->row_grads);
 
   hotrow_push_request push = HOTROW_PUSH_REQUEST_INIT;
   push.table = rank->table;

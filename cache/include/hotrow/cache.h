@@ -10,6 +10,9 @@
  *   hotrow_cache_update          own gradients of the step; rows over the push bound are handed out
  * Slots stay valid until the next hotrow_cache_begin_batch.
  *
+ * Where a call takes key_count_p besides key_count, it may be NULL; else *key_count_p, beside the other arrays, is how
+ * many keys there are, and key_count the most there can be: dedup's count goes in without a look at it.
+ *
  * Rows that find no way (all 16 pinned, or the policy finds them not worth a victim) and rows of a cache of 0 rows go
  * to staging slots behind the cached ones: they are readable until the next begin_batch, and an update of them is
  * handed out at once.
@@ -79,6 +82,7 @@ typedef struct hotrow_cache_options {
   uint32_t is_rounded; /* 1: shards round what a push makes of a row, so that a copy with an own step on it is not what
                           they have. With both bounds 0 it is doubtful until it is refreshed */
   uint32_t reserved;   /* 0 */
+  void *stream;        /* of a device that has them: the calls are queued there (NULL: the default stream) */
 } hotrow_cache_options;
 #define HOTROW_CACHE_OPTIONS_INIT HOTROW_INIT(hotrow_cache_options)
 
@@ -108,6 +112,7 @@ typedef struct hotrow_cache_stats {
   uint64_t unseen_sum;        /* as announced */
   uint64_t unseen_max;        /* the most there can have been: announced + announce_step - 1 - seen */
   uint64_t unseen_counts[32]; /* as announced: [0] none, [b] 2^(b-1) .. 2^b - 1 */
+  uint64_t push_count;        /* entries of the push list, not yet taken */
 } hotrow_cache_stats;
 
 /*   HOTROW_ERR_INVALID      kernels, segments, policy, mode, wire_dtype, staging_row_count (0), announce_step (0 in
@@ -130,7 +135,8 @@ HOTROW_API uint32_t hotrow_cache_batch(const hotrow_cache *cache);
  * (HOTROW_BATCH_NONE: none is known; next_use NULL: pins made by hotrow_cache_expect stay). A key that is in staging
  * since an earlier lookup of this batch counts as missing. */
 HOTROW_API void hotrow_cache_lookup(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
-                                    const uint32_t *next_use, uint32_t *slots, uint32_t *seen, uint8_t *states);
+                                    const uint32_t *key_count_p, const uint32_t *next_use, uint32_t *slots,
+                                    uint32_t *seen, uint8_t *states);
 
 /* The shard's fresh value, state and clock for held slots: rows become fresh + own pending steps, applied again.
  * values[i] at values + i*dim, states[i] at states + i*state_dim (NULL if state_dim is 0, or row_count is 0: staged
@@ -159,7 +165,7 @@ HOTROW_API hotrow_status hotrow_cache_stage(hotrow_cache *cache, const uint64_t 
 /* Keys of a batch to come: held rows are pinned until then, unless an earlier batch to come needs them.
  * is_held_p[i] = 1 if held and not stale. No use of a row, and not counted. */
 HOTROW_API void hotrow_cache_expect(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
-                                    uint32_t batch, uint8_t *is_held_p);
+                                    const uint32_t *key_count_p, uint32_t batch, uint8_t *is_held_p);
 
 /* Base and stride of the row array for gather and pool, valid for the cache's lifetime. */
 HOTROW_API const float *hotrow_cache_rows(const hotrow_cache *cache, size_t *row_stride_p);
@@ -176,7 +182,7 @@ HOTROW_API const float *hotrow_cache_rows(const hotrow_cache *cache, size_t *row
  * After a failure nothing was updated. */
 HOTROW_API hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
                                              const uint32_t *slots, const float *grads, const uint32_t *ticks,
-                                             size_t key_count);
+                                             size_t key_count, const uint32_t *key_count_p);
 
 /* Multiplies every segment's learning rate in the previews from now on (finite, not negative; 1 at first). */
 HOTROW_API void hotrow_cache_set_lr_scale(hotrow_cache *cache, float lr_scale);
@@ -186,8 +192,7 @@ HOTROW_API void hotrow_cache_flush(hotrow_cache *cache);
 
 /* The push list so far; taking it empties it: its arrays hold until the next call that adds to it. A key may stand in
  * it more than once (evicted, then updated): the entries are in the order in which they must be applied. */
-HOTROW_API void hotrow_cache_take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p);
-HOTROW_API size_t hotrow_cache_push_count(const hotrow_cache *cache);
+HOTROW_API hotrow_status hotrow_cache_take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p);
 
 /* Forgets every row with hash in [hash_first, hash_last]; their pending steps join the push list. Slots of these rows
  * are no longer valid. */
@@ -209,7 +214,7 @@ HOTROW_API void hotrow_cache_announce_gone(hotrow_cache *cache, const uint64_t *
 /* Every row with hash in [hash_first, hash_last] is stale until it is refreshed; pending steps are kept. */
 HOTROW_API void hotrow_cache_mark_stale(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last);
 
-HOTROW_API void hotrow_cache_get_stats(const hotrow_cache *cache, hotrow_cache_stats *stats_p);
+HOTROW_API hotrow_status hotrow_cache_get_stats(const hotrow_cache *cache, hotrow_cache_stats *stats_p);
 
 #ifdef __cplusplus
 }

@@ -175,6 +175,7 @@ HOTROW_API hotrow_status hotrow_table_set_lr_scale(hotrow_table *table, float lr
  *   POOL_NONE   out[i] = row of keys[i], for i < key_count
  *   POOL_SUM    out[b] = sum over i in [offsets[b], offsets[b+1]) of weights[i] * row of keys[i], for b < bag_count
  *   POOL_MEAN   the same, divided by the number of keys in the bag (0 for an empty bag)
+ *   POOL_SQRTN  the same, divided by the square root of that number
  * Rows of out are out_stride floats apart (0 means dim). Duplicate keys are legal; every key value is. */
 typedef struct hotrow_lookup_request {
   size_t struct_size;
