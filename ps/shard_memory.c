@@ -11,6 +11,7 @@
 #define SHRINK_SHIFT 5u
 #define SHRINK_ROWS_MAX ((uint64_t)4096)
 #define TRIES_MAX 8
+#define KEPT_SHIFT 4u    /* this part of the memory is for rows that come back */
 #define LOAD_PERCENT 90u /* of what is free is filled at the start */
 
 size_t hr_memory_used(const hr_shard *shard)
@@ -38,27 +39,35 @@ static bool can_evict(const hr_shard *shard)
   return storage && storage->get_rows;
 }
 
-/* What `count` rows more of a table take: memory for those that there is none for yet, and copies of those that must be
- * new, and so dirty. If more are that than must be, the shard is over its memory until the next request. */
+/* What `count` rows more of a table take: memory for those that there is none for yet, and, of those that are new, and
+ * so dirty, copies. Rows that are new leave a part of the memory to rows that only come back: these may go again at
+ * once, and so nobody who only reads waits for a cut because others make rows faster than the disk takes them. */
 typedef struct demand {
-  size_t row_bytes, copy_bytes;
+  size_t row_bytes, copy_bytes, kept_bytes;
 } demand;
 
-static demand demand_of(const hr_shard *shard, const hr_table *table, uint64_t count, bool creates)
+static demand demand_of(const hr_shard *shard, const hr_table *table, uint64_t count, uint64_t new_count)
 {
   uint64_t slots = hr_table_slot_count(table) - hr_table_resident_count(table);
-  uint64_t cold = hr_memory_cold_count(table),
-           new_count = creates && can_evict(shard) && count > cold ? count - cold : 0;
+  new_count = can_evict(shard) ? new_count : 0;
   return (demand){
       .row_bytes = count > slots ? (count - slots) * hr_table_row_bytes(table) : 0,
       .copy_bytes = HR_MEMORY_CUT_COPIES * new_count * hr_table_record_bytes(table),
+      .kept_bytes = new_count > 0 ? shard->options.memory_bytes >> KEPT_SHIFT : 0,
   };
+}
+
+/* How many of these rows must be new. If more are, the shard is over its memory until the next request. */
+static uint64_t least_new(const hr_table *table, uint64_t count, bool creates)
+{
+  uint64_t cold = hr_memory_cold_count(table);
+  return creates && count > cold ? count - cold : 0;
 }
 
 /* By how much the shard would be over its memory. */
 static size_t excess_of(const hr_shard *shard, demand d)
 {
-  size_t used = hr_memory_used(shard) + shard->memory.foreign_bytes + d.row_bytes + d.copy_bytes;
+  size_t used = hr_memory_used(shard) + shard->memory.foreign_bytes + d.row_bytes + d.copy_bytes + d.kept_bytes;
   size_t max = shard->options.memory_bytes;
   return used > max ? used - max : 0;
 }
@@ -102,19 +111,28 @@ static hotrow_status refuse(hr_shard *shard, const hr_table *table, uint64_t cou
                  shard->options.shard_index, mib, (unsigned long long)count, name);
 }
 
-hotrow_status hr_memory_make_room(hr_shard *shard, hr_table *table, uint64_t count, bool creates)
+/* May anything leave for these rows? When a round has found nothing more, new rows wait for the cut. */
+static bool may_evict(const hr_shard *shard, uint64_t new_count)
 {
-  size_t excess = excess_of(shard, demand_of(shard, table, count, creates));
+  return can_evict(shard) && (new_count == 0 || !shard->memory.is_exhausted);
+}
+
+hotrow_status hr_memory_make_room(hr_shard *shard, hr_table *table, uint64_t count, uint64_t new_count)
+{
+  size_t excess = excess_of(shard, demand_of(shard, table, count, new_count));
   /* More than once, as an index keeps what a row that goes had of it. */
-  for (int tries = 0; excess > 0 && tries < TRIES_MAX && can_evict(shard) && !shard->memory.is_exhausted; tries++) {
-    demand d = demand_of(shard, table, count, creates);
+  for (int tries = 0; excess > 0 && tries < TRIES_MAX && may_evict(shard, new_count); tries++) {
+    uint64_t evicted_before = shard->counters.rows_evicted;
+    demand d = demand_of(shard, table, count, new_count);
     bool is_large = resident_bytes(table) >= resident_bytes(largest(shard)) / 2;
     size_t own_bytes = !is_large ? 0 : d.row_bytes < excess ? d.row_bytes : excess;
     if (own_bytes > 0)
       evict(shard, table, own_bytes / hr_table_row_bytes(table) + 1);
-    if (excess > own_bytes && !shard->memory.is_exhausted)
+    if (excess > own_bytes && may_evict(shard, new_count))
       shrink(shard, excess - own_bytes);
-    excess = excess_of(shard, demand_of(shard, table, count, creates));
+    if (shard->counters.rows_evicted == evicted_before)
+      break;
+    excess = excess_of(shard, demand_of(shard, table, count, new_count));
   }
   /* Rows that are there change too, and are copied: over its memory by a part, it takes nothing that may wait. */
   bool is_needed = count > 0 || excess > shard->options.memory_bytes >> OVER_SHIFT;
@@ -163,7 +181,7 @@ static size_t find_missing(hr_shard *shard, const hr_table *table, const uint64_
 /* Nothing to do if no row of the table is elsewhere and there is room for whatever may be new. */
 static bool is_at_ease(const hr_shard *shard, const hr_table *table, size_t key_count)
 {
-  return hr_memory_cold_count(table) == 0 && excess_of(shard, demand_of(shard, table, key_count, true)) == 0;
+  return hr_memory_cold_count(table) == 0 && excess_of(shard, demand_of(shard, table, key_count, key_count)) == 0;
 }
 
 /* Gets the rows of keys that are not in memory, which others may have had to leave: they may be of this request too. In
@@ -206,7 +224,7 @@ hotrow_status hr_memory_prepare(hr_shard *shard, hr_table *table, const uint64_t
   if (count == 0)
     return HOTROW_OK;
   uint64_t evicted_before = shard->counters.rows_evicted;
-  HOTROW_TRY(hr_memory_make_room(shard, table, count, creates));
+  HOTROW_TRY(hr_memory_make_room(shard, table, count, least_new(table, count, creates)));
   return fetch(shard, table, keys, key_count, missing_count, evicted_before, creates);
 }
 
@@ -218,7 +236,9 @@ hotrow_status hr_memory_prepare_push(hr_shard *shard, hr_table *table, const uin
   if (missing_count == 0)
     return HOTROW_OK;
   uint64_t evicted_before = shard->counters.rows_evicted;
-  hr_memory_make_room(shard, table, missing_count, true); /* and if there is none it is over its memory for a while */
+  hr_memory_make_room(
+      shard, table, missing_count,
+      least_new(table, missing_count, true)); /* and if there is none it is over its memory for a while */
   return fetch(shard, table, keys, key_count, missing_count, evicted_before, true);
 }
 
@@ -232,7 +252,7 @@ hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, 
     if (is_at_ease(shard, table, sections[i].key_count))
       continue;
     size_t missing_count = find_missing(shard, table, sections[i].keys, sections[i].key_count);
-    HOTROW_TRY(hr_memory_make_room(shard, table, missing_count, true));
+    HOTROW_TRY(hr_memory_make_room(shard, table, missing_count, least_new(table, missing_count, true)));
   }
   return HOTROW_OK;
 }

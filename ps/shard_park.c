@@ -316,7 +316,7 @@ static hotrow_status take(hr_shard *shard, hr_parked *p, const hr_row_read *read
   }
   hotrow_status status = new_count > 0 ? hr_memory_check_next_cut(shard) : HOTROW_OK;
   if (status == HOTROW_OK)
-    status = hr_memory_make_room(shard, table, read->found_count + new_count, new_count > 0);
+    status = hr_memory_make_room(shard, table, read->found_count + new_count, new_count);
   if (status != HOTROW_OK && !p->is_exact_push)
     return status;
   status = hr_table_take_read(table, read, &fetched);
