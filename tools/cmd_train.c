@@ -17,6 +17,7 @@ static const char *const dtype_names[] = {"preset", "f32", "f16", "i8", NULL};
 static const char *const storage_names[] = {"f32", "f16", "bf16", NULL};
 static const char *const ticks_names[] = {"preset", "steps", "occurrences", NULL};
 static const char *const eviction_names[] = {"lru", "lfu", NULL};
+static const char *const comm_names[] = {"auto", "ring", "nccl", NULL};
 static const char *const preset_names[] = {"exact", "bounded", "het-compat", NULL};
 
 #define AT(field) offsetof(hr_train_options, field)
@@ -102,6 +103,8 @@ static const hr_option options[] = {
     {"lookahead", HR_OPTION_U32, AT(lookahead), "2", 0, HOTROW_LOOKAHEAD_MAX, NULL,
      "batches whose keys the cache knows ahead: their rows come early and stay"},
     {"seed", HR_OPTION_U64, AT(seed), "1", 0, 0, NULL, "of first values, shuffles and dropout"},
+    {"comm", HR_OPTION_CHOICE, AT(comm), "auto", 0, 0, comm_names,
+     "what adds up dense gradients among workers; nccl where they are on a GPU, auto: nccl there if it is installed"},
     {"timeout-ms", HR_OPTION_U32, AT(timeout_ms), "30000", 1, 86400000, NULL, "deadline of every call"},
     {"save", HR_OPTION_TEXT, AT(save), NULL, 0, 0, NULL, "have the shards save their rows under this name at the end"},
     {"checkpoint", HR_OPTION_TEXT, AT(checkpoint), NULL, 0, 0, NULL,

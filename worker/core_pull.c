@@ -5,7 +5,7 @@
 #include <hr/memory.h>
 #include <hr/route.h>
 
-#include "core.h"
+#include "core_cache.h"
 
 #define PARTS_MAX 256u
 
@@ -299,7 +299,7 @@ static void observe_rows(const hr_core *core, const hotrow_table *table, const a
 
 const hotrow_lookup_request *hr_core_direct_lookup(const hr_core *core, const hotrow_table *table)
 {
-  for (size_t i = 0; i < core->lookup_count && !table->has_cache; i++)
+  for (size_t i = 0; i < core->lookup_count && !table->has_cache && !table->device; i++)
     if (core->lookups[i].table == table && core->lookups[i].pooling == HOTROW_POOL_NONE)
       return &core->lookups[i];
   return NULL;
@@ -369,14 +369,12 @@ static hotrow_status insert_admitted(hotrow_table *table, const arrived_rows *ro
       move_row(table, rows, from, kept++);
       continue;
     }
-    HOTROW_TRY(hotrow_cache_stage(table->cache, &note->hashes[held + i],
-                                  rows->values + (size_t)from * table->layout.dim,
-                                  rows->states ? rows->states + (size_t)from * got->extra_dim : NULL, 1,
-                                  &table->slots[unique_at(note, held + i)]));
+    HOTROW_TRY(hr_core_cache_stage(table, &note->hashes[held + i], rows->values + (size_t)from * table->layout.dim,
+                                   rows->states ? rows->states + (size_t)from * got->extra_dim : NULL, 1,
+                                   &table->slots[unique_at(note, held + i)]));
   }
-  HOTROW_TRY(hotrow_cache_insert(table->cache, a->keys, a->hashes, a->clocks, a->values,
-                                 rows->states ? a->states : NULL, table->window.count ? a->next_use : NULL, kept,
-                                 a->slots));
+  HOTROW_TRY(hr_core_cache_insert(table, a->keys, a->hashes, a->clocks, a->values, rows->states ? a->states : NULL,
+                                  table->window.count ? a->next_use : NULL, kept, a->slots));
   for (uint32_t i = 0, k = 0; i < count; i++)
     if (is_found(got, i))
       table->slots[unique_at(note, held + i)] = a->slots[k++];
@@ -391,10 +389,10 @@ static hotrow_status insert_all(hotrow_table *table, const arrived_rows *rows)
   uint32_t *slots = table->arrival.slots, *next_use = table->arrival.next_use;
   for (uint32_t i = 0; i < count; i++)
     next_use[i] = table->next_use[unique_at(note, held + i)];
-  HOTROW_TRY(hotrow_cache_insert(table->cache, asked->keys + held, note->hashes + held, rows->clocks + returned,
-                                 rows->values + (size_t)returned * table->layout.dim,
-                                 rows->states ? rows->states + (size_t)returned * got->extra_dim : NULL,
-                                 table->window.count ? next_use : NULL, count, slots));
+  HOTROW_TRY(hr_core_cache_insert(table, asked->keys + held, note->hashes + held, rows->clocks + returned,
+                                  rows->values + (size_t)returned * table->layout.dim,
+                                  rows->states ? rows->states + (size_t)returned * got->extra_dim : NULL,
+                                  table->window.count ? next_use : NULL, count, slots));
   for (uint32_t i = 0; i < count; i++)
     table->slots[unique_at(note, held + i)] = slots[i];
   return HOTROW_OK;
@@ -412,7 +410,7 @@ static hotrow_status take_awaited(hotrow_table *table, const arrived_rows *rows)
     slots[i] = table->slots[unique];
     table->states[unique] = HOTROW_ROW_STALE;
   }
-  hotrow_cache_refresh(table->cache, slots, rows->clocks, rows->values, rows->states, returned);
+  HOTROW_TRY(hr_core_cache_refresh(table, slots, rows->clocks, rows->values, rows->states, returned));
   for (uint32_t i = 0; i < count; i++) {
     uint32_t unique = unique_at(note, held + i);
     table->seen[unique] = rows->clocks[returned + i];
@@ -435,8 +433,8 @@ static hotrow_status take_ahead(hotrow_table *table, const arrived_rows *rows)
     a->next_use[kept] = hr_core_cache_batch(table, note->batch);
     move_row(table, rows, i, kept++);
   }
-  hotrow_status status = hotrow_cache_insert(table->cache, a->keys, a->hashes, a->clocks, a->values,
-                                             rows->states ? a->states : NULL, a->next_use, kept, a->slots);
+  hotrow_status status = hr_core_cache_insert(table, a->keys, a->hashes, a->clocks, a->values,
+                                              rows->states ? a->states : NULL, a->next_use, kept, a->slots);
   if (status == HOTROW_OK)
     table->stats.fetched_ahead += kept;
   return status == HOTROW_ERR_LIMIT ? HOTROW_OK : status;

@@ -151,6 +151,9 @@ static const hotrow_kernels cpu_kernels = {
     .scatter_packed = hr_cpu_scatter_packed,
     .find_nonfinite = hr_cpu_find_nonfinite,
     .sum_ranks = hr_cpu_sum_ranks,
+    .gather_words = hr_cpu_gather_words,
+    .scatter_words = hr_cpu_scatter_words,
+    .segment_words = hr_cpu_segment_words,
 };
 
 hotrow_status hr_kernels_get_cpu(const hotrow_kernels **kernels_p)

@@ -151,7 +151,9 @@ static hotrow_status cuda_event_wait(void *event)
 static hotrow_status cuda_event_query(void *event, bool *has_happened_p)
 {
   cudaError_t error = cudaEventQuery((cudaEvent_t)event);
-  if (error != cudaSuccess && error != cudaErrorNotReady)
+  if (error == cudaErrorNotReady)
+    cudaGetLastError(); /* no failure, so synchronize shall not find it */
+  else if (error != cudaSuccess)
     return hr_cuda_check(error, "asking after an event");
   *has_happened_p = error == cudaSuccess;
   return HOTROW_OK;
@@ -185,10 +187,13 @@ static void find_device(void)
   cuda_kernels.event_order = cuda_event_order;
   cuda_kernels.event_wait = cuda_event_wait;
   cuda_kernels.event_query = cuda_event_query;
+  cuda_kernels.dedup_scratch_size = hr_cuda_dedup_scratch_size;
+  cuda_kernels.dedup = hr_cuda_dedup;
   cuda_kernels.lower_bounds = hr_cuda_lower_bounds;
   cuda_kernels.scan_scratch_size = hr_cuda_scan_scratch_size;
   cuda_kernels.scan = hr_cuda_scan;
   cuda_kernels.select = hr_cuda_select;
+  cuda_kernels.probe = hr_cuda_probe;
   cuda_kernels.gather = hr_cuda_gather;
   cuda_kernels.pool = hr_cuda_pool;
   cuda_kernels.pool_backward = hr_cuda_pool_backward;
@@ -201,6 +206,9 @@ static void find_device(void)
   cuda_kernels.scatter_packed = hr_cuda_scatter_packed;
   cuda_kernels.find_nonfinite = hr_cuda_find_nonfinite;
   cuda_kernels.sum_ranks = hr_cuda_sum_ranks;
+  cuda_kernels.gather_words = hr_cuda_gather_words;
+  cuda_kernels.scatter_words = hr_cuda_scatter_words;
+  cuda_kernels.segment_words = hr_cuda_segment_words;
 }
 
 extern "C" hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p)

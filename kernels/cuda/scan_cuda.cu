@@ -5,7 +5,7 @@
 #include "scan_cuda.h"
 
 /* One block: takes the tiles HR_TILE_THREADS at a time. */
-static __global__ void scan_tile_sums(uint32_t *sums, size_t tile_count, uint32_t *total_p, uint32_t *total_too_p)
+static __global__ void scan_tile_sums(uint32_t *sums, size_t tile_count, uint32_t *total_p)
 {
   __shared__ uint32_t warps[HR_WARPS_OF_TILE];
   uint32_t start = 0;
@@ -18,17 +18,13 @@ static __global__ void scan_tile_sums(uint32_t *sums, size_t tile_count, uint32_
     start += total;
     __syncthreads(); /* warps is written again */
   }
-  if (threadIdx.x == 0) {
+  if (threadIdx.x == 0)
     *total_p = start;
-    if (total_too_p)
-      *total_too_p = start;
-  }
 }
 
-void hr_cuda_scan_tiles(uint32_t *sums, size_t tile_count, uint32_t *total_p, uint32_t *total_too_p,
-                        cudaStream_t stream)
+void hr_cuda_scan_tiles(uint32_t *sums, size_t tile_count, uint32_t *total_p, cudaStream_t stream)
 {
-  HR_LAUNCH(scan_tile_sums, 1, HR_TILE_THREADS, 0, stream)(sums, tile_count, total_p, total_too_p);
+  HR_LAUNCH(scan_tile_sums, 1, HR_TILE_THREADS, 0, stream)(sums, tile_count, total_p);
   hr_cuda_check_launch("scan_tile_sums");
 }
 
@@ -81,7 +77,7 @@ extern "C" void hr_cuda_scan(const uint32_t *values, size_t count, void *scratch
   uint32_t *tile_sums = (uint32_t *)scratch;
   HR_LAUNCH(sum_tiles, tiles, HR_TILE_THREADS, 0, s)(values, count, tile_sums);
   hr_cuda_check_launch("scan");
-  hr_cuda_scan_tiles(tile_sums, tiles, sum_p + count, NULL, s);
+  hr_cuda_scan_tiles(tile_sums, tiles, sum_p + count, s);
   HR_LAUNCH(write_sums, tiles, HR_TILE_THREADS, 0, s)(values, count, tile_sums, sum_p);
   hr_cuda_check_launch("scan");
 }
@@ -139,7 +135,7 @@ extern "C" void hr_cuda_select(const uint8_t *flags, size_t count, uint8_t mask,
   uint32_t *tile_sums = (uint32_t *)scratch;
   HR_LAUNCH(count_selected, tiles, HR_TILE_THREADS, 0, s)(t, tile_sums);
   hr_cuda_check_launch("select");
-  hr_cuda_scan_tiles(tile_sums, tiles, count_p, NULL, s);
+  hr_cuda_scan_tiles(tile_sums, tiles, count_p, s);
   HR_LAUNCH(write_selected, tiles, HR_TILE_THREADS, 0, s)(t, tile_sums, index_p);
   hr_cuda_check_launch("select");
 }

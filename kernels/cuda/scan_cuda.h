@@ -16,10 +16,8 @@ static inline size_t hr_cuda_tile_count(size_t count)
   return (count + HR_TILE - 1) / HR_TILE;
 }
 
-/* sums[t] of tile_count tiles, in place: from now on where each starts. *total_p and, unless NULL, *total_too_p (one
- * behind an array, for instance) are the sum of all. */
-void hr_cuda_scan_tiles(uint32_t *sums, size_t tile_count, uint32_t *total_p, uint32_t *total_too_p,
-                        cudaStream_t stream);
+/* sums[t] of tile_count tiles, in place: from now on where each starts. *total_p is the sum of all. */
+void hr_cuda_scan_tiles(uint32_t *sums, size_t tile_count, uint32_t *total_p, cudaStream_t stream);
 
 /* The sum of `value` over the threads of the block before this one; *total_p: over all. A block of HR_TILE_THREADS, all
  * of which call; `warps` is shared memory, free again after the next __syncthreads. */

@@ -368,7 +368,7 @@ static cudaError_t ask(struct CUstream_st *stream, uint64_t number)
   if (!stream->first || stream->first->number > number)
     return cudaSuccess;
   run_first(stream);
-  return cudaErrorNotReady;
+  return hr_emulator_error(cudaErrorNotReady); /* CUDA keeps it too, though it is no failure */
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream)

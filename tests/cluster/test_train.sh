@@ -31,6 +31,14 @@ expect_code 78
 expect_err 'bottom layers "8,,8": want sizes from 1 to 65536'
 expect_nothing_left
 
+check 'dense gradients by what --comm says'
+run "$hotrow" launch --shards 1 --workers 2 -- train --samples 20000 --steps 10 --comm ring --json
+expect_code 0
+run "$hotrow" launch --shards 1 --workers 2 -- train --samples 20000 --steps 10 --comm nccl
+expect_code 78
+expect_err '\[worker [01]\] hotrow train: .*NCCL sums arrays on a GPU'
+expect_nothing_left
+
 check 'staleness by preset, look-ahead, a falling learning rate, and a report'
 run "$hotrow" launch --shards 2 --workers 2 -- train --samples 20000 --batch 64 --steps 60 --preset bounded --pull-bound 40 \
   --cache-rows 20000 --lookahead 8 --lr-decay 0.1 --report "$scratch/report.html" --json

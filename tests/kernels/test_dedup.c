@@ -81,7 +81,7 @@ static void check_dedup(const uint64_t *keys, size_t count, uint64_t seed)
   free(d.keys), free(d.hashes), free(d.inverse), free(d.offsets), free(d.positions);
 }
 
-static const size_t counts[] = {0, 1, 2, 40, 95, 96, 97, 98, 255, 1000, 5000, 70001};
+static const size_t counts[] = {0, 1, 2, 40, 95, 96, 97, 98, 255, 1000, 2047, 2048, 2049, 5000, 70001};
 
 static void random_keys_of_every_skew(void)
 {

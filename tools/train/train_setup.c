@@ -163,6 +163,9 @@ static hotrow_status open_viewer(hr_trainer *trainer)
   return hotrow_table_open(trainer->viewer, &table, &trainer->viewer_table);
 }
 
+/* In the order of the option's names. */
+static const hotrow_comm_kind comm_kinds[] = {HOTROW_COMM_AUTO, HOTROW_COMM_RING, HOTROW_COMM_NCCL};
+
 static void tend_client(void *context)
 {
   hotrow_tend(context);
@@ -190,6 +193,9 @@ static hotrow_status open_ranks(hr_trainer *trainer)
   comm_options.timeout_ms = options->timeout_ms;
   comm_options.while_waiting = tend_client; /* of one thread, as both are */
   comm_options.context = trainer->ranks[0].client;
+  comm_options.kind = comm_kinds[options->comm];
+  if (trainer->pull_bound == 0 && trainer->push_bound == 0) /* exact: every bit is that of one process */
+    comm_options.flags = HOTROW_COMM_RANK_ORDER;
   return hotrow_comm_open(&comm_options, &trainer->comm);
 }
 

@@ -61,6 +61,7 @@ typedef struct hr_train_options {
   uint32_t lookahead;   /* batches handed over ahead */
   uint32_t patience;    /* evaluations without a better score until the job stops; 0: never */
   uint32_t evaluations; /* per epoch; 0: only at the end */
+  uint32_t comm;        /* how dense gradients are added up among processes: 0 as it goes, 1 ring, 2 NCCL */
   uint32_t timeout_ms;
   float lr;                /* preset */
   float dense_lr;          /* preset */

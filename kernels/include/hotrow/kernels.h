@@ -172,10 +172,16 @@ typedef struct hotrow_kernels {
    * behind those of the rank before. rank_count >= 1. sums overlaps no values. */
   void (*sum_ranks)(const float *values, size_t rank_stride, uint32_t rank_count, size_t count, void *stream,
                     float *sums);
+
+  /* Words by index: out[i] = words[index[i]]; words[index[i]] = values[i] for distinct indices. */
+  void (*gather_words)(const uint32_t *words, const uint32_t *index, size_t count, void *stream, uint32_t *out);
+  void (*scatter_words)(const uint32_t *values, const uint32_t *index, size_t count, void *stream, uint32_t *words);
+  /* sums[s] = words[positions[j]] over j in [offsets[s], offsets[s+1]) modulo 2^32; words NULL: how many j there are. */
+  void (*segment_words)(const uint32_t *words, const uint32_t *positions, const uint32_t *offsets, size_t segment_count,
+                        void *stream, uint32_t *sums);
 } hotrow_kernels;
 
-/* The function table of a device; it lives as long as the program. Any thread. The CPU's is complete. A
- * field of the GPU's without a twin is NULL (dedup and probe): test a field before calling it.
+/* The function table of a device; it lives as long as the program. Any thread. Both are complete.
  *   HOTROW_ERR_INVALID      no such device
  *   HOTROW_ERR_UNSUPPORTED  this build has no CUDA
  *   HOTROW_ERR_DEVICE       the build has CUDA and this machine has no usable GPU */
