@@ -49,6 +49,16 @@ typedef struct hr_entry_head {
   uint32_t key_size, value_size;
 } hr_entry_head;
 
+/* An entry in its place by its key, bytes as most significant first: the last eight, the first eight; the last byte
+ * says whether it is put. */
+typedef struct hr_entry_order {
+  uint64_t words[2];
+  const uint8_t *entry;
+} hr_entry_order;
+
+/* All entries by their keys; what is deleted is before what is put. Free it. NULL: no memory. */
+hr_entry_order *hr_rocksdb_order(const hr_bytes *entries, size_t count);
+
 /* Before each record of the log: its size, a multiple of 8. */
 typedef struct hr_record_head {
   uint64_t size;

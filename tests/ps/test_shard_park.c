@@ -134,7 +134,9 @@ static void close_scene(test_shard *t)
 
 static void send_pull(test_shard *t, test_client *c, uint64_t key)
 {
-  test_add_pull(test_begin(c, HR_OP_PULL), 0, &key, 1);
+  static uint64_t keys[1]; /* it may be sent again */
+  keys[0] = key;
+  test_add_pull(test_begin(c, HR_OP_PULL), 0, keys, 1);
   test_send(t, c);
 }
 
