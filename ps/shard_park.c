@@ -105,10 +105,19 @@ static int compare_rows(const void *a, const void *b)
   return (x->key > y->key) - (x->key < y->key);
 }
 
+/* Sections of one table each, in the order of their tables, are. */
+static bool is_sorted(const collector *c)
+{
+  for (size_t i = 1; c->array_count > 1 && i < c->count; i++)
+    if (compare_rows(&c->rows[i - 1], &c->rows[i]) > 0)
+      return false;
+  return true;
+}
+
 static void sort_rows(collector *c)
 {
   size_t count = 0;
-  if (c->array_count > 1)
+  if (!is_sorted(c))
     qsort(c->rows, c->count, sizeof *c->rows, compare_rows);
   for (size_t i = 0; i < c->count; i++) {
     if (count > 0 && compare_rows(&c->rows[count - 1], &c->rows[i]) == 0)
@@ -315,7 +324,7 @@ static hotrow_status take(hr_shard *shard, hr_parked *p, const hr_row_read *read
     new_count += !is_found && read->creates[i];
   }
   hotrow_status status = new_count > 0 ? hr_memory_check_next_cut(shard) : HOTROW_OK;
-  if (status == HOTROW_OK)
+  if (status == HOTROW_OK || p->is_exact_push)
     status = hr_memory_make_room(shard, table, read->found_count + new_count, new_count);
   if (status != HOTROW_OK && !p->is_exact_push)
     return status;
