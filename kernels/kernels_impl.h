@@ -42,6 +42,8 @@ hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p);
   void hr_##device##_pending_add(const hotrow_row_layout *layout, float *pending, size_t pending_stride,               \
                                  const uint32_t *slots, const uint8_t *is_first, const float *grads, size_t row_count, \
                                  void *stream);                                                                        \
+  void hr_##device##_segment_sum_apply(const hotrow_row_layout *layout, float lr_scale, const hotrow_key_terms *terms, \
+                                       const hotrow_key_rows *rows, void *stream, float *sums, uint64_t *nonfinite_p); \
   void hr_##device##_pack(hotrow_dtype dtype, const float *values, size_t value_stride, uint32_t dim,                  \
                           const uint32_t *slots, size_t row_count, void *stream, void *packed, float *scales);         \
   void hr_##device##_unpack(hotrow_dtype dtype, const void *packed, const float *scales, uint32_t dim,                 \
@@ -55,7 +57,7 @@ hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p);
   void hr_##device##_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream,                 \
                                     uint64_t *row_p);                                                                  \
   void hr_##device##_sum_ranks(const float *values, size_t rank_stride, uint32_t rank_count, size_t count,             \
-                                void *stream, float *sums);                                                            \
+                               void *stream, float *sums);                                                             \
   void hr_##device##_gather_words(const uint32_t *words, const uint32_t *index, size_t count, void *stream,            \
                                   uint32_t *out);                                                                      \
   void hr_##device##_scatter_words(const uint32_t *values, const uint32_t *index, size_t count, void *stream,          \

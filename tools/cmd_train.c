@@ -17,6 +17,7 @@ static const char *const dtype_names[] = {"preset", "f32", "f16", "i8", NULL};
 static const char *const storage_names[] = {"f32", "f16", "bf16", NULL};
 static const char *const ticks_names[] = {"preset", "steps", "occurrences", NULL};
 static const char *const eviction_names[] = {"lru", "lfu", NULL};
+static const char *const device_names[] = {"cpu", "cuda", NULL}; /* in the order of hotrow_device */
 static const char *const comm_names[] = {"auto", "ring", "nccl", NULL};
 static const char *const preset_names[] = {"exact", "bounded", "het-compat", NULL};
 
@@ -26,6 +27,7 @@ static const char *const preset_names[] = {"exact", "bounded", "het-compat", NUL
 
 static const hr_option options[] = {
     {"model", HR_OPTION_CHOICE, AT(model), "wdl", 0, 0, hr_model_names, "model to train"},
+    {"device", HR_OPTION_CHOICE, AT(device), "cpu", 0, 0, device_names, "where the dense layers are and compute"},
     {"data", HR_OPTION_TEXT, AT(data), NULL, 0, 0, NULL,
      "Criteo TSV or MovieLens ratings, plain, .gz or .xz; without it the built-in Criteo-shaped stream"},
     {"samples", HR_OPTION_U64, AT(samples), "1000000", 10, 0x1p40, NULL, "samples of the built-in stream, all splits"},

@@ -145,6 +145,7 @@ static const hotrow_kernels cpu_kernels = {
     .segment_sum = hr_cpu_segment_sum,
     .optimizer_apply = hr_cpu_optimizer_apply,
     .pending_add = hr_cpu_pending_add,
+    .segment_sum_apply = hr_cpu_segment_sum_apply,
     .pack = hr_cpu_pack,
     .unpack = hr_cpu_unpack,
     .gather_packed = hr_cpu_gather_packed,

@@ -200,6 +200,7 @@ static void find_device(void)
   cuda_kernels.segment_sum = hr_cuda_segment_sum;
   cuda_kernels.optimizer_apply = hr_cuda_optimizer_apply;
   cuda_kernels.pending_add = hr_cuda_pending_add;
+  cuda_kernels.segment_sum_apply = hr_cuda_segment_sum_apply;
   cuda_kernels.pack = hr_cuda_pack;
   cuda_kernels.unpack = hr_cuda_unpack;
   cuda_kernels.gather_packed = hr_cuda_gather_packed;

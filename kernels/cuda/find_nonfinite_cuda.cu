@@ -27,11 +27,16 @@ static __global__ void find_row(const float *__restrict__ values, size_t value_c
   }
 }
 
+void hr_cuda_set_row(uint64_t *row_p, uint64_t row, void *stream)
+{
+  HR_LAUNCH(set_row, 1, 1, 0, (cudaStream_t)stream)(row_p, row);
+  hr_cuda_check_launch("set_row");
+}
+
 extern "C" void hr_cuda_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream,
                                        uint64_t *row_p)
 {
-  HR_LAUNCH(set_row, 1, 1, 0, (cudaStream_t)stream)(row_p, row_count);
-  hr_cuda_check_launch("find_nonfinite, none");
+  hr_cuda_set_row(row_p, row_count, stream);
   size_t value_count = row_count * dim;
   if (value_count == 0)
     return;

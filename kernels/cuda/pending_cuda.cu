@@ -1,7 +1,7 @@
 /* Gradients into sums that wait to be pushed, and their squares for the optimizers whose state they keep exact.
  * Grid: one launch per segment; lanes share its rows as row_cuda.h says. Bytes per row: 4 (slot), 1 (is it first),
  * 4*dim of gradients, and of the sums 8*dim and 8*square_dim, half of that for a row that is set. */
-#include "row_cuda.h"
+#include "pending_cuda.h"
 
 /* A segment of gradients and sums; the pointers are at the first row's segment. */
 typedef struct pending_sums {
@@ -16,53 +16,27 @@ typedef struct pending_sums {
   size_t row_count;
 } pending_sums;
 
-template <unsigned width> static __device__ inline void add_lane(float *sum, hr_lane<float, width> terms, bool is_first)
-{
-  if (!is_first) {
-    hr_lane<float, width> old = hr_load<width>(sum);
-#pragma unroll
-    for (unsigned k = 0; k < width; k++)
-      terms.x[k] = __fadd_rn(old.x[k], terms.x[k]);
-  }
-  hr_store<width>(sum, terms);
-}
-
-template <unsigned width>
-static __device__ inline void add_row(pending_sums p, size_t i, size_t at, bool is_first, bool has_squares,
-                                      hr_row_shape shape)
-{
-  const float *g = p.grads + i * p.grad_stride;
-  for (uint32_t column = hr_lane_index(shape) * width; column < p.dim; column += width << shape.lanes_log2) {
-    hr_lane<float, width> lane = hr_load<width>(g + column);
-    add_lane<width>(p.sums + at + column, lane, is_first);
-    if (!has_squares)
-      continue;
-#pragma unroll
-    for (unsigned k = 0; k < width; k++)
-      lane.x[k] = __fmul_rn(lane.x[k], lane.x[k]);
-    add_lane<width>(p.squares + at + column, lane, is_first);
-  }
-}
-
-/* Sums, and a square per column where there are any. */
-template <unsigned width> static __global__ void add_columns(pending_sums p, hr_row_shape shape)
+/* With a square per column where there are any. */
+template <unsigned width> static __global__ void add_plain(pending_sums p, hr_row_shape shape)
 {
   size_t step = hr_row_step(shape);
-  for (size_t i = hr_first_row(shape); i < p.row_count; i += step)
-    add_row<width>(p, i, p.slots[i] * p.stride, p.is_first[i] != 0, p.squares != NULL, shape);
+  for (size_t i = hr_first_row(shape); i < p.row_count; i += step) {
+    size_t at = p.slots[i] * p.stride;
+    add_columns<width>(p.sums + at, p.squares ? p.squares + at : NULL, p.grads + i * p.grad_stride, p.dim,
+                       p.is_first[i] != 0, shape);
+  }
 }
 
-/* Sums, and the mean of the squares. */
-template <unsigned width> static __global__ void add_means(pending_sums p, hr_row_shape shape)
+/* With the mean of the squares. */
+template <unsigned width> static __global__ void add_with_mean(pending_sums p, hr_row_shape shape)
 {
   size_t step = hr_row_step(shape);
   for (size_t i = hr_first_row(shape); i < p.row_count; i += step) {
     size_t at = p.slots[i] * p.stride;
     bool is_first = p.is_first[i] != 0;
-    float mean = hr_mean_squares<width>(p.grads + i * p.grad_stride, p.dim, 1, shape);
-    if (hr_lane_index(shape) == 0)
-      p.squares[at] = is_first ? mean : __fadd_rn(p.squares[at], mean);
-    add_row<width>(p, i, at, is_first, false, shape);
+    const float *g = p.grads + i * p.grad_stride;
+    add_mean<width>(p.squares + at, g, p.dim, is_first, shape);
+    add_columns<width>(p.sums + at, NULL, g, p.dim, is_first, shape);
   }
 }
 
@@ -88,7 +62,7 @@ extern "C" void hr_cuda_pending_add(const hotrow_row_layout *layout, float *pend
       elements |= hr_address(squares);
     unsigned width = hr_row_width(elements);
     hr_row_shape shape = hr_whole_rows(width, segment->dim);
-    HR_LAUNCH((has_mean ? HR_BY_WIDTH(add_means, width) : HR_BY_WIDTH(add_columns, width)),
+    HR_LAUNCH((has_mean ? HR_BY_WIDTH(add_with_mean, width) : HR_BY_WIDTH(add_plain, width)),
               hr_row_grid(shape, row_count, 1), HR_CUDA_BLOCK_THREADS, 0, (cudaStream_t)stream)
     (p, shape);
     hr_cuda_check_launch("pending_add");

@@ -1,9 +1,11 @@
 /* Bags of rows summed into one row each, and what their gradient means for the rows.
+ *
  * Grid of pool: lanes share bags as row_cuda.h shares out rows, one bag each; a lane adds up its columns in the order
  * of the bag, KEYS_AT_ONCE rows asked for together. Bytes per key: 4 (slot), 4 (weight, where given), 4*dim read; per
- * bag 8 (offsets), 4*dim written. Grid of pool_backward: a block takes BAGS_EACH bags and goes over their positions
- * side by side, each lane finding its bag in shared memory, so that long and short bags cost alike. Bytes per key: 4
- * (weight, where given), 8 written. */
+ * bag 8 (offsets), 4*dim written.
+ *
+ * Grid of pool_backward: a block takes BAGS_EACH bags and goes over their positions side by side, each lane finding its
+ * bag in shared memory, so that long and short bags cost alike. Bytes per key: 4 (weight, where given), 8 written. */
 #include "row_cuda.h"
 
 #define KEYS_AT_ONCE 2u
@@ -103,19 +105,16 @@ static __device__ uint32_t find_bag(const uint32_t *offsets, uint32_t count, uin
 static __global__ void spread_bags(bags b, uint32_t *__restrict__ source, float *__restrict__ coefficients)
 {
   __shared__ uint32_t offsets[BAGS_EACH + 1];
-  for (size_t first_bag = (size_t)blockIdx.x * BAGS_EACH; first_bag < b.count;
-       first_bag += (size_t)gridDim.x * BAGS_EACH) {
-    uint32_t count = b.count - first_bag < BAGS_EACH ? (uint32_t)(b.count - first_bag) : BAGS_EACH;
-    for (uint32_t k = threadIdx.x; k <= count; k += blockDim.x)
-      offsets[k] = b.offsets[first_bag + k];
-    __syncthreads();
-    for (uint32_t i = offsets[0] + threadIdx.x; i < offsets[count]; i += blockDim.x) {
-      uint32_t bag = find_bag(offsets, count, i);
-      source[i] = (uint32_t)first_bag + bag;
-      coefficients[i] =
-          __fdiv_rn(b.weights ? b.weights[i] : 1.0f, pool_divisor(b.pooling, offsets[bag + 1] - offsets[bag]));
-    }
-    __syncthreads();
+  size_t first_bag = (size_t)blockIdx.x * BAGS_EACH;
+  uint32_t count = b.count - first_bag < BAGS_EACH ? (uint32_t)(b.count - first_bag) : BAGS_EACH;
+  for (uint32_t k = threadIdx.x; k <= count; k += blockDim.x)
+    offsets[k] = b.offsets[first_bag + k];
+  __syncthreads();
+  for (uint32_t i = offsets[0] + threadIdx.x; i < offsets[count]; i += blockDim.x) {
+    uint32_t bag = find_bag(offsets, count, i);
+    source[i] = (uint32_t)first_bag + bag;
+    coefficients[i] =
+        __fdiv_rn(b.weights ? b.weights[i] : 1.0f, pool_divisor(b.pooling, offsets[bag + 1] - offsets[bag]));
   }
 }
 
@@ -125,7 +124,7 @@ extern "C" void hr_cuda_pool_backward(const uint32_t *offsets, const float *weig
   if (bag_count == 0)
     return;
   bags b = {NULL, offsets, weights, bag_count, pooling};
-  HR_LAUNCH(spread_bags, hr_cuda_blocks(bag_count), HR_CUDA_BLOCK_THREADS, 0, (cudaStream_t)stream)
+  HR_LAUNCH(spread_bags, (unsigned)((bag_count - 1) / BAGS_EACH + 1), HR_CUDA_BLOCK_THREADS, 0, (cudaStream_t)stream)
   (b, source_p, coefficient_p);
   hr_cuda_check_launch("pool_backward");
 }

@@ -178,4 +178,7 @@ void hr_cuda_copy_rows(const float *from, size_t from_stride, uint32_t dim, cons
 void hr_cuda_unpack_halves(hotrow_dtype dtype, const uint16_t *packed, size_t packed_stride, uint32_t dim,
                            const uint32_t *slots, size_t row_count, void *stream, float *out, size_t out_stride);
 
+/* *row_p = row, on the stream. */
+void hr_cuda_set_row(uint64_t *row_p, uint64_t row, void *stream);
+
 #endif

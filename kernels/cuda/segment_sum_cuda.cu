@@ -1,62 +1,19 @@
-/* Sums the gradients of every occurrence of a key, in the order that hotrow/kernels.h defines. A sum begins at -0,
- * which leaves the bits of whatever is added first; so the first term needs no case of its own. Two kernels, because
- * few keys have many occurrences and those few have most: sum_short: lanes share segments as row_cuda.h shares out
- * rows, one segment each, if it is at most LONG_TERMS long. sum_long: a block looks for longer segments among
- * LONG_THREADS and sums each together: its groups of lanes take a chunk each, then one lane per column adds up the
- * chunks of that round in order. y is the part of the row, in parts as narrow as a memory sector if that makes no more
- * than LONG_PARTS, so that several multiprocessors share a hot key. Bytes per term: 4*dim of gradient, 4 of position,
- * and 4 each of source and coefficient where given; 4*dim written and 8 of offsets read per segment, those twice. */
-#include "row_cuda.h"
+/* Sums the gradients of every occurrence of a key, in the order that hotrow/kernels.h defines. Two kernels, because few
+ * keys have many occurrences and those few have most.
+ *
+ * sum_short: lanes share segments as row_cuda.h shares out rows, one segment each, if it is at most LONG_TERMS long.
+ *
+ * sum_long: a block looks for longer segments among LONG_THREADS and sums each together: its groups of lanes take a
+ * chunk each, then one lane per column adds up the chunks of that round in order. y is the part of the row, in parts as
+ * narrow as a memory sector if that makes no more than LONG_PARTS, so that several multiprocessors share a hot key.
+ *
+ * Bytes per term: 4*dim of gradient, 4 of position, and 4 each of source and coefficient where given; 4*dim written and
+ * 8 of offsets read per segment, those twice. */
+#include "segment_sum_cuda.h"
 
-#define SHORT_AT_ONCE 2u
-#define LONG_TERMS (4 * HOTROW_SUM_CHUNK)
-#define LONG_AT_ONCE 8u
+#define LONG_AT_ONCE 4u
 #define LONG_THREADS 1024u
 #define LONG_PARTS 16u
-
-typedef struct terms {
-  const float *grads;
-  size_t grad_stride;
-  const uint32_t *source;
-  const float *coefficients;
-  const uint32_t *positions;
-} terms;
-
-/* Terms first .. end-1, in order, at_once of them asked for together: behind the last one it is read again, and -0 is
- * added in its place. No branch stands between the reads. t.grads is at the lane's first column. */
-template <unsigned width, unsigned at_once>
-static __device__ inline hr_lane<float, width> sum_chunk(terms t, uint32_t first, uint32_t end)
-{
-  hr_lane<float, width> sum = hr_fill<width>(-0.0f);
-#pragma unroll 1
-  for (uint32_t j = first; j < end; j += at_once) {
-    const float *row[at_once];
-    float coefficient[at_once];
-    hr_lane<float, width> grad[at_once];
-#pragma unroll
-    for (unsigned r = 0; r < at_once; r++) {
-      uint32_t position = t.positions[r < end - j ? j + r : end - 1];
-      row[r] = t.grads + (t.source ? t.source[position] : position) * t.grad_stride;
-      coefficient[r] = t.coefficients ? t.coefficients[position] : 1.0f;
-    }
-#pragma unroll
-    for (unsigned r = 0; r < at_once; r++)
-      grad[r] = hr_load<width>(row[r]);
-#pragma unroll
-    for (unsigned r = 0; r < at_once; r++)
-#pragma unroll
-      for (unsigned k = 0; k < width; k++) {
-        float term = __fmul_rn(coefficient[r], grad[r].x[k]);
-        sum.x[k] = __fadd_rn(sum.x[k], r < end - j ? term : -0.0f);
-      }
-  }
-  return sum;
-}
-
-static __device__ inline uint32_t chunk_end(uint32_t first, uint32_t end)
-{
-  return end - first > HOTROW_SUM_CHUNK ? first + HOTROW_SUM_CHUNK : end;
-}
 
 template <unsigned width>
 static __global__ void sum_short(terms t, uint32_t dim, const uint32_t *__restrict__ offsets, size_t segment_count,
@@ -71,15 +28,7 @@ static __global__ void sum_short(terms t, uint32_t dim, const uint32_t *__restri
     uint32_t first = offsets[segment], end = offsets[segment + 1];
     if (end - first > LONG_TERMS)
       continue;
-    hr_lane<float, width> total = hr_fill<width>(first < end ? -0.0f : 0.0f);
-    for (uint32_t next; first < end; first = next) {
-      next = chunk_end(first, end);
-      hr_lane<float, width> sum = sum_chunk<width, SHORT_AT_ONCE>(t, first, next);
-#pragma unroll
-      for (unsigned k = 0; k < width; k++)
-        total.x[k] = __fadd_rn(total.x[k], sum.x[k]);
-    }
-    hr_store<width>(sums + segment * dim + column, total);
+    hr_store<width>(sums + segment * dim + column, sum_segment<width>(t, first, end));
   }
 }
 
@@ -152,14 +101,14 @@ static hr_row_shape long_shape(unsigned width, uint32_t dim)
   }
 }
 
-extern "C" void hr_cuda_segment_sum(const float *grads, size_t grad_stride, uint32_t dim, const uint32_t *source,
-                                    const float *coefficients, const uint32_t *positions, const uint32_t *offsets,
-                                    size_t segment_count, void *stream, float *sums)
+static unsigned width_of(terms t, uint32_t dim, const float *sums)
 {
-  if (segment_count == 0)
-    return;
-  terms t = {grads, grad_stride, source, coefficients, positions};
-  unsigned width = hr_row_width(hr_address(grads) | grad_stride | dim | hr_address(sums));
+  return hr_row_width(hr_address(t.grads) | t.grad_stride | dim | hr_address(sums));
+}
+
+void hr_cuda_sum_long(terms t, uint32_t dim, const uint32_t *offsets, size_t segment_count, void *stream, float *sums)
+{
+  unsigned width = width_of(t, dim, sums);
   hr_row_shape shape = long_shape(width, dim);
   size_t blocks = (segment_count + LONG_THREADS - 1) / LONG_THREADS;
   dim3 grid(blocks < HR_CUDA_BLOCKS_MAX ? (unsigned)blocks : HR_CUDA_BLOCKS_MAX, shape.parts, 1);
@@ -167,7 +116,18 @@ extern "C" void hr_cuda_segment_sum(const float *grads, size_t grad_stride, uint
   HR_LAUNCH(HR_BY_WIDTH(sum_long, width), grid, LONG_THREADS, shared_bytes, (cudaStream_t)stream)
   (t, dim, offsets, segment_count, sums, shape);
   hr_cuda_check_launch("segment_sum, long");
-  shape = hr_parted_rows(width, dim);
+}
+
+extern "C" void hr_cuda_segment_sum(const float *grads, size_t grad_stride, uint32_t dim, const uint32_t *source,
+                                    const float *coefficients, const uint32_t *positions, const uint32_t *offsets,
+                                    size_t segment_count, void *stream, float *sums)
+{
+  if (segment_count == 0)
+    return;
+  terms t = {grads, grad_stride, source, coefficients, positions};
+  hr_cuda_sum_long(t, dim, offsets, segment_count, stream, sums);
+  unsigned width = width_of(t, dim, sums);
+  hr_row_shape shape = hr_parted_rows(width, dim);
   HR_LAUNCH(HR_BY_WIDTH(sum_short, width), hr_row_grid(shape, segment_count, 1), HR_CUDA_BLOCK_THREADS, 0,
             (cudaStream_t)stream)
   (t, dim, offsets, segment_count, sums, shape);

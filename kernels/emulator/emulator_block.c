@@ -273,7 +273,9 @@ static void set_up(void)
   uint32_t fibre_count = HR_BLOCK_LANES_MAX + 1;
   char *stacks = map_guarded(fibre_count * span);
   for (uint32_t i = 0; i < fibre_count; i++) {
-    block.fibres[i] = (hr_fibre){.stack = stacks + i * span + page, .stack_bytes = STACK_BYTES};
+    /* What is hot of a stack is its top: at the same place of a page, all of them would fight for the same cache lines.
+     */
+    block.fibres[i] = (hr_fibre){.stack = stacks + i * span + page, .stack_bytes = STACK_BYTES - i % 16 * 256};
     allow(block.fibres[i].stack, STACK_BYTES);
     block.idle[fibre_count - 1 - i] = &block.fibres[i];
   }

@@ -1,4 +1,5 @@
 /* The device itself: what it says of itself, what it allows, how a wrong program is stopped. */
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,25 @@ void hr_emulator_stop(const char *format, ...)
   va_end(arguments);
   abort();
 }
+
+#if !defined(__SANITIZE_ADDRESS__) /* which has a report of its own */
+/* Says what was touched, then lets the program die as it would have. */
+static void say_what_was_touched(int signal_number, siginfo_t *info, void *context)
+{
+  (void)context;
+  const char *what = hr_memory_describe(info->si_addr);
+  if (what)
+    fprintf(stderr, "emulated GPU:%s %p is touched: %s\n", hr_emulator_place(), info->si_addr, what);
+  signal(signal_number, SIG_DFL);
+}
+
+__attribute__((constructor)) static void watch_faults(void)
+{
+  struct sigaction now, action = {.sa_sigaction = say_what_was_touched, .sa_flags = SA_SIGINFO};
+  if (sigaction(SIGSEGV, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL)
+    sigaction(SIGSEGV, &action, NULL);
+}
+#endif
 
 hr_when hr_emulator_when(void)
 {

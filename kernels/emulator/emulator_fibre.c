@@ -99,11 +99,15 @@ void hr_fibre_of_thread(hr_fibre *fibre)
 {
   *fibre = (hr_fibre){0};
 #if defined(__SANITIZE_ADDRESS__)
+  static _Thread_local void *stack; /* asking for it reads a file */
+  static _Thread_local size_t stack_bytes;
   pthread_attr_t attributes;
-  if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
-    pthread_attr_getstack(&attributes, &fibre->stack, &fibre->stack_bytes);
+  if (!stack && pthread_getattr_np(pthread_self(), &attributes) == 0) {
+    pthread_attr_getstack(&attributes, &stack, &stack_bytes);
     pthread_attr_destroy(&attributes);
   }
+  fibre->stack = stack;
+  fibre->stack_bytes = stack_bytes;
 #endif
 }
 

@@ -144,6 +144,18 @@ hr_memory_kind hr_memory_find(const void *pointer, size_t size_bytes, const char
   return HR_PAGEABLE;
 }
 
+const char *hr_memory_describe(const void *address)
+{
+  const char *at = address;
+  for (const piece *p = pieces; p; p = p->next)
+    if (at >= p->mapping && at < p->mapping + p->mapping_bytes)
+      return at >= p->mapping + p->open_bytes ? "what lies behind an allocation" : "device memory, on the host";
+  for (size_t i = 0; i < RETURNED_MAX; i++)
+    if (returned[i].mapping && at >= returned[i].mapping && at < returned[i].mapping + returned[i].bytes)
+      return "memory that is freed";
+  return NULL;
+}
+
 static void protect(int protection)
 {
   for (const piece *p = pieces; p; p = p->next)

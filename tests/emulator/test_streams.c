@@ -81,6 +81,7 @@ static void whoever_asks_is_told_that_it_is_not_ready(void)
   CHECK_EQ(*host, 5);
   CHECK(cudaStreamQuery(stream) == cudaSuccess);
   launch_add(device, 5, stream);
+  CHECK(cudaGetLastError() == cudaErrorNotReady && cudaGetLastError() == cudaSuccess);
   CHECK(cudaStreamQuery(stream) == cudaErrorNotReady);
   CHECK(cudaStreamQuery(stream) == cudaSuccess);
   CHECK(cudaEventDestroy(event) == cudaSuccess);

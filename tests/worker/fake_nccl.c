@@ -259,6 +259,10 @@ static hr_nccl_result comm_shrink(void *handle, const uint32_t *lost_ranks, uint
     comm->state = (hr_nccl_result)fake.result;
     return (hr_nccl_result)fake.result;
   }
+  if (comm->is_stuck || (comm->state == HR_NCCL_SUCCESS && comm->polls_left > 0))
+    return HR_NCCL_INVALID_ARGUMENT;
+  if (comm->state != HR_NCCL_SUCCESS) /* NCCL shrinks what is silent, not what has failed by itself */
+    return comm->state;
   uint32_t rank = comm->rank;
   for (uint32_t i = 0; i < lost_count; i++)
     rank -= lost_ranks[i] < comm->rank;
@@ -271,8 +275,6 @@ static hr_nccl_result comm_shrink(void *handle, const uint32_t *lost_ranks, uint
   pthread_mutex_unlock(&fake_lock);
   comm->smaller_p = smaller_p;
   CHECK_EQ(pthread_create(&comm->thread, NULL, hand_out, comm), 0);
-  comm->state = HR_NCCL_SUCCESS; /* what was wrong is over, and what was going on */
-  comm->is_stuck = false;
   comm->polls_left = IN_PROGRESS_POLLS;
   return HR_NCCL_IN_PROGRESS;
 }

@@ -291,6 +291,29 @@ static void a_shrink_fails(void)
     }
 }
 
+/* What has failed by itself NCCL does not shrink, nor what is still being queued: a shrink is for silence. */
+static void what_has_failed_is_not_shrunk(void)
+{
+  static const failure failures[] = {
+      {FAKE_STATE, 6, HOTROW_ERR_UNREACHABLE, "shrinking a world of 3 by 1: NCCL says remote error (6)"},
+      {FAKE_STATE, 7, HOTROW_ERR_INVALID, "shrinking a world of 3 by 1: NCCL says invalid argument (4)"},
+  };
+  const uint32_t lost = 2;
+  const float zeroes[10] = {0};
+  float *values = to_device(zeroes, sizeof zeroes);
+  for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
+    hr_device_comm *comm = open_alone(0);
+    plan(&failures[i], 0);
+    CHECK(do_work(comm, SUM, values, 10) != HOTROW_OK);
+    fake = (fake_plan){0};
+    CHECK_FAILS(hr_device_comm_shrink(comm, &lost, 1, 1, 2), failures[i].status, failures[i].words);
+    CHECK_EQ(fake_comm_count(), 0);
+    hr_device_comm_close(comm);
+    check_nothing_is_left();
+  }
+  base->free(values);
+}
+
 int main(int argc, char **argv)
 {
   nccl_test_open(argc, argv);
@@ -304,5 +327,6 @@ int main(int argc, char **argv)
   RUN(closing_fails);
   RUN(giving_up_fails);
   RUN(a_shrink_fails);
+  RUN(what_has_failed_is_not_shrunk);
   return 0;
 }

@@ -2,7 +2,7 @@
  *
  * All arrays lie on the device. Matrices are row-major and `stride` floats from row to row; rows are samples, `count`
  * of them. Calls on the CPU are done when they return; on a GPU they are queued in order on one stream, and what failed
- * is reported by `synchronize` of the kernels. Sums have an order that depends on the shapes alone, so one device gives
+ * is reported by `wait`. Sums have an order that depends on the shapes alone, so one device gives
  * the same bits every time; two devices agree within rounding. Random numbers are the same on all. One thread at a
  * time. */
 #ifndef HR_DENSE_H
@@ -38,7 +38,9 @@ typedef struct hr_adam_step {
 } hr_adam_step;
 
 typedef struct hr_dense_functions {
-  void (*close)(hr_dense *dense); /* see hr_dense_close() */
+  void (*close)(hr_dense *dense); /* hr_dense_close() */
+  /* Waits for what is queued, and says what of it failed: HOTROW_ERR_DEVICE. */
+  hotrow_status (*wait)(hr_dense *dense);
   void (*gemm)(hr_dense *dense, const hr_gemm *gemm);
 
   /* ---- arrays ---- */
@@ -105,5 +107,17 @@ void hr_dense_close(hr_dense *dense); /* accepts NULL */
 /* Zeroed floats on the device; HOTROW_ERR_NO_MEMORY, naming `what`, also when a * b does not fit. hr_dense_free() */
 hotrow_status hr_dense_alloc(hr_dense *dense, size_t a, size_t b, const char *what, float **floats_p);
 void hr_dense_free(hr_dense *dense, float *floats); /* accepts NULL */
+
+/* An array that host and device both use: one on the CPU, two on a GPU, the host's pinned, so that copies are queued.
+ * What one side wrote is there for the other after a copy (and `wait`, for the host). */
+typedef struct hr_mirror {
+  float *host, *device; /* owned; the same on the CPU */
+} hr_mirror;
+
+hotrow_status hr_mirror_init(hr_mirror *mirror, hr_dense *dense, size_t a, size_t b, const char *what);
+void hr_mirror_fini(hr_mirror *mirror, hr_dense *dense); /* accepts a zeroed one */
+/* The first count floats. */
+hotrow_status hr_mirror_copy_in(const hr_mirror *mirror, hr_dense *dense, size_t count);
+hotrow_status hr_mirror_copy_out(const hr_mirror *mirror, hr_dense *dense, size_t count);
 
 #endif

@@ -18,6 +18,12 @@ static void cpu_close(hr_dense *dense)
   free(dense);
 }
 
+static hotrow_status cpu_wait(hr_dense *dense)
+{
+  (void)dense;
+  return HOTROW_OK;
+}
+
 static void cpu_gemm(hr_dense *dense, const hr_gemm *g)
 {
   (void)dense;
@@ -298,6 +304,7 @@ static void cpu_adam(hr_dense *dense, const hr_adam_step *step, const float *gra
 
 static const hr_dense_functions cpu_functions = {
     .close = cpu_close,
+    .wait = cpu_wait,
     .gemm = cpu_gemm,
     .zero = cpu_zero,
     .add_scaled = cpu_add_scaled,

@@ -16,12 +16,12 @@ hotrow_status hr_dense_open_cpu(const hotrow_kernels *kernels, hr_dense **dense_
 hotrow_status hr_dense_open_cuda(const hotrow_kernels *kernels, hr_dense **dense_p);
 
 /* A share `rate` of all places is 0; the others are scaled so that the expectation stays. */
-static inline float hr_dropout_scale(uint64_t key, uint64_t place, float rate)
+HR_SHARED_FN float hr_dropout_scale(uint64_t key, uint64_t place, float rate)
 {
   return hr_random_unit_at(key, place) < rate ? 0 : 1 / (1 - rate);
 }
 
-static inline void hr_adam_update(const hr_adam_step *step, float grad, float *first, float *second, float *param)
+HR_SHARED_FN void hr_adam_update(const hr_adam_step *step, float grad, float *first, float *second, float *param)
 {
   *first = HR_ADAM_BETA1 * *first + (1 - HR_ADAM_BETA1) * grad;
   *second = HR_ADAM_BETA2 * *second + (1 - HR_ADAM_BETA2) * grad * grad;

@@ -18,14 +18,6 @@ static const hotrow_optimizer_kind optimizer_kinds[] = {
 /* In the order of the option's names. */
 static const hotrow_dtype storage_dtypes[] = {HOTROW_F32, HOTROW_F16, HOTROW_BF16};
 
-static hotrow_status alloc_floats(size_t a, size_t b, const char *what, float **floats_p)
-{
-  void *memory;
-  HOTROW_TRY(hr_alloc(hr_mul(a, b), sizeof(float), what, &memory));
-  *floats_p = memory;
-  return HOTROW_OK;
-}
-
 static hotrow_status parse_sizes(const char *what, const char *text, uint32_t sizes[HR_HIDDEN_MAX], uint32_t *count_p)
 {
   const char *rest = text;
@@ -145,9 +137,9 @@ static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
   HOTROW_TRY(hotrow_table_create(rank->client, &table, &rank->table));
 
   HOTROW_TRY(open_split(trainer, HR_TRAIN, &rank->data));
-  HOTROW_TRY(
-      alloc_floats(shape->batch_capacity * shape->field_count, hr_row_dim(shape), "rows of a batch", &rank->rows));
-  return alloc_floats(trainer->param_count + 1, 1, "dense gradients", &rank->sums);
+  HOTROW_TRY(hr_mirror_init(&rank->rows, trainer->dense, shape->batch_capacity * shape->field_count, hr_row_dim(shape),
+                            "rows of a batch"));
+  return hr_mirror_init(&rank->sums, trainer->dense, trainer->param_count + 1, 1, "dense gradients");
 }
 
 static hotrow_status open_viewer(hr_trainer *trainer)
@@ -194,29 +186,49 @@ static hotrow_status open_ranks(hr_trainer *trainer)
   comm_options.while_waiting = tend_client; /* of one thread, as both are */
   comm_options.context = trainer->ranks[0].client;
   comm_options.kind = comm_kinds[options->comm];
+  comm_options.device = trainer->dense->kernels->device;
+  comm_options.stream = trainer->dense->stream;
   if (trainer->pull_bound == 0 && trainer->push_bound == 0) /* exact: every bit is that of one process */
     comm_options.flags = HOTROW_COMM_RANK_ORDER;
   return hotrow_comm_open(&comm_options, &trainer->comm);
 }
 
+/* The same on every rank: a function of the seed. */
+static hotrow_status init_params(hr_trainer *trainer)
+{
+  void *memory;
+  HOTROW_TRY(hr_alloc(trainer->param_count, sizeof(float), "first dense parameters", &memory));
+  trainer->model->init(&trainer->shape, hr_random_at(trainer->options.seed, 0), memory);
+  const hotrow_status status = trainer->dense->kernels->copy_in(
+      trainer->params, memory, trainer->param_count * sizeof(float), trainer->dense->stream);
+  free(memory);
+  return status;
+}
+
 static hotrow_status open_model(hr_trainer *trainer)
 {
   const hr_model_shape *shape = &trainer->shape;
+  const size_t batch = shape->batch_capacity;
   hr_dense *dense = trainer->dense;
   hr_pass *pass = &trainer->pass;
   HOTROW_TRY(hr_dense_alloc(dense, trainer->param_count, 1, "dense parameters", &trainer->params));
   HOTROW_TRY(hr_dense_adam_init(&trainer->adam, dense, trainer->param_count));
   HOTROW_TRY(hr_dense_alloc(dense, trainer->model->work_count(shape), 1, "hidden values", &pass->work));
-  HOTROW_TRY(hr_dense_alloc(dense, shape->batch_capacity, 1, "logits", &pass->logits));
-  HOTROW_TRY(hr_dense_alloc(dense, shape->batch_capacity, 1, "gradients of logits", &trainer->logit_grads));
-  HOTROW_TRY(hr_dense_alloc(dense, shape->batch_capacity * shape->field_count, hr_row_dim(shape), "gradients of rows",
-                            &pass->row_grads));
-  pass->dense = dense;
-  pass->shape = shape;
-  pass->params = trainer->params;
-  pass->logit_grads = trainer->logit_grads;
-  trainer->model->init(shape, hr_random_at(trainer->options.seed, 0), trainer->params);
-  return HOTROW_OK;
+  HOTROW_TRY(hr_mirror_init(&trainer->numeric, dense, batch, shape->numeric_count, "numeric values"));
+  HOTROW_TRY(hr_mirror_init(&trainer->labels, dense, batch, 1, "labels"));
+  HOTROW_TRY(hr_mirror_init(&trainer->logits, dense, batch, 1, "logits"));
+  HOTROW_TRY(hr_dense_alloc(dense, batch, 1, "gradients of logits", &trainer->logit_grads));
+  HOTROW_TRY(
+      hr_mirror_init(&trainer->row_grads, dense, batch * shape->field_count, hr_row_dim(shape), "gradients of rows"));
+  *pass = (hr_pass){.dense = dense,
+                    .shape = shape,
+                    .params = trainer->params,
+                    .numeric = trainer->numeric.device,
+                    .work = pass->work,
+                    .logits = trainer->logits.device,
+                    .logit_grads = trainer->logit_grads,
+                    .row_grads = trainer->row_grads.device};
+  return init_params(trainer);
 }
 
 hotrow_status hr_trainer_open(hr_trainer *trainer)
@@ -224,7 +236,7 @@ hotrow_status hr_trainer_open(hr_trainer *trainer)
   /* One thread: the ranks are the parallelism, and sums that do not depend on the machine's core count. */
   openblas_set_num_threads(1);
   trainer->model = hr_model_find(hr_model_names[trainer->options.model]);
-  HOTROW_TRY(hr_dense_open(HOTROW_CPU, &trainer->dense));
+  HOTROW_TRY(hr_dense_open((hotrow_device)trainer->options.device, &trainer->dense));
   HOTROW_TRY(open_split(trainer, HR_VALID, &trainer->valid_data));
   HOTROW_TRY(open_split(trainer, HR_TEST, &trainer->test_data));
   HOTROW_TRY(make_shape(trainer));
@@ -244,15 +256,17 @@ void hr_trainer_close(hr_trainer *trainer)
       hr_reader_close(rank->reader);
     if (rank->data != NULL)
       hr_dataset_close(rank->data);
-    free(rank->rows);
-    free(rank->sums);
+    hr_mirror_fini(&rank->rows, trainer->dense);
+    hr_mirror_fini(&rank->sums, trainer->dense);
   }
   free(trainer->ranks);
   hr_dense_adam_fini(&trainer->adam);
   hr_dense_free(trainer->dense, trainer->params);
   hr_dense_free(trainer->dense, trainer->pass.work);
-  hr_dense_free(trainer->dense, trainer->pass.logits);
-  hr_dense_free(trainer->dense, trainer->pass.row_grads);
+  hr_mirror_fini(&trainer->numeric, trainer->dense);
+  hr_mirror_fini(&trainer->labels, trainer->dense);
+  hr_mirror_fini(&trainer->logits, trainer->dense);
+  hr_mirror_fini(&trainer->row_grads, trainer->dense);
   hr_dense_free(trainer->dense, trainer->logit_grads);
   hr_dense_close(trainer->dense);
   if (trainer->valid_data != NULL)

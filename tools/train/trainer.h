@@ -34,6 +34,7 @@ typedef struct hr_train_options {
   uint64_t every; /* with checkpoint: steps from one to the next */
   uint64_t seed;
   uint64_t samples; /* of the built-in stream */
+  uint32_t device;  /* hotrow_device: where dense layers are */
   uint32_t model;   /* index into hr_model_names */
   uint32_t rank;
   uint32_t workers;

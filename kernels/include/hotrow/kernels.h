@@ -36,6 +36,28 @@ typedef struct hotrow_dedup {
   uint32_t *unique_count_p; /* U; on the device too: nobody waits for it there */
 } hotrow_dedup;
 
+/* The gradients of distinct keys as sums of terms: the arguments of segment_sum. */
+typedef struct hotrow_key_terms {
+  const float *grads;
+  size_t grad_stride;
+  const uint32_t *source;
+  const float *coefficients;
+  const uint32_t *positions;
+  const uint32_t *offsets; /* [key_count + 1] */
+  size_t key_count;
+} hotrow_key_terms;
+
+/* Where the gradient of each key goes. HOTROW_SLOT_NONE: not there. */
+typedef struct hotrow_key_rows {
+  float *rows;
+  size_t row_stride;
+  const uint32_t *slots; /* [key_count], distinct where not NONE */
+  float *pending;
+  size_t pending_stride;
+  const uint32_t *pending_slots; /* likewise; NULL: NONE for all, and nothing else of pending is looked at */
+  const uint8_t *is_first;       /* [key_count] */
+} hotrow_key_rows;
+
 typedef struct hotrow_kernels {
   hotrow_device device;
   const char *name; /* "cpu", "cuda" */
@@ -130,6 +152,12 @@ typedef struct hotrow_kernels {
   void (*pending_add)(const hotrow_row_layout *layout, float *pending, size_t pending_stride, const uint32_t *slots,
                       const uint8_t *is_first, const float *grads, size_t row_count, void *stream);
 
+  /* segment_sum, then optimizer_apply of one step and pending_add, to the same bits in one pass: the sums are not
+   * written and read again. A key whose gradient is not finite changes nothing; *nonfinite_p = the first such key, or
+   * key_count (on the table's device). sums[key_count][dim] is scratch: what it holds afterwards is not defined. */
+  void (*segment_sum_apply)(const hotrow_row_layout *layout, float lr_scale, const hotrow_key_terms *terms,
+                            const hotrow_key_rows *rows, void *stream, float *sums, uint64_t *nonfinite_p);
+
   /* Rows of finite values as they travel or are kept: row i is values + slots[i]*value_stride (slots NULL: values +
    * i*value_stride), packed[i][dim] lies without gaps.
    *
@@ -176,7 +204,8 @@ typedef struct hotrow_kernels {
   /* Words by index: out[i] = words[index[i]]; words[index[i]] = values[i] for distinct indices. */
   void (*gather_words)(const uint32_t *words, const uint32_t *index, size_t count, void *stream, uint32_t *out);
   void (*scatter_words)(const uint32_t *values, const uint32_t *index, size_t count, void *stream, uint32_t *words);
-  /* sums[s] = words[positions[j]] over j in [offsets[s], offsets[s+1]) modulo 2^32; words NULL: how many j there are. */
+  /* sums[s] = words[positions[j]] over j in [offsets[s], offsets[s+1]) modulo 2^32; words NULL: how many j there are.
+   */
   void (*segment_words)(const uint32_t *words, const uint32_t *positions, const uint32_t *offsets, size_t segment_count,
                         void *stream, uint32_t *sums);
 } hotrow_kernels;

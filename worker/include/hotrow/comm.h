@@ -94,6 +94,8 @@ HOTROW_API hotrow_status hotrow_comm_barrier(hotrow_comm *comm);
  * list, and the lost ones must not. What is going on is given up, its arrays are the caller's again with undefined
  * values, a broken communicator is whole, and ranks are counted anew from 0 in the old order. Who is lost the caller
  * has to know; the shards' barrier still counts all.
+ * NCCL shrinks a communicator that waits for a rank in vain (HOTROW_ERR_TIMED_OUT) or is whole, not one that has an
+ * error of its own.
  *
  *   HOTROW_ERR_INVALID  the list is empty, not ascending, names this rank or one that is none
  *
