@@ -117,7 +117,7 @@ static bool is_sorted(const collector *c)
 static void sort_rows(collector *c)
 {
   size_t count = 0;
-  if (!is_sorted(c))
+  if (c->count > 1 && !is_sorted(c))
     qsort(c->rows, c->count, sizeof *c->rows, compare_rows);
   for (size_t i = 0; i < c->count; i++) {
     if (count > 0 && compare_rows(&c->rows[count - 1], &c->rows[i]) == 0)
