@@ -79,11 +79,11 @@ static hotrow_status begin_cut(void *context, uint64_t number)
   HOTROW_ASSERT(atomic_load_explicit(&s->slot.state, memory_order_acquire) == HR_SLOT_FREE);
   if (s->has_failed)
     return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
-  hr_bytes_empty(s, &s->cut.entries);
+  hr_entries_empty(s, &s->cut.entries);
   hr_bytes_empty(s, &s->cut.jobs);
   hr_bytes_empty(s, &s->cut.sessions);
   HOTROW_TRY(hr_rocksdb_check_space(s, 0)); /* before rows are copied for nothing */
-  s->cut.row_count = s->cut.entry_count = 0;
+  s->cut.row_count = 0;
   s->cut.number = number;
   s->cut.log_number = hr_rocksdb_end_record(s);
   s->cut.log_bytes = s->log.bytes_since_cut;
@@ -96,10 +96,9 @@ static uint8_t *take_entry(hr_rocksdb *s, const uint8_t *key, uint32_t key_size,
 {
   HOTROW_ASSERT(s->is_open);
   hr_entry_head head = {key_size, value_size};
-  uint8_t *memory = hr_bytes_take(&s->cut.entries, sizeof head + key_size + value_size);
+  uint8_t *memory = hr_entries_take(&s->cut.entries, sizeof head + key_size + value_size);
   if (!memory)
     return NULL;
-  s->cut.entry_count++;
   memcpy(memory, &head, sizeof head);
   memcpy(memory + sizeof head, key, key_size);
   return memory + sizeof head + key_size;
@@ -293,27 +292,28 @@ static void put_entry(rocksdb_writebatch_t *batch, const uint8_t *entry)
 }
 
 /* What is deleted, then what is put, for a row may be both. */
-static void put_unsorted(rocksdb_writebatch_t *batch, const hr_bytes *entries)
+static void put_unsorted(rocksdb_writebatch_t *batch, const hr_entries *entries)
 {
-  for (int puts = 0; puts < 2; puts++)
-    for (size_t at = 0; at < entries->size;) {
+  for (int puts = 0; puts < 2; puts++) {
+    hr_entries_place place = {0};
+    for (const uint8_t *entry; (entry = hr_entries_next(entries, &place));) {
       hr_entry_head head;
-      memcpy(&head, entries->bytes + at, sizeof head);
+      memcpy(&head, entry, sizeof head);
       if ((head.value_size > 0) == (puts > 0))
-        put_entry(batch, entries->bytes + at);
-      at += sizeof head + head.key_size + head.value_size;
+        put_entry(batch, entry);
     }
+  }
 }
 
 /* In the order of their keys RocksDB takes in rows three times as fast: each goes in where the one before did. */
-static void put_entries(hr_rocksdb *s, rocksdb_writebatch_t *batch, const hr_bytes *entries, size_t count)
+static void put_entries(hr_rocksdb *s, rocksdb_writebatch_t *batch, const hr_entries *entries)
 {
-  hr_entry_order *order = hr_rocksdb_order(entries, count);
+  hr_entry_order *order = hr_rocksdb_order(entries);
   if (!order) {
     put_unsorted(batch, entries);
     return;
   }
-  for (size_t i = 0; i < count; i++) {
+  for (size_t i = 0; i < entries->count; i++) {
     put_entry(batch, order[i].entry);
     if (i % LOG_EVERY_ENTRIES == 0)
       write_log_between(s);
@@ -347,7 +347,7 @@ static hotrow_status write_cut(hr_rocksdb *s)
 {
   const hr_cut *cut = &s->cut;
   rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-  put_entries(s, batch, &cut->entries, cut->entry_count);
+  put_entries(s, batch, &cut->entries);
   write_log_between(s);
   put(batch, HR_STORE_JOBS, &cut->jobs);
   put(batch, HR_STORE_SESSIONS, &cut->sessions);
@@ -372,7 +372,7 @@ static hotrow_status write_and_count_cut(hr_rocksdb *s)
   s->counts.rows += s->cut.row_count;
   s->counts.bytes += s->cut.entries.size + s->cut.jobs.size + s->cut.sessions.size;
   s->counts.write_ns += hr_now_ns() - begin_ns;
-  hr_bytes_empty(s, &s->cut.entries); /* here, as giving back much takes the system some time */
+  hr_entries_empty(s, &s->cut.entries); /* here, as giving back much takes the system some time */
   return status;
 }
 
@@ -435,7 +435,7 @@ void hr_rocksdb_stop_writer(hr_rocksdb *s)
   }
   if (s->event_fd >= 0)
     close(s->event_fd);
-  hr_bytes_free(&s->cut.entries);
+  hr_entries_free(&s->cut.entries);
   hr_bytes_free(&s->cut.jobs);
   hr_bytes_free(&s->cut.sessions);
   hr_bytes_free(&s->log.filling);

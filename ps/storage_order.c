@@ -18,7 +18,7 @@ static uint64_t word_of(const uint8_t *bytes)
 }
 
 /* Keys of the kinds that a cut has differ in their first byte where they differ in size, so zeros may fill them up. */
-static hr_entry_order describe(const uint8_t *entry, size_t *size_p)
+static hr_entry_order describe(const uint8_t *entry)
 {
   hr_entry_head head;
   uint8_t bytes[2 * WORD_BYTES] = {0};
@@ -27,7 +27,6 @@ static hr_entry_order describe(const uint8_t *entry, size_t *size_p)
   HOTROW_ASSERT(head.key_size <= HR_STORE_KEY_BYTES_MAX);
   memcpy(bytes, entry + sizeof head, head.key_size);
   bytes[PUT_BYTE] = head.value_size > 0; /* a row is deleted, then put */
-  *size_p = sizeof head + head.key_size + head.value_size;
   return (hr_entry_order){.words = {word_of(bytes + WORD_BYTES), word_of(bytes)}, .entry = entry};
 }
 
@@ -49,17 +48,18 @@ static bool sort_by_byte(const hr_entry_order *from, hr_entry_order *to, size_t 
   return true;
 }
 
-hr_entry_order *hr_rocksdb_order(const hr_bytes *entries, size_t count)
+hr_entry_order *hr_rocksdb_order(const hr_entries *entries)
 {
+  size_t count = entries->count, done = 0;
   hr_entry_order *order = malloc((count + 1) * sizeof *order), *scratch = malloc((count + 1) * sizeof *scratch);
   if (!order || !scratch) {
     free(order);
     free(scratch);
     return NULL;
   }
-  size_t done = 0, size;
-  for (size_t at = 0; at < entries->size; at += size)
-    order[done++] = describe(entries->bytes + at, &size);
+  hr_entries_place place = {0};
+  for (const uint8_t *entry; (entry = hr_entries_next(entries, &place));)
+    order[done++] = describe(entry);
   HOTROW_ASSERT(done == count);
   for (uint32_t byte = 0; count > 0 && byte < 2 * WORD_BYTES; byte++)
     if (sort_by_byte(order, scratch, count, byte / WORD_BYTES, byte % WORD_BYTES * 8)) {

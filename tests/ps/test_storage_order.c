@@ -5,10 +5,10 @@
 #include "key_sort.h"
 #include "storage_state.h"
 
-static void add(hr_bytes *entries, const uint8_t *key, uint32_t key_size, uint32_t value_size)
+static void add(hr_entries *entries, const uint8_t *key, uint32_t key_size, uint32_t value_size)
 {
   hr_entry_head head = {key_size, value_size};
-  uint8_t *at = hr_bytes_take(entries, sizeof head + key_size + value_size);
+  uint8_t *at = hr_entries_take(entries, sizeof head + key_size + value_size);
   CHECK(at);
   memcpy(at, &head, sizeof head);
   memcpy(at + sizeof head, key, key_size);
@@ -29,7 +29,7 @@ static int compare_entries(const void *a, const void *b)
 }
 
 /* Tables, rows of some of them, buckets; some rows are deleted and put. */
-static void fill(hr_bytes *entries, hr_rng *rng, size_t count, uint64_t key_max)
+static void fill(hr_entries *entries, hr_rng *rng, size_t count, uint64_t key_max)
 {
   uint8_t key[HR_STORE_KEY_BYTES_MAX];
   for (size_t i = 0; i < count; i++) {
@@ -55,10 +55,10 @@ static void entries_are_in_order(void)
 {
   hr_rng rng = {hr_test_seed(1)};
   for (uint32_t round = 0; round < 200; round++) {
-    hr_bytes entries = {0};
+    hr_entries entries = {0};
     size_t count = hr_rng_below(&rng, 500);
     fill(&entries, &rng, count, round % 3 ? 0 : 50);
-    hr_entry_order *order = hr_rocksdb_order(&entries, count);
+    hr_entry_order *order = hr_rocksdb_order(&entries);
     CHECK(order);
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
@@ -67,9 +67,9 @@ static void entries_are_in_order(void)
       memcpy(&head, order[i].entry, sizeof head);
       bytes += sizeof head + head.key_size + head.value_size;
     }
-    CHECK_EQ(bytes, entries.size); /* each once, or nearly */
+    CHECK_EQ(bytes, entries.size); /* each once, as far as sizes tell */
     free(order);
-    hr_bytes_free(&entries);
+    hr_entries_free(&entries);
   }
 }
 
