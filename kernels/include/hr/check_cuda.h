@@ -1,6 +1,6 @@
-/* What the CUDA files share: turning CUDA's errors into ours, and the shape of a launch. */
-#ifndef CHECK_CUDA_H
-#define CHECK_CUDA_H
+/* What .cu files share: turning CUDA's errors into ours, and the shape of a launch. */
+#ifndef HR_CHECK_CUDA_H
+#define HR_CHECK_CUDA_H
 
 #include <hotrow/kernels.h>
 #include <hr/launch.h>
