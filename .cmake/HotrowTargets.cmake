@@ -9,15 +9,19 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_C_FLAGS_RELEASE "-O3 -g1")
 set(CMAKE_C_FLAGS_DEBUG "-O1 -g")
+# C++ is .cu files under the emulator.
+set(CMAKE_CXX_FLAGS_RELEASE ${CMAKE_C_FLAGS_RELEASE})
+set(CMAKE_CXX_FLAGS_DEBUG ${CMAKE_C_FLAGS_DEBUG})
 
 # -ffp-contract=off keeps every build and every vector width on the same bits: no product is fused into a sum.
 add_library(hotrow_flags INTERFACE)
 target_compile_definitions(hotrow_flags INTERFACE _GNU_SOURCE)
 target_compile_options(hotrow_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:C>:-Wall;-Wextra;-Wpedantic;-Wconversion;-Wshadow;-Wstrict-prototypes;-Werror;-ffp-contract=off;-fno-math-errno>)
+  $<$<COMPILE_LANGUAGE:C>:-Wall;-Wextra;-Wpedantic;-Wconversion;-Wshadow;-Wstrict-prototypes;-Werror;-ffp-contract=off;-fno-math-errno>
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wconversion;-Wshadow;-Wno-unknown-pragmas;-Werror;-ffp-contract=off;-fno-math-errno;-fno-exceptions;-fno-rtti>)
 if(HOTROW_SANITIZE)
   target_compile_options(hotrow_flags INTERFACE
-    $<$<COMPILE_LANGUAGE:C>:-fsanitize=${HOTROW_SANITIZE};-fno-sanitize-recover=all;-fno-omit-frame-pointer>)
+    $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${HOTROW_SANITIZE};-fno-sanitize-recover=all;-fno-omit-frame-pointer>)
   target_link_options(hotrow_flags INTERFACE -fsanitize=${HOTROW_SANITIZE})
 endif()
 

@@ -1,4 +1,4 @@
-/* Create, batches, lookup. */
+/* Options, memory, and the interface: what can be refused without a look at the rows is refused here. */
 #include <stdlib.h>
 
 #include <hr/optimizer.h>
@@ -6,10 +6,13 @@
 
 #include "cache_state.h"
 
-HR_NO_TAIL_PADDING(hotrow_cache_options, reserved);
-HR_NO_TAIL_PADDING(hotrow_cache_stats, unseen_counts);
+HR_NO_TAIL_PADDING(hotrow_cache_options, stream);
+HR_NO_TAIL_PADDING(hotrow_cache_stats, push_count);
 
-#define LOOKUPS_PER_ROW 20u /* after so many uses are halved */
+static const hr_cache_operations *operations_of(const hotrow_kernels *kernels)
+{
+  return kernels->device == HOTROW_CPU ? hr_cpu_cache_operations() : hr_cuda_cache_operations();
+}
 
 static hotrow_status check_bounds(const hotrow_cache_options *o)
 {
@@ -27,12 +30,24 @@ static hotrow_status check_bounds(const hotrow_cache_options *o)
   return HOTROW_OK;
 }
 
+/* A table that lacks a kernel that the cache calls, or that is not for a device that this build knows. */
+static hotrow_status check_device(const hotrow_cache_options *o)
+{
+  const hotrow_kernels *k = o->kernels;
+  if (!operations_of(k))
+    return hr_fail(HOTROW_ERR_UNSUPPORTED, "cache on device %s: this build has none", k->name);
+  if (!k->probe || !k->scan || !k->optimizer_apply || !k->pending_add || !k->pack || !k->unpack)
+    return hr_fail(HOTROW_ERR_UNSUPPORTED, "cache on device %s: its function table lacks kernels", k->name);
+  if (k->device == HOTROW_CPU && o->stream)
+    return hr_fail(HOTROW_ERR_INVALID, "cache: a stream is given, and device %s has none", k->name);
+  return HOTROW_OK;
+}
+
 static hotrow_status check_options(const hotrow_cache_options *o)
 {
   if (!o->kernels)
     return hr_fail(HOTROW_ERR_INVALID, "cache: kernels is NULL");
-  if (o->kernels->device != HOTROW_CPU)
-    return hr_fail(HOTROW_ERR_UNSUPPORTED, "cache on device %s: only the CPU is supported", o->kernels->name);
+  HOTROW_TRY(check_device(o));
   if (!o->segments)
     return hr_fail(HOTROW_ERR_INVALID, "cache: segments is NULL");
   if (!hr_cache_policy_get(o->policy))
@@ -77,22 +92,22 @@ static uint32_t pending_capacity(const hotrow_cache_options *o, uint32_t cached_
   return is_given ? (uint32_t)o->pending_row_count : cached_count;
 }
 
-static void layout_chunk(chunk_scratch *chunk, uint32_t dim, uint32_t square_dim, hr_arena *arena)
+static void layout_sets(hr_cache_sets *sets, uint32_t set_count, hr_arena *arena)
 {
-  chunk->slots = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->slots);
-  chunk->sums = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->sums);
-  chunk->steps = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->steps);
-  chunk->entries = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->entries);
-  chunk->flags = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->flags);
-  chunk->sought = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->sought);
-  chunk->sought_slots = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->sought_slots);
-  chunk->sought_keys = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->sought_keys);
-  chunk->sought_hashes = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->sought_hashes);
-  chunk->grads = hr_arena_take(arena, CHUNK_ROWS, dim * sizeof *chunk->grads);
-  chunk->squares = hr_arena_take(arena, CHUNK_ROWS, square_dim * sizeof *chunk->squares);
-  chunk->one_sum = hr_arena_take(arena, dim + square_dim, sizeof *chunk->one_sum);
-  chunk->packed = hr_arena_take(arena, CHUNK_ROWS, dim * sizeof(uint16_t));
-  chunk->scales = hr_arena_take(arena, CHUNK_ROWS, sizeof *chunk->scales);
+  size_t row_count = (size_t)set_count * HOTROW_CACHE_WAYS;
+  sets->set_count = set_count;
+  sets->keys = hr_arena_take(arena, row_count, sizeof *sets->keys);
+  sets->hashes = hr_arena_take(arena, row_count, sizeof *sets->hashes);
+  sets->occupied = hr_arena_take(arena, set_count, sizeof *sets->occupied);
+  sets->meta = hr_arena_take(arena, row_count, sizeof *sets->meta);
+  sets->present = hr_arena_take(arena, set_count, sizeof *sets->present);
+  sets->ages = hr_arena_take(arena, set_count, sizeof *sets->ages);
+}
+
+static void layout_sketch(hr_sketch *sketch, uint32_t set_count, hr_arena *arena)
+{
+  sketch->set_count = set_count;
+  sketch->lines = hr_arena_take(arena, (size_t)set_count * HR_SKETCH_LINES, sizeof *sketch->lines);
 }
 
 static size_t layout(hotrow_cache *cache, const hotrow_cache_options *o, char *base)
@@ -105,15 +120,41 @@ static size_t layout(hotrow_cache *cache, const hotrow_cache_options *o, char *b
   cache->staging_first = cached_count;
   cache->staging_count = (uint32_t)o->staging_row_count;
 
-  hr_cache_sets_layout(&cache->sets, set_count, &arena);
-  hr_sketch_layout(&cache->sketch, cache->policy->has_sketch ? cached_count : 0, &arena);
+  layout_sets(&cache->sets, set_count, &arena);
+  layout_sketch(&cache->sketch, cache->rules.policy.has_sketch ? set_count : 0, &arena);
   hr_pending_layout(&cache->pending, pending_count > 0 ? cached_count : 0, pending_count, dim, square_dim, &arena);
   hr_push_list_layout(&cache->pushes, (size_t)cached_count + 2 * (size_t)cache->staging_count, dim, square_dim, &arena);
   cache->rows =
       hr_arena_take(&arena, (size_t)cached_count + cache->staging_count, cache->row_stride * sizeof *cache->rows);
-  cache->demand = hr_arena_take(&arena, set_count, sizeof *cache->demand);
-  layout_chunk(&cache->chunk, dim, square_dim, &arena);
+  cache->operations->layout(cache, &arena);
   return arena.used_bytes;
+}
+
+static hr_cache_rules make_rules(const hotrow_cache_options *o, const hotrow_row_layout *row)
+{
+  return (hr_cache_rules){.policy = *hr_cache_policy_get(o->policy),
+                          .mode = o->mode,
+                          .wire_dtype = o->wire_dtype,
+                          .announce_step = o->announce_step,
+                          .pull_bound = o->pull_bound,
+                          .push_bound = o->push_bound,
+                          .square_dim = row->square_dim,
+                          .rereads_own = o->is_rounded == 1 && o->pull_bound == 0 && o->push_bound == 0};
+}
+
+/* One block of the device's memory: create has one thing to get and one to give back. */
+static hotrow_status take_memory(hotrow_cache *cache, const hotrow_cache_options *o)
+{
+  size_t size_bytes = layout(cache, o, NULL);
+  hotrow_status status = HOTROW_ERR_NO_MEMORY;
+  if (size_bytes <= SIZE_MAX / 2)
+    status = cache->kernels->alloc(size_bytes + HR_ARENA_BASE, &cache->memory);
+  if (status == HOTROW_ERR_NO_MEMORY)
+    return hr_fail(status, "cache: %zu bytes do not fit into the memory of device %s", size_bytes,
+                   cache->kernels->name);
+  HOTROW_TRY(status);
+  layout(cache, o, hr_arena_base(cache->memory));
+  return HOTROW_OK;
 }
 
 hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_cache **cache_p)
@@ -131,23 +172,16 @@ hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_ca
   HOTROW_TRY(hr_alloc(1, sizeof(hotrow_cache), "cache", &memory));
   hotrow_cache *cache = memory;
   cache->kernels = o.kernels;
-  cache->policy = hr_cache_policy_get(o.policy);
+  cache->stream = o.stream;
+  cache->operations = operations_of(o.kernels);
+  cache->rules = make_rules(&o, &row);
   cache->layout = row;
   cache->lr_scale = 1.0f;
-  cache->mode = o.mode;
-  cache->announce_step = o.announce_step;
-  cache->pull_bound = o.pull_bound;
-  cache->push_bound = o.push_bound;
-  cache->wire_dtype = o.wire_dtype;
   cache->counts_occurrences = o.counts_occurrences == 1;
-  cache->rereads_own = o.is_rounded == 1 && o.pull_bound == 0 && o.push_bound == 0;
   cache->row_stride = ((size_t)row.dim + row.state_dim + 3) / 4 * 4; /* every row begins on 16 bytes */
-  cache->memory_bytes = layout(cache, &o, NULL);
-
-  hotrow_status status = hr_map(cache->memory_bytes, "cache", &cache->memory);
+  hotrow_status status = take_memory(cache, &o);
   if (status != HOTROW_OK)
     goto free_cache;
-  layout(cache, &o, cache->memory);
   *cache_p = cache;
   return HOTROW_OK;
 
@@ -160,102 +194,67 @@ void hotrow_cache_destroy(hotrow_cache *cache)
 {
   if (!cache)
     return;
-  hr_unmap(cache->memory, cache->memory_bytes);
+  cache->kernels->free(cache->memory);
   free(cache);
+}
+
+hotrow_status hr_cache_fail_staging(const hotrow_cache *cache, size_t uncached_count, size_t staging_free)
+{
+  return hr_fail(HOTROW_ERR_LIMIT, "%zu rows find no way in the cache and %zu of %u staging rows are free",
+                 uncached_count, staging_free, cache->staging_count);
+}
+
+hotrow_status hr_cache_fail_pushes(const hotrow_cache *cache, size_t key_count, size_t room)
+{
+  return hr_fail(HOTROW_ERR_LIMIT, "%zu gradients and room for %zu in the push list of %zu: take the pushes first",
+                 key_count, room, cache->pushes.capacity);
 }
 
 void hotrow_cache_begin_batch(hotrow_cache *cache)
 {
-  cache->batch++;
+  cache->rules.batch++;
   cache->has_forgotten = false;
-  cache->staging_used = 0;
-  if (cache->policy->has_aging && cache->staging_first > 0)
-    cache->age = (uint32_t)(cache->stats.lookups / ((uint64_t)cache->staging_first * LOOKUPS_PER_ROW));
+  cache->operations->begin_batch(cache);
 }
 
 uint32_t hotrow_cache_batch(const hotrow_cache *cache)
 {
-  return cache->batch;
-}
-
-/* Updates of others, as announced, that a fresh row lacks. */
-static void count_unseen(hotrow_cache *cache, const hr_row_meta *row)
-{
-  hotrow_cache_stats *stats = &cache->stats;
-  int32_t announced = hr_clock_unseen(row->announced, row->seen);
-  int32_t known = announced + (int32_t)cache->announce_step - 1;
-  uint32_t unseen = announced > 0 ? (uint32_t)announced : 0;
-  stats->unseen_sum += unseen;
-  stats->unseen_counts[unseen ? 32 - __builtin_clz(unseen) : 0]++;
-  if (known > 0 && (uint64_t)known > stats->unseen_max)
-    stats->unseen_max = (uint64_t)known;
-}
-
-static void lookup_chunk(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t count,
-                         const uint32_t *next_use, uint32_t *slots, uint32_t *seen, uint8_t *states)
-{
-  hr_row_meta *meta = cache->sets.meta;
-  uint32_t uses_max = cache->policy->uses_max;
-  size_t state_counts[4] = {0};
-  hr_cache_probe(cache, keys, hashes, count, slots);
-  for (size_t i = 0; i < count; i++) {
-    hr_cache_prefetch_meta(cache, slots, i, count);
-    states[i] = HOTROW_ROW_MISSING;
-    if (slots[i] != HOTROW_SLOT_NONE) {
-      hr_row_meta *row = meta + slots[i];
-      hr_cache_pin(cache, slots[i], next_use, i);
-      if (row->uses < uses_max)
-        row->uses++;
-      seen[i] = row->seen;
-      states[i] = (uint8_t)hr_cache_row_state(cache, row);
-      if (states[i] == HOTROW_ROW_FRESH)
-        count_unseen(cache, row);
-    }
-    state_counts[states[i]]++;
-  }
-  cache->stats.hits += state_counts[HOTROW_ROW_FRESH] + state_counts[HOTROW_ROW_DOUBTFUL];
-  cache->stats.stale += state_counts[HOTROW_ROW_STALE];
-  cache->stats.misses += state_counts[HOTROW_ROW_MISSING];
+  return cache->rules.batch;
 }
 
 void hotrow_cache_lookup(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
-                         const uint32_t *next_use, uint32_t *slots, uint32_t *seen, uint8_t *states)
+                         const uint32_t *key_count_p, const uint32_t *next_use, uint32_t *slots, uint32_t *seen,
+                         uint8_t *states)
 {
-  for (size_t first = 0; first < key_count; first += CHUNK_ROWS)
-    lookup_chunk(cache, keys + first, hashes + first, hr_min_size(CHUNK_ROWS, key_count - first),
-                 next_use ? next_use + first : NULL, slots + first, seen + first, states + first);
-  cache->stats.lookups += key_count;
-}
-
-/* A held row is needed by `batch`: unless it is pinned to an earlier batch to come, it is pinned to that one. */
-static void expect_row(hotrow_cache *cache, uint32_t slot, uint32_t batch)
-{
-  uint32_t live_until = cache->sets.meta[slot].live_until;
-  bool is_pinned_beyond = hr_clock_is_before(cache->batch, live_until);
-  if (is_pinned_beyond && hr_clock_is_before(batch, live_until) && hr_clock_is_before(cache->batch, batch))
-    cache->sets.meta[slot].live_until = batch;
-  else if (!is_pinned_beyond && live_until == cache->batch)
-    hr_cache_sets_pin(&cache->sets, slot, cache->batch, hr_clock_later(cache->batch, batch));
-  else if (!is_pinned_beyond)
-    cache->sets.meta[slot].live_until = hr_clock_later(cache->batch, batch);
+  cache->operations->lookup(cache, keys, hashes, key_count, key_count_p, next_use, slots, seen, states);
 }
 
 void hotrow_cache_expect(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
-                         uint32_t batch, uint8_t *is_held_p)
+                         const uint32_t *key_count_p, uint32_t batch, uint8_t *is_held_p)
 {
-  const uint32_t *slots = cache->chunk.slots;
-  for (size_t first = 0; first < key_count; first += CHUNK_ROWS) {
-    size_t count = hr_min_size(CHUNK_ROWS, key_count - first);
-    hr_cache_probe(cache, keys + first, hashes + first, count, cache->chunk.slots);
-    for (size_t i = 0; i < count; i++) {
-      hr_cache_prefetch_meta(cache, slots, i, count);
-      is_held_p[first + i] = 0;
-      if (slots[i] == HOTROW_SLOT_NONE)
-        continue;
-      is_held_p[first + i] = hr_cache_row_state(cache, cache->sets.meta + slots[i]) != HOTROW_ROW_STALE;
-      expect_row(cache, slots[i], batch);
-    }
-  }
+  cache->operations->expect(cache, keys, hashes, key_count, key_count_p, batch, is_held_p);
+}
+
+void hotrow_cache_refresh(hotrow_cache *cache, const uint32_t *slots, const uint32_t *clocks, const float *values,
+                          const float *states, size_t row_count)
+{
+  cache->operations->refresh(cache, slots, clocks, values, states, row_count);
+}
+
+hotrow_status hotrow_cache_insert(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
+                                  const uint32_t *clocks, const float *values, const float *states,
+                                  const uint32_t *next_use, size_t row_count, uint32_t *slots_p)
+{
+  hr_fresh_rows fresh = {keys, hashes, clocks, values, states, next_use};
+  return cache->operations->insert(cache, &fresh, row_count, slots_p);
+}
+
+hotrow_status hotrow_cache_stage(hotrow_cache *cache, const uint64_t *hashes, const float *values, const float *states,
+                                 size_t row_count, uint32_t *slots_p)
+{
+  HOTROW_TRY(cache->operations->stage(cache, hashes, values, states, row_count, slots_p));
+  cache->has_forgotten = true;
+  return HOTROW_OK;
 }
 
 const float *hotrow_cache_rows(const hotrow_cache *cache, size_t *row_stride_p)
@@ -264,13 +263,64 @@ const float *hotrow_cache_rows(const hotrow_cache *cache, size_t *row_stride_p)
   return cache->rows;
 }
 
+hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
+                                  const uint32_t *slots, const float *grads, const uint32_t *ticks, size_t key_count,
+                                  const uint32_t *key_count_p)
+{
+  if (ticks && !cache->counts_occurrences)
+    return hr_fail(HOTROW_ERR_INVALID, "cache: ticks are given, and occurrences are not counted");
+  return cache->operations->update(cache, keys, hashes, slots, grads, ticks, key_count, key_count_p);
+}
+
 void hotrow_cache_set_lr_scale(hotrow_cache *cache, float lr_scale)
 {
   cache->lr_scale = lr_scale;
 }
 
-void hotrow_cache_get_stats(const hotrow_cache *cache, hotrow_cache_stats *stats_p)
+void hotrow_cache_flush(hotrow_cache *cache)
 {
-  *stats_p = cache->stats;
-  stats_p->row_count = cache->sets.held_count;
+  cache->operations->flush(cache);
+}
+
+hotrow_status hotrow_cache_take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p)
+{
+  return cache->operations->take_pushes(cache, list_p);
+}
+
+void hotrow_cache_invalidate(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last)
+{
+  if (cache->sets.set_count == 0 || hash_first > hash_last)
+    return;
+  cache->operations->invalidate(cache, hash_first, hash_last);
+  cache->has_forgotten = true;
+}
+
+void hotrow_cache_mark_stale(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last)
+{
+  if (cache->sets.set_count > 0 && hash_first <= hash_last)
+    cache->operations->mark_stale(cache, hash_first, hash_last);
+}
+
+void hotrow_cache_announce(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const uint32_t *clocks,
+                           size_t key_count)
+{
+  if (cache->rules.mode == HOTROW_CACHE_ANNOUNCE)
+    cache->operations->announce(cache, keys, hashes, clocks, key_count);
+}
+
+void hotrow_cache_announce_gone(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count)
+{
+  cache->operations->announce_gone(cache, keys, hashes, key_count);
+}
+
+void hotrow_cache_credit(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const uint32_t *steps,
+                         size_t key_count)
+{
+  if (cache->rules.mode == HOTROW_CACHE_ANNOUNCE)
+    cache->operations->credit(cache, keys, hashes, steps, key_count);
+}
+
+hotrow_status hotrow_cache_get_stats(const hotrow_cache *cache, hotrow_cache_stats *stats_p)
+{
+  return cache->operations->get_stats(cache, stats_p);
 }

@@ -13,15 +13,17 @@ void hr_pending_layout(hr_pending_pool *pool, uint32_t slot_count, uint32_t capa
   pool->free_list = hr_arena_take(arena, capacity, sizeof *pool->free_list);
 }
 
+void hr_pending_open(hr_pending_pool *pool)
+{
+  pool->budget = pool->capacity - hr_pending_used_count(pool);
+}
+
 uint32_t hr_pending_acquire(hr_pending_pool *pool, uint32_t slot)
 {
-  uint32_t sum;
-  if (pool->free_count > 0)
-    sum = pool->free_list[--pool->free_count];
-  else if (pool->touched_count < pool->capacity)
-    sum = pool->touched_count++;
-  else
+  if (pool->budget == 0)
     return HOTROW_SLOT_NONE;
+  pool->budget--;
+  uint32_t sum = pool->free_count > 0 ? pool->free_list[--pool->free_count] : pool->touched_count++;
   pool->sum_of_slot[slot] = sum;
   return sum;
 }

@@ -14,12 +14,15 @@ typedef struct hr_pending_pool {
   uint32_t capacity;
   uint32_t touched_count; /* sums ever used: those above cost no memory yet */
   uint32_t free_count;
+  uint32_t budget; /* sums that the update at work may still take: those that leave meanwhile are for the next one */
 } hr_pending_pool;
 
 void hr_pending_layout(hr_pending_pool *pool, uint32_t slot_count, uint32_t capacity, uint32_t dim, uint32_t square_dim,
                        hr_arena *arena);
 
-/* A sum for a slot that has none; HOTROW_SLOT_NONE when all are taken. */
+/* An update begins. */
+void hr_pending_open(hr_pending_pool *pool);
+/* A sum for a slot that has none; HOTROW_SLOT_NONE when all that were free as the update began are taken. */
 uint32_t hr_pending_acquire(hr_pending_pool *pool, uint32_t slot);
 void hr_pending_release(hr_pending_pool *pool, uint32_t slot);
 

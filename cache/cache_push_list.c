@@ -57,3 +57,14 @@ void hr_push_list_set_squares(hr_push_list *list, size_t entry, const float *squ
   memcpy(list->squares + entry * list->square_dim, squares, list->square_dim * sizeof(float));
   list->has_squares = true;
 }
+
+hotrow_cache_push_list hr_push_list_view(const hr_push_list *list, size_t count)
+{
+  return (hotrow_cache_push_list){.keys = list->keys,
+                                  .hashes = list->hashes,
+                                  .steps = list->steps,
+                                  .grads = list->grads,
+                                  .squares = list->square_dim > 0 ? list->squares : NULL,
+                                  .is_exact = list->is_exact,
+                                  .count = count};
+}

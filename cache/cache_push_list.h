@@ -22,6 +22,9 @@ typedef struct hr_push_list {
 
 void hr_push_list_layout(hr_push_list *list, size_t capacity, uint32_t dim, uint32_t square_dim, hr_arena *arena);
 
+/* The first `count` entries as the interface shows them. */
+hotrow_cache_push_list hr_push_list_view(const hr_push_list *list, size_t count);
+
 /* Appends one row of k accumulated steps; squares are read for k > 1 alone. */
 void hr_push_list_append(hr_push_list *list, uint64_t key, uint64_t hash, uint32_t steps, const float *grad,
                          const float *squares);

@@ -1,23 +1,56 @@
-/* What a cache is, and the few steps that lookup, insert, update and the shards' news share. */
+/* What a cache is, and what is done to it on a device. */
 #ifndef CACHE_STATE_H
 #define CACHE_STATE_H
 
-#include <string.h>
-
 #include <hotrow/cache.h>
-#include <hr/assert.h>
-#include <hr/mutant.h>
 
 #include "cache_pending.h"
 #include "cache_push_list.h"
-#include "cache_sketch.h"
-#include "policy.h"
+#include "cache_rules.h"
 
-#define CHUNK_ROWS ((size_t)1024) /* rows per pass: what one pass touches is still in L2 for the next */
-#define ROWS_AHEAD 32u /* metadata is asked for this many rows early: a line or two takes less time than a row */
+#define HR_CHUNK_ROWS ((size_t)1024) /* of the CPU's passes: what one pass touches is still in L2 for the next */
 
-/* What one chunk needs between its passes; each array holds CHUNK_ROWS. */
-typedef struct chunk_scratch {
+/* The shard's answer for some keys. */
+typedef struct hr_fresh_rows {
+  const uint64_t *keys;
+  const uint64_t *hashes;
+  const uint32_t *clocks;
+  const float *values;
+  const float *states;
+  const uint32_t *next_use; /* or NULL */
+} hr_fresh_rows;
+
+/* One call of the interface each, with its arguments; what can be refused without a look at the rows has been. */
+typedef struct hr_cache_operations {
+  /* The arrays that a device's passes need beside the rows and their books. */
+  void (*layout)(hotrow_cache *cache, hr_arena *arena);
+  void (*begin_batch)(hotrow_cache *cache);
+  void (*lookup)(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
+                 const uint32_t *key_count_p, const uint32_t *next_use, uint32_t *slots, uint32_t *seen,
+                 uint8_t *states);
+  void (*expect)(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
+                 const uint32_t *key_count_p, uint32_t batch, uint8_t *is_held_p);
+  void (*refresh)(hotrow_cache *cache, const uint32_t *slots, const uint32_t *clocks, const float *values,
+                  const float *states, size_t row_count);
+  hotrow_status (*insert)(hotrow_cache *cache, const hr_fresh_rows *fresh, size_t row_count, uint32_t *slots);
+  hotrow_status (*stage)(hotrow_cache *cache, const uint64_t *hashes, const float *values, const float *states,
+                         size_t row_count, uint32_t *slots);
+  hotrow_status (*update)(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const uint32_t *slots,
+                          const float *grads, const uint32_t *ticks, size_t key_count, const uint32_t *key_count_p);
+  void (*flush)(hotrow_cache *cache);
+  hotrow_status (*take_pushes)(hotrow_cache *cache, hotrow_cache_push_list *list_p);
+  void (*invalidate)(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last);
+  void (*mark_stale)(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last);
+  void (*announce)(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const uint32_t *clocks,
+                   size_t key_count);
+  void (*announce_gone)(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count);
+  void (*credit)(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const uint32_t *steps,
+                 size_t key_count);
+  hotrow_status (*get_stats)(const hotrow_cache *cache, hotrow_cache_stats *stats_p);
+} hr_cache_operations;
+
+/* What one chunk of the CPU's needs between its passes; each array holds HR_CHUNK_ROWS. */
+typedef struct hr_chunk_scratch {
   uint32_t *slots;
   uint32_t *sums;
   uint32_t *steps;
@@ -32,23 +65,62 @@ typedef struct chunk_scratch {
   float *one_sum; /* gradient and squares of one row */
   void *packed;   /* gradients as the wire's dtype says them, and their scales */
   float *scales;
-} chunk_scratch;
+} hr_chunk_scratch;
+
+/* What counts on the CPU. */
+typedef struct hr_cpu_side {
+  uint32_t age; /* how often uses ought to have been halved */
+  uint32_t held_count;
+  uint32_t staging_used;
+  uint32_t *demand; /* [set_count], zero between calls: rows that want a way of each set */
+  hr_chunk_scratch chunk;
+  hotrow_cache_stats stats;
+} hr_cpu_side;
+
+/* What the passes of another device leave to each other; each array holds row_count, ranks one more. */
+typedef struct hr_device_scratch {
+  uint32_t *demand; /* [set_count], zero between calls: rows that want a way of each set */
+  uint32_t *slots;
+  uint32_t *steps;
+  uint32_t *sums;
+  uint32_t *own_sums; /* update: of each key */
+  uint32_t *out_sums; /* of each entry to be filled, NONE: it is row out_rows of the gradients */
+  uint32_t *out_rows;
+  uint32_t *rounded_entries;
+  uint32_t *rounded_sums;
+  uint32_t *ranks_a; /* flags, then how many come before; the last one is how many there are */
+  uint32_t *ranks_b;
+  uint32_t *ranks_c;
+  uint8_t *flags;
+  uint8_t *kinds;
+  float *grads;
+  float *squares;
+  float *one_sums;
+  void *packed;
+  float *scales;
+  void *scan;
+  size_t row_count;
+} hr_device_scratch;
+
+/* What counts there is in hr_device_books; the host knows bounds. */
+typedef struct hr_device_books hr_device_books;
+
+typedef struct hr_device_side {
+  hr_device_books *books;
+  hr_device_scratch scratch;
+  size_t staged_bound;   /* at most so many staging rows are in use */
+  uint64_t placed_bound; /* at most so many entries and rows with pending steps there are */
+} hr_device_side;
 
 struct hotrow_cache {
   const hotrow_kernels *kernels; /* borrowed */
-  const hr_cache_policy *policy;
+  void *stream;                  /* borrowed; NULL on the CPU */
+  const hr_cache_operations *operations;
+  hr_cache_rules rules;
   hotrow_row_layout layout;
   float lr_scale;
-  hotrow_cache_mode mode;
-  uint32_t announce_step;
-  uint32_t pull_bound;
-  uint32_t push_bound;
-  hotrow_dtype wire_dtype;
   bool counts_occurrences;
-  bool rereads_own; /* a row that has been pushed to is pulled again */
-  uint32_t batch;
   bool has_forgotten; /* rows were invalidated in this batch: slots that it has found may hold others, or none */
-  uint32_t age;       /* how often uses ought to have been halved */
   hr_cache_sets sets;
   hr_sketch sketch;
   hr_pending_pool pending;
@@ -57,71 +129,42 @@ struct hotrow_cache {
   size_t row_stride; /* floats */
   uint32_t staging_first;
   uint32_t staging_count;
-  uint32_t staging_used;
-  uint32_t *demand; /* [set_count], zero between calls: rows that want a way of each set */
-  chunk_scratch chunk;
-  hotrow_cache_stats stats;
+  hr_cpu_side cpu;
+  hr_device_side device;
   void *memory; /* owned: every array above */
-  size_t memory_bytes;
 };
+
+#define HR_LOOKUPS_PER_ROW 20u /* after so many uses are halved */
+
+const hr_cache_operations *hr_cpu_cache_operations(void);
+/* NULL: this build has none. */
+const hr_cache_operations *hr_cuda_cache_operations(void);
+
+/* State i of an array that is NULL when rows have none, or when nothing is kept and so nothing is previewed. */
+HR_SHARED_FN const float *hr_state_at(const hotrow_cache *cache, const float *states, size_t i)
+{
+  return states ? states + i * cache->layout.state_dim : NULL;
+}
+
+/* A call's rows from row `first` on. */
+HR_SHARED_FN hr_fresh_rows hr_fresh_rows_from(const hotrow_cache *cache, const hr_fresh_rows *fresh, size_t first)
+{
+  hr_fresh_rows rows = {fresh->keys + first,
+                        fresh->hashes + first,
+                        fresh->clocks + first,
+                        fresh->values + first * cache->layout.dim,
+                        hr_state_at(cache, fresh->states, first),
+                        fresh->next_use ? fresh->next_use + first : NULL};
+  return rows;
+}
+
+/* The refusals of insert, stage and update, in one wording on every device. */
+hotrow_status hr_cache_fail_staging(const hotrow_cache *cache, size_t uncached_count, size_t staging_free);
+hotrow_status hr_cache_fail_pushes(const hotrow_cache *cache, size_t key_count, size_t room);
 
 static inline size_t hr_min_size(size_t a, size_t b)
 {
   return a < b ? a : b;
 }
-
-static inline void hr_cache_probe(const hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t count,
-                                  uint32_t *slots)
-{
-  const hr_cache_sets *sets = &cache->sets;
-  if (sets->set_count == 0)
-    memset(slots, 0xff, count * sizeof *slots); /* HOTROW_SLOT_NONE */
-  else
-    cache->kernels->probe(sets->keys, sets->occupied, sets->set_count, keys, hashes, count, NULL, slots);
-}
-
-/* Asks for the metadata of the row that comes ROWS_AHEAD after place i. */
-static inline void hr_cache_prefetch_meta(const hotrow_cache *cache, const uint32_t *slots, size_t i, size_t count)
-{
-  if (i + ROWS_AHEAD < count && slots[i + ROWS_AHEAD] != HOTROW_SLOT_NONE)
-    __builtin_prefetch(cache->sets.meta + slots[i + ROWS_AHEAD], 1);
-}
-
-static inline hotrow_row_state hr_cache_row_state(const hotrow_cache *cache, const hr_row_meta *row)
-{
-  if (row->is_stale)
-    return HOTROW_ROW_STALE;
-  if (cache->mode == HOTROW_CACHE_PROBE)
-    return HOTROW_ROW_DOUBTFUL;
-  return hr_clock_is_fresh(row->announced, cache->announce_step, row->seen, cache->pull_bound) ? HOTROW_ROW_FRESH
-                                                                                               : HOTROW_ROW_STALE;
-}
-
-/* Pins a held row to the batch in hand, or to the batch that needs it next. next_use NULL: later pins stay. */
-static inline void hr_cache_pin(hotrow_cache *cache, uint32_t slot, const uint32_t *next_use, size_t i)
-{
-  uint32_t until = cache->batch;
-  if (!next_use)
-    until = hr_clock_later(until, cache->sets.meta[slot].live_until);
-  else if (next_use[i] != HOTROW_BATCH_NONE)
-    until = hr_clock_later(until, next_use[i]);
-  hr_cache_sets_pin(&cache->sets, slot, cache->batch, until);
-}
-
-/* State i of an array that is NULL when rows have none, or when nothing is kept and so nothing is previewed. */
-static inline const float *hr_cache_state_at(const hotrow_cache *cache, const float *states, size_t i)
-{
-  return states ? states + i * cache->layout.state_dim : NULL;
-}
-
-/* Own steps that go to the shard: in probe mode the row has seen them from now on. */
-static inline void hr_cache_count_sent(const hotrow_cache *cache, hr_row_meta *row, uint32_t steps)
-{
-  if (cache->mode == HOTROW_CACHE_PROBE || HR_MUTANT(EARLY_SEEN))
-    row->seen += steps;
-}
-
-/* All of a row's pending steps, `steps`, go to the push list in full precision. */
-void hr_cache_hand_out(hotrow_cache *cache, uint32_t slot, uint32_t steps);
 
 #endif

@@ -17,6 +17,8 @@ static const char *const dtype_names[] = {"preset", "f32", "f16", "i8", NULL};
 static const char *const storage_names[] = {"f32", "f16", "bf16", NULL};
 static const char *const ticks_names[] = {"preset", "steps", "occurrences", NULL};
 static const char *const eviction_names[] = {"lru", "lfu", NULL};
+static const char *const device_names[] = {"cpu", "cuda", NULL}; /* in the order of hotrow_device */
+static const char *const comm_names[] = {"auto", "ring", "nccl", NULL};
 static const char *const preset_names[] = {"exact", "bounded", "het-compat", NULL};
 
 #define AT(field) offsetof(hr_train_options, field)
@@ -25,6 +27,7 @@ static const char *const preset_names[] = {"exact", "bounded", "het-compat", NUL
 
 static const hr_option options[] = {
     {"model", HR_OPTION_CHOICE, AT(model), "wdl", 0, 0, hr_model_names, "model to train"},
+    {"device", HR_OPTION_CHOICE, AT(device), "cpu", 0, 0, device_names, "where the dense layers are and compute"},
     {"data", HR_OPTION_TEXT, AT(data), NULL, 0, 0, NULL,
      "Criteo TSV or MovieLens ratings, plain, .gz or .xz; without it the built-in Criteo-shaped stream"},
     {"samples", HR_OPTION_U64, AT(samples), "1000000", 10, 0x1p40, NULL, "samples of the built-in stream, all splits"},
@@ -37,6 +40,13 @@ static const hr_option options[] = {
     {"dim", HR_OPTION_U32, AT(dim), "0", 0, HOTROW_DIM_MAX - 1, NULL, "floats of an embedding vector; 0: by data set"},
     {"hidden", HR_OPTION_TEXT, AT(hidden), NULL, 0, 0, NULL,
      "sizes of the hidden layers, such as 256,128; without it by data set"},
+    {"bottom", HR_OPTION_TEXT, AT(bottom), NULL, 0, 0, NULL,
+     "of dlrm: sizes of the hidden layers under the numeric values; without it by data set"},
+    {"cross-layers", HR_OPTION_U32, AT(cross_layers), "3", 0, HR_CROSS_MAX, NULL, "of dcnv2: crossing layers"},
+    {"cross-rank", HR_OPTION_U32, AT(cross_rank), "0", 0, 65536, NULL,
+     "of dcnv2: rank of the matrices of crossing layers; 0: full"},
+    {"cross-stacked", HR_OPTION_BOOL, AT(cross_stacked), NULL, 0, 0, NULL,
+     "of dcnv2: hidden layers behind the crossing layers, not beside them"},
     {"batch", HR_OPTION_U32, AT(batch), "0", 0, 1 << 20, NULL, "samples per worker and step; 0: by data set"},
     {"epochs", HR_OPTION_U32, AT(epochs), "0", 0, 1e6, NULL, "passes over the training data; 0: by data set"},
     {"steps", HR_OPTION_U64, AT(steps), "0", 0, 0, NULL, "stop after so many steps; 0: no limit"},
@@ -95,6 +105,8 @@ static const hr_option options[] = {
     {"lookahead", HR_OPTION_U32, AT(lookahead), "2", 0, HOTROW_LOOKAHEAD_MAX, NULL,
      "batches whose keys the cache knows ahead: their rows come early and stay"},
     {"seed", HR_OPTION_U64, AT(seed), "1", 0, 0, NULL, "of first values, shuffles and dropout"},
+    {"comm", HR_OPTION_CHOICE, AT(comm), "auto", 0, 0, comm_names,
+     "what adds up dense gradients among workers; nccl where they are on a GPU, auto: nccl there if it is installed"},
     {"timeout-ms", HR_OPTION_U32, AT(timeout_ms), "30000", 1, 86400000, NULL, "deadline of every call"},
     {"save", HR_OPTION_TEXT, AT(save), NULL, 0, 0, NULL, "have the shards save their rows under this name at the end"},
     {"checkpoint", HR_OPTION_TEXT, AT(checkpoint), NULL, 0, 0, NULL,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds Release and Debug (ASan + UBSan), and the protocol with TSan, and runs every test.
+# Builds Release and Debug (ASan + UBSan, with the emulated GPU), and the protocol with TSan, and runs every test.
 #   tools/test.sh            everything; about ten minutes on two cores
 #   tools/test.sh --quick    Release only
 #   tools/test.sh --slow     also the long runs: 100,000 more simulated clusters, a minute of fuzzing
@@ -58,7 +58,7 @@ run release build/release
 
 if [ "$quick" -eq 0 ]; then
   echo "== address and undefined behaviour sanitizers: build"
-  configure build/asan -DCMAKE_BUILD_TYPE=Debug -DHOTROW_WITH_CUDA=OFF -DHOTROW_SANITIZE=address,undefined
+  configure build/asan -DCMAKE_BUILD_TYPE=Debug -DHOTROW_WITH_CUDA=EMULATED -DHOTROW_SANITIZE=address,undefined
   compile build/asan
   # Trained to be measured, which takes long here; the same code runs in cluster.train.
   run "address and undefined behaviour sanitizers" build/asan -E '^cluster\.quality$'

@@ -13,8 +13,8 @@
 
 HR_NO_TAIL_PADDING(hotrow_client_options, transport); /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
 HR_NO_TAIL_PADDING(hotrow_table_options, storage_dtype);
-HR_NO_TAIL_PADDING(hotrow_lookup_request, timeout_ms);
-HR_NO_TAIL_PADDING(hotrow_push_request, reserved);
+HR_NO_TAIL_PADDING(hotrow_lookup_request, stream); /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
+HR_NO_TAIL_PADDING(hotrow_push_request, stream);   /* NOLINT(bugprone-sizeof-expression) */
 
 #define TIMEOUT_MS_DEFAULT 10000u
 #define WAIT_NS_MAX 100000000u /* of one wait: bounds how late a resend or a deadline is noticed */
@@ -114,8 +114,6 @@ static hotrow_status check_options(const hotrow_client_options *o)
     return hr_fail(HOTROW_ERR_INVALID, "rank %u of a job of %u workers", o->rank, o->world_size ? o->world_size : 1);
   if (o->read_only > 1)
     return hr_fail(HOTROW_ERR_INVALID, "read_only is %u, must be 0 or 1", o->read_only);
-  if (o->device != HOTROW_CPU)
-    return hr_fail(HOTROW_ERR_UNSUPPORTED, "device %d: the client's cache is in host memory so far", (int)o->device);
   if (o->transport && (!o->transport->send || !o->transport->receive))
     return hr_fail(HOTROW_ERR_INVALID, "the transport's %s is NULL", o->transport->send ? "receive" : "send");
   return o->reserved ? hr_fail(HOTROW_ERR_INVALID, "reserved is %u, must be 0", o->reserved) : HOTROW_OK;
@@ -148,7 +146,9 @@ static hotrow_status create_core(hotrow_client *client, const hotrow_client_opti
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   options.started_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-  HOTROW_TRY(hotrow_kernels_get(o->device, &options.kernels));
+  HOTROW_TRY(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
+  if (o->device != HOTROW_CPU)
+    HOTROW_TRY(hotrow_kernels_get(o->device, &options.device_kernels));
   return hr_core_create(&options, &client->core);
 }
 
@@ -237,8 +237,7 @@ static hotrow_status drive_lookup(hotrow_client *client, const hotrow_lookup_req
     HOTROW_TRY(status);
     HOTROW_TRY(hr_core_lookup_settle(core, hr_now_ns(), &is_settled));
   }
-  hr_core_lookup_finish(core);
-  return HOTROW_OK;
+  return hr_core_lookup_finish(core);
 }
 
 static hotrow_status run_lookup(hotrow_client *client, const hotrow_lookup_request *requests, size_t request_count,

@@ -19,6 +19,7 @@
 
 #define CHUNK_BYTES ((size_t)256 << 10) /* measured: twice as fast as 64 KiB over ZeroMQ */
 #define ENDPOINT_BYTES_MAX 256
+#define PREFIX_BYTES 32        /* of the names of blobs */
 #define WAIT_MS_MAX 50         /* of one wait: how often while_waiting is called */
 #define RING_MAGIC 0x474e5248u /* "HRNG" */
 
@@ -38,12 +39,20 @@ struct hr_ring {
   void *context, *from, *to; /* PULL from the predecessor, PUSH to the successor */
   uint32_t rank, world_size, timeout_ms;
   uint64_t id, operation;
+  hotrow_client *client; /* borrowed */
+  uint64_t nonce;        /* rank 0's, the same on all: names what is left with the shards as this ring's */
+  char listen[ENDPOINT_BYTES_MAX];
   void (*while_waiting)(void *context); /* may be NULL */
   void *waiting_context;                /* borrowed */
   hotrow_status broken;
   char broken_text[HR_ERROR_TEXT_BYTES];
   float *chunk; /* owned, CHUNK_BYTES */
 };
+
+hotrow_status hr_ring_check(const hr_ring *ring)
+{
+  return ring->broken == HOTROW_OK ? HOTROW_OK : hr_fail(ring->broken, "%s", ring->broken_text);
+}
 
 static hotrow_status break_ring(hr_ring *ring, hotrow_status status)
 {
@@ -175,8 +184,7 @@ static hotrow_status run_allreduce(hr_ring *ring, float *values, size_t array_si
 
 hotrow_status hr_ring_allreduce(hr_ring *ring, float *values, size_t count)
 {
-  if (ring->broken != HOTROW_OK)
-    return hr_fail(ring->broken, "%s", ring->broken_text);
+  HOTROW_TRY(hr_ring_check(ring));
   size_t size = hr_mul(count, sizeof(float));
   if (size == SIZE_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "an all-reduce of %zu floats", count);
@@ -211,27 +219,24 @@ static hotrow_status run_broadcast(hr_ring *ring, uint8_t *bytes, size_t array_s
 
 hotrow_status hr_ring_broadcast(hr_ring *ring, void *bytes, size_t size, uint32_t root)
 {
-  if (ring->broken != HOTROW_OK)
-    return hr_fail(ring->broken, "%s", ring->broken_text);
+  HOTROW_TRY(hr_ring_check(ring));
   HOTROW_ASSERT(root < ring->world_size);
   ring->operation++;
   hotrow_status status = run_broadcast(ring, bytes, size, root);
   return status == HOTROW_OK ? HOTROW_OK : break_ring(ring, status);
 }
 
-static void address_name(const hotrow_comm_options *o, uint32_t rank, char name[64])
-{
-  snprintf(name, 64, "comm.%.24s.%u", o->name, rank);
-}
+/* ---- meeting ---- */
 
-static hotrow_status find_rank(const hotrow_comm_options *o, uint32_t rank, char endpoint[ENDPOINT_BYTES_MAX])
+static hotrow_status find_rank(const hr_ring *ring, const char *prefix, uint32_t rank,
+                               char endpoint[ENDPOINT_BYTES_MAX])
 {
   char name[64];
   size_t size;
-  address_name(o, rank, name);
-  hotrow_status status = hotrow_blob_get(o->client, name, endpoint, ENDPOINT_BYTES_MAX - 1, &size, o->timeout_ms);
+  snprintf(name, sizeof name, "%.31s.%u", prefix, rank);
+  hotrow_status status = hotrow_blob_get(ring->client, name, endpoint, ENDPOINT_BYTES_MAX - 1, &size, ring->timeout_ms);
   if (status == HOTROW_ERR_TIMED_OUT)
-    return hr_fail(status, "rank %u did not come within %u ms", rank, o->timeout_ms);
+    return hr_fail(status, "rank %u did not come within %u ms", rank, ring->timeout_ms);
   HOTROW_TRY(status);
   endpoint[size] = 0;
   return HOTROW_OK;
@@ -244,32 +249,86 @@ static bool is_loopback(const char *host)
          (inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == IN_LOOPBACKNET);
 }
 
-/* Listens, tells the others where, and connects to the successor. */
-static hotrow_status meet(hr_ring *ring, const hotrow_comm_options *o)
+static hotrow_status open_sockets(hr_ring *ring)
+{
+  ring->from = zmq_socket(ring->context, ZMQ_PULL);
+  ring->to = zmq_socket(ring->context, ZMQ_PUSH);
+  if (!ring->from || !ring->to)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no sockets for a ring");
+  /* Unbounded queues: what can be in them is bounded by the array, which every rank holds anyway. */
+  int none = 0, linger_ms = 1000;
+  zmq_setsockopt(ring->from, ZMQ_RCVHWM, &none, sizeof none);
+  zmq_setsockopt(ring->to, ZMQ_SNDHWM, &none, sizeof none);
+  zmq_setsockopt(ring->to, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
+  return HOTROW_OK;
+}
+
+/* Listens and tells the others where: by a blob prefix.RANK. */
+static hotrow_status announce(const hr_ring *ring, const char *prefix)
 {
   char endpoint[ENDPOINT_BYTES_MAX], name[64];
-  if (!is_loopback(o->host))
-    return hr_fail(HOTROW_ERR_INVALID, "host %s is not a loopback address: without keys a ring stays on loopback",
-                   o->host);
-  snprintf(endpoint, sizeof endpoint, "tcp://%s:*", o->host);
-  if (zmq_bind(ring->from, endpoint) != 0)
-    return hr_fail(HOTROW_ERR_UNREACHABLE, "cannot listen on %s: %s", endpoint, zmq_strerror(errno));
+  if (zmq_bind(ring->from, ring->listen) != 0)
+    return hr_fail(HOTROW_ERR_UNREACHABLE, "cannot listen on %s: %s", ring->listen, zmq_strerror(errno));
   size_t size = sizeof endpoint;
   zmq_getsockopt(ring->from, ZMQ_LAST_ENDPOINT, endpoint, &size);
-  address_name(o, ring->rank, name);
-  HOTROW_TRY(hotrow_blob_put(o->client, name, endpoint, strlen(endpoint), o->timeout_ms));
+  snprintf(name, sizeof name, "%.31s.%u", prefix, ring->rank);
+  return hotrow_blob_put(ring->client, name, endpoint, strlen(endpoint), ring->timeout_ms);
+}
+
+/* Finds the successor and closes the ring; all are in it when this returns. */
+static hotrow_status close_ring(hr_ring *ring, const char *prefix)
+{
+  char endpoint[ENDPOINT_BYTES_MAX];
   uint32_t next = (ring->rank + 1) % ring->world_size;
-  HOTROW_TRY(find_rank(o, next, endpoint));
-  /* What was found may be left from an earlier ring of this name; once all have put theirs it is not. */
-  HOTROW_TRY(hotrow_barrier(o->client, o->timeout_ms));
-  HOTROW_TRY(find_rank(o, next, endpoint));
+  HOTROW_TRY(find_rank(ring, prefix, next, endpoint));
   if (zmq_connect(ring->to, endpoint) != 0)
     return hr_fail(HOTROW_ERR_UNREACHABLE, "cannot connect to rank %u at %s: %s", next, endpoint, zmq_strerror(errno));
   return hr_ring_allreduce(ring, NULL, 0);
 }
 
+static hotrow_status meet(hr_ring *ring, const char *name)
+{
+  char endpoint[ENDPOINT_BYTES_MAX], prefix[PREFIX_BYTES];
+  snprintf(prefix, sizeof prefix, "comm.%.24s", name);
+  HOTROW_TRY(announce(ring, prefix));
+  HOTROW_TRY(find_rank(ring, prefix, (ring->rank + 1) % ring->world_size, endpoint));
+  /* What was found may be left from an earlier ring of this name; once all have put theirs it is not. */
+  HOTROW_TRY(hotrow_barrier(ring->client, ring->timeout_ms));
+  HOTROW_TRY(close_ring(ring, prefix));
+  ring->nonce = hr_now_ns() ^ (uint64_t)(uintptr_t)ring;
+  return hr_ring_broadcast(ring, &ring->nonce, sizeof ring->nonce, 0);
+}
+
+static hotrow_status meet_again(hr_ring *ring)
+{
+  char prefix[PREFIX_BYTES];
+  int no_linger = 0; /* what was on its way to a lost rank */
+  zmq_setsockopt(ring->to, ZMQ_LINGER, &no_linger, sizeof no_linger);
+  zmq_close(ring->from);
+  zmq_close(ring->to);
+  HOTROW_TRY(open_sockets(ring));
+  /* No barrier: it would wait for the lost ones. Nothing else was ever left under this name. */
+  snprintf(prefix, sizeof prefix, "comm.%016llx", (unsigned long long)ring->id);
+  HOTROW_TRY(announce(ring, prefix));
+  return close_ring(ring, prefix);
+}
+
+hotrow_status hr_ring_shrink(hr_ring *ring, uint32_t rank, uint32_t world_size)
+{
+  ring->rank = rank;
+  ring->world_size = world_size;
+  ring->id = hr_table_seed((const char *)&ring->nonce, sizeof ring->nonce) ^ world_size; /* it shrinks every time */
+  ring->operation = 0; /* some may have begun one more than others */
+  ring->broken = HOTROW_OK;
+  hotrow_status status = meet_again(ring);
+  return status == HOTROW_OK ? HOTROW_OK : break_ring(ring, status);
+}
+
 hotrow_status hr_ring_open(const hotrow_comm_options *o, hr_ring **ring_p)
 {
+  if (!is_loopback(o->host))
+    return hr_fail(HOTROW_ERR_INVALID, "host %s is not a loopback address: without keys a ring stays on loopback",
+                   o->host);
   hr_ring *ring = calloc(1, sizeof *ring);
   if (!ring)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a ring");
@@ -278,21 +337,15 @@ hotrow_status hr_ring_open(const hotrow_comm_options *o, hr_ring **ring_p)
   ring->timeout_ms = o->timeout_ms;
   ring->while_waiting = o->while_waiting;
   ring->waiting_context = o->context;
+  ring->client = o->client;
   ring->id = hr_table_seed(o->name, strlen(o->name)) ^ o->world_size;
+  snprintf(ring->listen, sizeof ring->listen, "tcp://%s:*", o->host);
   hotrow_status status = hr_alloc(CHUNK_BYTES, 1, "ring chunk", (void **)&ring->chunk);
   ring->context = zmq_ctx_new();
-  ring->from = ring->context ? zmq_socket(ring->context, ZMQ_PULL) : NULL;
-  ring->to = ring->context ? zmq_socket(ring->context, ZMQ_PUSH) : NULL;
-  if (status == HOTROW_OK && (!ring->from || !ring->to))
-    status = hr_fail(HOTROW_ERR_NO_MEMORY, "no sockets for a ring");
-  if (status == HOTROW_OK) {
-    /* Unbounded queues: what can be in them is bounded by the array, which every rank holds anyway. */
-    int none = 0, linger_ms = 1000;
-    zmq_setsockopt(ring->from, ZMQ_RCVHWM, &none, sizeof none);
-    zmq_setsockopt(ring->to, ZMQ_SNDHWM, &none, sizeof none);
-    zmq_setsockopt(ring->to, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
-    status = meet(ring, o);
-  }
+  if (status == HOTROW_OK)
+    status = ring->context ? open_sockets(ring) : hr_fail(HOTROW_ERR_NO_MEMORY, "no sockets for a ring");
+  if (status == HOTROW_OK)
+    status = meet(ring, o->name);
   if (status != HOTROW_OK) {
     hr_ring_close(ring);
     return status;

@@ -1,4 +1,4 @@
-#include "core.h"
+#include "core_device.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,10 @@ hotrow_status hr_core_create(const hr_core_options *options, hr_core **core_p)
   core->options = *options;
   if (!core->options.part_bytes)
     core->options.part_bytes = HR_CORE_PART_BYTES;
-  hotrow_status status = take_arrays(core);
+  core->row_kernels = options->device_kernels ? options->device_kernels : options->kernels;
+  hotrow_status status = options->device_kernels ? hr_device_open(core) : HOTROW_OK;
+  if (status == HOTROW_OK)
+    status = take_arrays(core);
   if (status != HOTROW_OK) {
     core->options.shard_count = 0; /* no link has begun */
     hr_core_destroy(core);
@@ -57,6 +60,7 @@ void hr_core_destroy(hr_core *core)
   hr_request_pool_fini(&core->pool);
   for (uint32_t i = 0; i < core->table_count; i++)
     hr_core_destroy_table(core->tables[i]);
+  hr_device_close(core);
   free(core->links);
   free(core->drafts);
   free(core->is_told);

@@ -17,10 +17,13 @@ typedef struct hr_core hr_core;
 
 /* Growing scratch for dedup of one list of keys. */
 typedef struct hr_workspace {
-  hotrow_dedup dedup;
-  bool is_plain; /* all keys are distinct, and stand in dedup as they were given */
-  void *scratch;
+  const hotrow_kernels *kernels; /* borrowed: of where its arrays are; NULL: there are none yet */
+  hotrow_dedup dedup;            /* owned */
+  uint32_t unique_count;         /* dedup's; on a device once it has been read */
+  bool is_plain;                 /* all keys are distinct, and stand in dedup as they were given */
+  void *scratch;                 /* owned */
   size_t capacity;
+  size_t key_count; /* that dedup was given last */
 } hr_workspace;
 
 /* Rows of an answer on their way to the cache, where they cannot be taken as they lie in the message. Grows. */
@@ -42,15 +45,20 @@ struct hotrow_table {
   hotrow_dtype wire_dtype;
   uint32_t flags; /* HOTROW_TABLE_... */
   bool has_cache;
-  bool is_announced;             /* the cache lives by announcements; else it probes */
-  float lr_scale, lr_scale_next; /* of pushes that leave now, and from the next step on */
-  hotrow_cache *cache;           /* owned; without a cache it stages rows only */
-  uint64_t cached_slots;         /* slots from here on are staging */
-  /* The lookup in hand: distinct keys and where their rows are. All [lookup.capacity]. */
+  bool is_announced;              /* the cache lives by announcements; else it probes */
+  float lr_scale, lr_scale_next;  /* of pushes that leave now, and from the next step on */
+  hotrow_cache *cache;            /* owned; without a cache it stages rows only */
+  uint64_t cached_slots;          /* slots from here on are staging */
+  struct hr_device_table *device; /* owned: what it has on the device; NULL: its rows are in host memory */
+  /* The lookup in hand. */
   hr_workspace lookup;
+  /* What it may ask shards about: its distinct keys, in the order of their hashes where there is a cache. */
+  const uint64_t *asked_keys, *asked_hashes; /* borrowed */
+  uint32_t asked_count;
+  /* Of each of them, all [lookup.capacity]: where its row is, and how old. */
   uint32_t *slots, *seen, *next_use;
   bool has_slots;       /* slots are those of its keys */
-  uint32_t asked_count; /* without a cache: so many of its distinct keys, from the first on, are asked for already */
+  uint32_t sent_count;  /* without a cache: so many of its distinct keys, from the first on, are asked for already */
   uint32_t *key_slots;  /* slot of each key as given */
   uint8_t *found;       /* of each distinct key; readers only */
   uint8_t *states;      /* hotrow_row_state of each distinct key, as it turned out */
@@ -95,11 +103,12 @@ typedef struct hr_core_options {
   uint32_t world_size;
   hr_role role;
   uint32_t shard_count;
-  const char *const *endpoints; /* [shard_count], for sentences; borrowed */
-  const hotrow_kernels *kernels;
-  uint64_t staging_rows_max; /* distinct keys of one lookup; 0: HOTROW_LOOKUP_KEYS_MAX */
-  size_t kept_bytes_max;     /* of pushes that a shard has not made durable; 0: HR_LINK_KEPT_BYTES_MAX */
-  size_t part_bytes;         /* of rows in one message, where many go in several; 0: HR_CORE_PART_BYTES */
+  const char *const *endpoints;         /* [shard_count], for sentences; borrowed */
+  const hotrow_kernels *kernels;        /* the CPU's */
+  const hotrow_kernels *device_kernels; /* of the device that keeps the rows; NULL: host memory */
+  uint64_t staging_rows_max;            /* distinct keys of one lookup; 0: HOTROW_LOOKUP_KEYS_MAX */
+  size_t kept_bytes_max;                /* of pushes that a shard has not made durable; 0: HR_LINK_KEPT_BYTES_MAX */
+  size_t part_bytes;                    /* of rows in one message, where many go in several; 0: HR_CORE_PART_BYTES */
   hr_link_send_fn send;
   void *send_context;
   hotrow_observe_fn observe; /* NULL: nobody */
@@ -119,10 +128,12 @@ typedef struct hr_push_share {
 
 struct hr_core {
   hr_core_options options;
-  hr_link *links;        /* [shard_count] */
-  hr_request **drafts;   /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
-  bool *is_told;         /* [shard_count]: something was sent since the step ended */
-  hr_push_share *shares; /* [2 * shard_count] */
+  const hotrow_kernels *row_kernels; /* borrowed: of where the rows are */
+  void *stream, *event;              /* owned: where their work is queued; NULL in host memory */
+  hr_link *links;                    /* [shard_count] */
+  hr_request **drafts;               /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
+  bool *is_told;                     /* [shard_count]: something was sent since the step ended */
+  hr_push_share *shares;             /* [2 * shard_count] */
   hr_request_pool pool;
   hotrow_table *tables[HOTROW_REQUESTS_MAX];
   uint32_t table_count;
@@ -198,7 +209,8 @@ hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *r
 /* Everything is answered: have the answers made rows of this lookup stale that it did not ask for? They are asked for,
  * and *is_settled_p is false: wait again. */
 hotrow_status hr_core_lookup_settle(hr_core *core, uint64_t now_ns, bool *is_settled_p);
-void hr_core_lookup_finish(hr_core *core);
+/* HOTROW_ERR_DEVICE, HOTROW_ERR_NO_MEMORY; with rows in host memory it cannot fail. */
+hotrow_status hr_core_lookup_finish(hr_core *core);
 /* The lookup is given up: its memory is the caller's again. */
 void hr_core_lookup_abandon(hr_core *core);
 
@@ -228,6 +240,9 @@ void hr_core_fail(hr_core *core, hotrow_status status, const char *text, size_t 
 uint32_t hr_core_part_rows(const hr_core *core, size_t row_bytes, uint32_t row_count, uint32_t parts_max);
 
 /* core_table.c */
+/* Can the arrays of a request lie there? what: "lookup in", "push to". */
+hotrow_status hr_core_check_memory(const hr_core *core, const hotrow_table *table, hotrow_device memory,
+                                   const char *what);
 void hr_core_destroy_table(hotrow_table *table);
 hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
                             size_t key_count);
@@ -276,6 +291,14 @@ hotrow_status hr_core_stage_direct(hr_core *core, const hr_grads *grads);
 /* Takes the rows out again, into keys and grads, as there are more of this step. */
 void hr_core_unstage_direct(hr_core *core, hotrow_table *table, uint64_t *keys, float *grads);
 void hr_core_drop_direct(hr_core *core, hotrow_table *table);
+
+/* core_lookup.c */
+hotrow_status hr_core_grow_lookup(hotrow_table *table);
+/* Takes the batch in hand if these distinct keys are those that were handed over next; else NULL, and what was handed
+ * over is forgotten. */
+hr_lookahead_batch *hr_core_take_batch(hr_core *core, hotrow_table *table, const uint64_t *keys, uint32_t count);
+/* When the batch's keys are needed next, into next_use[count]. */
+void hr_core_set_next_use(hotrow_table *table, const hr_lookahead_batch *batch, uint32_t count);
 
 /* core_pull.c */
 /* The end of the slice of ascending hashes that begins at `from` and belongs to `shard`. */

@@ -5,7 +5,8 @@
 #include <hr/memory.h>
 #include <hr/options.h>
 
-#include "core.h"
+#include "core_cache.h"
+#include "core_device.h"
 
 uint32_t hr_core_cache_batch(const hotrow_table *table, uint64_t number)
 {
@@ -24,7 +25,8 @@ static hotrow_status draft_batch(hr_core *core, hotrow_table *table, uint64_t nu
   HOTROW_ASSERT(batch->count <= table->ahead_capacity);
   uint8_t *asks = table->ahead_asks;
   batch->is_asked_for = true;
-  hotrow_cache_expect(table->cache, batch->keys, batch->hashes, batch->count, hr_core_cache_batch(table, number), asks);
+  HOTROW_TRY(
+      hr_core_cache_expect(table, batch->keys, batch->hashes, batch->count, hr_core_cache_batch(table, number), asks));
   for (uint32_t i = 0; i < batch->count; i++) {
     bool is_wanted = !asks[i] && !hr_lookahead_is_needed_before(&table->window, number, i);
     asks[i] = is_wanted ? HOTROW_ROW_MISSING : HOTROW_ROW_FRESH;
@@ -111,6 +113,7 @@ static hotrow_status check_request(const hr_core *core, const hotrow_lookup_requ
                    HOTROW_LOOKUP_KEYS_MAX);
   if (r->key_count && !r->keys)
     return hr_fail(HOTROW_ERR_INVALID, "look-ahead in %s: keys is NULL", name);
+  HOTROW_TRY(hr_core_check_memory(core, r->table, r->memory, "look-ahead in"));
   if (r->table->window.count == HOTROW_LOOKAHEAD_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "look-ahead in %s: %u batches are handed over ahead of their lookup, the most",
                    name, HOTROW_LOOKAHEAD_MAX);
@@ -121,18 +124,24 @@ static hotrow_status check_request(const hr_core *core, const hotrow_lookup_requ
 static hotrow_status add_batch(hr_core *core, const hotrow_lookup_request *r)
 {
   hotrow_table *table = r->table;
-  const hotrow_dedup *dedup = &table->ahead.dedup;
-  HOTROW_TRY(hr_core_dedup(core, table, &table->ahead, r->keys, r->key_count));
+  const uint64_t *keys, *hashes;
+  if (table->device) {
+    HOTROW_TRY(hr_device_distinct(core, r, &keys, &hashes));
+  } else {
+    HOTROW_TRY(hr_core_dedup(core, table, &table->ahead, r->keys, r->key_count));
+    keys = table->ahead.dedup.keys;
+    hashes = table->ahead.dedup.hashes;
+  }
   if (table->ahead_capacity < table->ahead.capacity) {
     table->ahead_capacity = 0;
     HOTROW_TRY(hr_core_renew((void **)&table->ahead_asks, table->ahead.capacity, 1));
     table->ahead_capacity = table->ahead.capacity;
   }
   uint64_t number = table->window.first + table->window.count;
-  HOTROW_TRY(hr_lookahead_add(&table->window, dedup->keys, dedup->hashes, dedup->unique_count));
-  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, hr_core_cache_batch(table, number),
-                      table->ahead_asks);
-  return HOTROW_OK;
+  uint32_t count = table->ahead.unique_count;
+  HOTROW_TRY(hr_lookahead_add(&table->window, keys, hashes, count));
+  return hr_core_cache_expect(table, keys, hashes, count, hr_core_cache_batch(table, number),
+                              table->device ? NULL : table->ahead_asks);
 }
 
 hotrow_status hr_core_lookahead(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,

@@ -7,7 +7,14 @@
 #include <hr/mutant.h>
 #include <hr/route.h>
 
-#include "core.h"
+#include "core_cache.h"
+
+/* News that do not reach the copies must not be taken for having reached them: the call fails. */
+static void expect_ok(hr_core *core, hotrow_status status)
+{
+  if (status != HOTROW_OK)
+    hr_core_fail(core, status, hotrow_last_error(), strlen(hotrow_last_error()));
+}
 
 /* The shard has applied this push: its steps are no longer among what the copies may lack. */
 static void credit(hr_core *core, hr_request *request)
@@ -17,9 +24,10 @@ static void credit(hr_core *core, hr_request *request)
   request->is_credited = true;
   for (uint32_t i = 0; i < request->push_count; i++) {
     const hr_section *section = &request->message.sections[i];
-    const hotrow_table *table = core->tables[request->pushes[i].table_index];
+    hotrow_table *table = core->tables[request->pushes[i].table_index];
     if (table->is_announced)
-      hotrow_cache_credit(table->cache, section->keys, request->pushes[i].hashes, section->steps, section->key_count);
+      expect_ok(core, hr_core_cache_credit(table, section->keys, request->pushes[i].hashes, section->steps,
+                                           section->key_count));
   }
 }
 
@@ -35,10 +43,9 @@ static bool is_looked_up(const hr_core *core, const hotrow_table *table)
  * one that is too old leaves its slot, and is asked for again. */
 static void tell_staged(hotrow_table *table, const hr_section *section)
 {
-  const hotrow_dedup *dedup = &table->lookup.dedup;
   for (uint32_t i = 0; i < section->key_count; i++) {
-    uint32_t at = hr_core_find_hash(dedup->hashes, dedup->unique_count, table->told_hashes[i]);
-    if (at == dedup->unique_count || table->slots[at] < table->cached_slots)
+    uint32_t at = hr_core_find_hash(table->asked_hashes, table->asked_count, table->told_hashes[i]);
+    if (at == table->asked_count || table->slots[at] < table->cached_slots)
       continue;
     int32_t unseen = (int32_t)(section->clocks[i] + table->desc.announce_step - 1 - table->seen[at]);
     if (unseen > (int32_t)table->pull_bound)
@@ -49,19 +56,17 @@ static void tell_staged(hotrow_table *table, const hr_section *section)
 /* Rows that are gone leave their slots likewise. */
 static void forget_gone(hotrow_table *table, uint32_t key_count)
 {
-  const hotrow_dedup *dedup = &table->lookup.dedup;
   for (uint32_t i = 0; i < key_count; i++) {
-    uint32_t at = hr_core_find_hash(dedup->hashes, dedup->unique_count, table->told_hashes[i]);
-    if (at < dedup->unique_count && table->slots[at] >= table->cached_slots)
+    uint32_t at = hr_core_find_hash(table->asked_hashes, table->asked_count, table->told_hashes[i]);
+    if (at < table->asked_count && table->slots[at] >= table->cached_slots)
       table->slots[at] = HOTROW_SLOT_NONE;
   }
 }
 
 static void forget_staged(hotrow_table *table, uint64_t first, uint64_t last)
 {
-  const hotrow_dedup *dedup = &table->lookup.dedup;
-  for (uint32_t u = 0; u < dedup->unique_count; u++)
-    if (dedup->hashes[u] >= first && dedup->hashes[u] <= last && table->slots[u] >= table->cached_slots)
+  for (uint32_t u = 0; u < table->asked_count; u++)
+    if (table->asked_hashes[u] >= first && table->asked_hashes[u] <= last && table->slots[u] >= table->cached_slots)
       table->slots[u] = HOTROW_SLOT_NONE;
 }
 
@@ -95,9 +100,10 @@ static void take_announcements(hr_core *core, uint32_t shard, const hr_section *
   for (uint32_t i = 0; i < section->key_count; i++)
     table->told_hashes[i] = hr_key_hash(section->keys[i], table->seed);
   if (is_gone)
-    hotrow_cache_announce_gone(table->cache, section->keys, table->told_hashes, section->key_count);
+    expect_ok(core, hr_core_cache_announce_gone(table, section->keys, table->told_hashes, section->key_count));
   else
-    hotrow_cache_announce(table->cache, section->keys, table->told_hashes, section->clocks, section->key_count);
+    expect_ok(core,
+              hr_core_cache_announce(table, section->keys, table->told_hashes, section->clocks, section->key_count));
   if (is_looked_up(core, table) && is_gone)
     forget_gone(table, section->key_count);
   else if (is_looked_up(core, table))

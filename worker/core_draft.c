@@ -5,7 +5,7 @@
 #include <hr/mutant.h>
 #include <hr/route.h>
 
-#include "core.h"
+#include "core_cache.h"
 
 /* A draft keeps room for a pull of every table behind its pushes. */
 #define PUSH_SECTIONS_MAX (HR_WIRE_DATA_SECTIONS_MAX - HOTROW_REQUESTS_MAX)
@@ -217,11 +217,9 @@ hotrow_status hr_core_draft_list(hr_core *core, hotrow_table *table, const hotro
 
 hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table)
 {
-  if (hotrow_cache_push_count(table->cache) == 0)
-    return HOTROW_OK;
   hotrow_cache_push_list list;
-  hotrow_cache_take_pushes(table->cache, &list);
-  return hr_core_draft_list(core, table, &list);
+  HOTROW_TRY(hr_core_cache_take_pushes(table, &list));
+  return list.count > 0 ? hr_core_draft_list(core, table, &list) : HOTROW_OK;
 }
 
 hotrow_status hr_core_draft_direct(hr_core *core, hotrow_table *table)

@@ -5,7 +5,8 @@
 #include <hr/assert.h>
 #include <hr/options.h>
 
-#include "core.h"
+#include "core_cache.h"
+#include "core_device.h"
 
 #define ROUNDS_ALL 3u /* from this round of a lookup on, what was asked before is asked again */
 
@@ -28,6 +29,9 @@ static hotrow_status check_request(const hr_core *core, const hotrow_lookup_requ
     return hr_fail(HOTROW_ERR_LIMIT, "lookup in %s: %zu keys, at most %u", name, r->key_count, HOTROW_LOOKUP_KEYS_MAX);
   if (r->key_count && !r->keys)
     return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: keys is NULL", name);
+  if (r->reserved)
+    return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: reserved is %u, must be 0", name, r->reserved);
+  HOTROW_TRY(hr_core_check_memory(core, r->table, r->memory, "lookup in"));
   if (r->out_stride && r->out_stride < r->table->layout.dim)
     return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: out_stride %zu is less than dim %u", name, r->out_stride,
                    r->table->layout.dim);
@@ -42,7 +46,8 @@ static hotrow_status check_request(const hr_core *core, const hotrow_lookup_requ
     return HOTROW_OK;
   case HOTROW_POOL_SUM:
   case HOTROW_POOL_MEAN:
-    if (!r->offsets || !offsets_are_sound(r))
+  case HOTROW_POOL_SQRTN:
+    if (!r->offsets || (r->memory == HOTROW_CPU && !offsets_are_sound(r)))
       return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: offsets must rise from 0 to key_count %zu", name, r->key_count);
     if (r->bag_count && !r->out)
       return hr_fail(HOTROW_ERR_INVALID, "lookup in %s: out is NULL", name);
@@ -71,7 +76,7 @@ hotrow_status hr_core_lookup_check(hr_core *core, const hotrow_lookup_request *r
   return HOTROW_OK;
 }
 
-static hotrow_status grow_lookup(hotrow_table *table)
+hotrow_status hr_core_grow_lookup(hotrow_table *table)
 {
   size_t capacity = table->lookup.capacity;
   HOTROW_TRY(hr_core_renew((void **)&table->slots, capacity, sizeof(uint32_t)));
@@ -83,18 +88,23 @@ static hotrow_status grow_lookup(hotrow_table *table)
   return hr_core_renew((void **)&table->states, capacity, 1);
 }
 
-/* Takes the batch in hand if it is the one that was handed over next; else forgets what was handed over. */
-static hr_lookahead_batch *take_batch(hr_core *core, hotrow_table *table)
+hr_lookahead_batch *hr_core_take_batch(hr_core *core, hotrow_table *table, const uint64_t *keys, uint32_t count)
 {
-  const hotrow_dedup *dedup = &table->lookup.dedup;
   if (table->window.count == 0)
     return NULL;
-  hr_lookahead_batch *batch = hr_lookahead_take(&table->window, dedup->keys, dedup->unique_count);
+  hr_lookahead_batch *batch = hr_lookahead_take(&table->window, keys, count);
   if (!batch) {
     core->stats.lookahead_dropped += table->window.count;
     hr_lookahead_drop(&table->window);
   }
   return batch;
+}
+
+void hr_core_set_next_use(hotrow_table *table, const hr_lookahead_batch *batch, uint32_t count)
+{
+  for (uint32_t u = 0; u < count; u++)
+    table->next_use[u] =
+        batch->later[u] ? hr_core_cache_batch(table, table->window.first + batch->later[u]) : HOTROW_BATCH_NONE;
 }
 
 /* Distinct keys of one request and what the cache has of them. */
@@ -103,29 +113,31 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
   hotrow_table *table = r->table;
   size_t capacity = table->lookup.capacity;
   table->has_slots = false;
-  table->asked_count = 0;
   HOTROW_TRY(hr_core_dedup_in_order(core, table, &table->lookup, r->keys, r->key_count,
                                     hr_core_pull_rows(core, table, r->key_count)));
   if (table->lookup.capacity != capacity || !table->states)
-    HOTROW_TRY(grow_lookup(table));
+    HOTROW_TRY(hr_core_grow_lookup(table));
   const hotrow_dedup *dedup = &table->lookup.dedup;
+  uint32_t count = table->lookup.unique_count;
+  table->asked_keys = dedup->keys;
+  table->asked_hashes = dedup->hashes;
+  table->asked_count = count;
   table->told_before = table->told;
   hotrow_cache_begin_batch(table->cache);
   if (!table->has_cache) {
-    memset(table->states, HOTROW_ROW_MISSING, dedup->unique_count);
-    memset(table->asks, HOTROW_ROW_MISSING, dedup->unique_count);
+    memset(table->states, HOTROW_ROW_MISSING, count);
+    memset(table->asks, HOTROW_ROW_MISSING, count);
     return HOTROW_OK;
   }
-  const hr_lookahead_batch *batch = take_batch(core, table);
-  for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
-    table->next_use[u] =
-        batch->later[u] ? hr_core_cache_batch(table, table->window.first + batch->later[u]) : HOTROW_BATCH_NONE;
-  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, batch ? table->next_use : NULL,
+  const hr_lookahead_batch *batch = hr_core_take_batch(core, table, dedup->keys, count);
+  if (batch)
+    hr_core_set_next_use(table, batch, count);
+  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, count, NULL, batch ? table->next_use : NULL,
                       table->slots, table->seen, table->states);
   table->has_slots = true;
-  for (uint32_t u = 0; batch && u < dedup->unique_count; u++)
+  for (uint32_t u = 0; batch && u < count; u++)
     core->stats.lookahead_hits += batch->is_fetched[u] && table->states[u] != HOTROW_ROW_MISSING;
-  memcpy(table->asks, table->states, dedup->unique_count);
+  memcpy(table->asks, table->states, count);
   return HOTROW_OK;
 }
 
@@ -136,9 +148,8 @@ static hotrow_status ask(hr_core *core)
   hotrow_status status = hr_core_draft_evicted(core);
   for (size_t i = 0; status == HOTROW_OK && i < core->lookup_count; i++) {
     hotrow_table *table = core->lookups[i].table;
-    const hotrow_dedup *dedup = &table->lookup.dedup;
-    status = hr_core_draft_pulls(core, table, dedup->keys, dedup->hashes, dedup->unique_count, table->asks, table->seen,
-                                 NULL);
+    status = hr_core_draft_pulls(core, table, table->asked_keys, table->asked_hashes, table->asked_count, table->asks,
+                                 table->seen, NULL);
   }
   if (status == HOTROW_OK)
     status = hr_core_submit_drafts(core, 0, flags, true);
@@ -154,8 +165,11 @@ hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *r
   hr_core_begin_call(core);
   HOTROW_TRY(hr_core_lookup_check(core, requests, request_count));
   hotrow_status status = HOTROW_OK;
-  for (size_t i = 0; status == HOTROW_OK && i < core->lookup_count; i++)
-    status = probe_request(core, &core->lookups[i]);
+  for (size_t i = 0; status == HOTROW_OK && i < core->lookup_count; i++) {
+    const hotrow_lookup_request *r = &core->lookups[i];
+    r->table->sent_count = 0;
+    status = r->table->device ? hr_device_probe(core, r) : probe_request(core, r);
+  }
   core->round = 1;
   if (status == HOTROW_OK)
     status = ask(core);
@@ -174,18 +188,18 @@ hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *r
 /* Chooses what another round asks: copies that were fresh, or came in this lookup, and were told to be too old since.
  * From some round on, all that was asked before is asked with them: then the rounds come to an end, as an answer's rows
  * are as new as its news. */
-static bool choose_stale(const hr_core *core, hotrow_table *table)
+static hotrow_status choose_stale(hr_core *core, hotrow_table *table, bool *has_some_p)
 {
-  const hotrow_dedup *dedup = &table->lookup.dedup;
-  bool has_some = false;
   if (!table->is_announced || table->told == table->told_before) {
-    memset(table->asks, HOTROW_ROW_FRESH, dedup->unique_count);
-    return false;
+    memset(table->asks, HOTROW_ROW_FRESH, table->asked_count);
+    return HOTROW_OK;
   }
   table->told_before = table->told;
-  hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, dedup->unique_count, hotrow_cache_batch(table->cache),
-                      table->asks);
-  for (uint32_t u = 0; u < dedup->unique_count; u++) {
+  HOTROW_TRY(table->device ? hr_device_expect_asked(core, table)
+                           : hr_core_cache_expect(table, table->asked_keys, table->asked_hashes, table->asked_count,
+                                                  hotrow_cache_batch(table->cache), table->asks));
+  bool has_some = false;
+  for (uint32_t u = 0; u < table->asked_count; u++) {
     bool is_gone = table->slots[u] == HOTROW_SLOT_NONE; /* from staging */
     bool is_stale = is_gone || (!table->asks[u] && table->slots[u] < table->cached_slots);
     has_some |= is_stale;
@@ -193,10 +207,11 @@ static bool choose_stale(const hr_core *core, hotrow_table *table)
       table->states[u] = HOTROW_ROW_STALE;
     table->asks[u] = is_gone ? HOTROW_ROW_MISSING : is_stale ? HOTROW_ROW_STALE : HOTROW_ROW_FRESH;
   }
-  for (uint32_t u = 0; has_some && core->round >= ROUNDS_ALL && u < dedup->unique_count; u++)
+  for (uint32_t u = 0; has_some && core->round >= ROUNDS_ALL && u < table->asked_count; u++)
     if (table->states[u] != HOTROW_ROW_FRESH && table->asks[u] == HOTROW_ROW_FRESH)
       table->asks[u] = HOTROW_ROW_STALE;
-  return has_some;
+  *has_some_p |= has_some;
+  return HOTROW_OK;
 }
 
 hotrow_status hr_core_lookup_settle(hr_core *core, uint64_t now_ns, bool *is_settled_p)
@@ -205,7 +220,7 @@ hotrow_status hr_core_lookup_settle(hr_core *core, uint64_t now_ns, bool *is_set
   core->now_ns = now_ns;
   bool has_some = false;
   for (size_t i = 0; i < core->lookup_count; i++)
-    has_some |= choose_stale(core, core->lookups[i].table);
+    HOTROW_TRY(choose_stale(core, core->lookups[i].table, &has_some));
   *is_settled_p = !has_some;
   if (!has_some)
     return HOTROW_OK;
@@ -246,20 +261,21 @@ static void count_lookup(const hr_core *core, const hotrow_lookup_request *r)
 {
   hotrow_table *table = r->table;
   hotrow_table_stats *stats = &table->stats;
-  const hotrow_dedup *dedup = &table->lookup.dedup;
+  uint32_t count = table->lookup.unique_count;
   stats->keys += r->key_count;
-  stats->unique_keys += dedup->unique_count;
+  stats->unique_keys += count;
   if (!table->has_cache) {
-    stats->misses += dedup->unique_count;
+    stats->misses += count;
     return;
   }
-  for (uint32_t u = 0; u < dedup->unique_count; u++) {
+  stats->hits += count - table->asked_count; /* those of which nobody was asked */
+  for (uint32_t u = 0; u < table->asked_count; u++) {
     bool is_hit = table->states[u] == HOTROW_ROW_FRESH || table->states[u] == HOTROW_ROW_DOUBTFUL;
     stats->hits += is_hit;
     stats->stale += table->states[u] == HOTROW_ROW_STALE;
     stats->misses += table->states[u] == HOTROW_ROW_MISSING;
     if (is_hit && core->options.observe)
-      hr_core_observe(core, table, HOTROW_EVENT_HIT, &dedup->keys[u], NULL, 1);
+      hr_core_observe(core, table, HOTROW_EVENT_HIT, &table->asked_keys[u], NULL, 1);
   }
 }
 
@@ -268,13 +284,17 @@ void hr_core_lookup_abandon(hr_core *core)
   core->lookup_count = 0;
 }
 
-void hr_core_lookup_finish(hr_core *core)
+hotrow_status hr_core_lookup_finish(hr_core *core)
 {
+  hotrow_status status = HOTROW_OK;
   HOTROW_ASSERT(core->waited_count == 0);
   for (size_t i = 0; i < core->lookup_count; i++) {
     const hotrow_lookup_request *r = &core->lookups[i];
     count_lookup(core, r);
-    fill_out(core, r);
+    if (!r->table->device)
+      fill_out(core, r);
+    else if (status == HOTROW_OK)
+      status = hr_device_fill_out(core, r);
     if (r->table->window.is_in_hand)
       hr_lookahead_pop(&r->table->window);
   }
@@ -282,4 +302,5 @@ void hr_core_lookup_finish(hr_core *core)
   core->round = 0;
   if (core->is_sync && hr_core_fetch_ahead(core) != HOTROW_OK)
     hr_core_fail(core, HOTROW_ERR_NO_MEMORY, hotrow_last_error(), strlen(hotrow_last_error()));
+  return status;
 }

@@ -5,7 +5,7 @@
 #include <hr/memory.h>
 #include <hr/route.h>
 
-#include "core.h"
+#include "core_cache.h"
 
 #define PARTS_MAX 256u
 
@@ -184,12 +184,12 @@ hotrow_status hr_core_ask_found(hr_core *core, hotrow_table *table, uint32_t cou
 {
   HOTROW_ASSERT(core->options.shard_count == 1 && !table->has_cache);
   asked_slice slice = {.keys = table->lookup.dedup.keys,
-                       .first = table->asked_count,
-                       .last = table->asked_count + count,
+                       .first = table->sent_count,
+                       .last = table->sent_count + count,
                        .counts = {[HOTROW_ROW_MISSING] = count}};
   HOTROW_TRY(draft_slice(core, table, 0, &slice, NULL));
   HOTROW_TRY(hr_core_submit_draft(core, 0, pull_flags(core)));
-  table->asked_count = slice.last;
+  table->sent_count = slice.last;
   return HOTROW_OK;
 }
 
@@ -197,13 +197,14 @@ void hr_core_ask_anew(hr_core *core)
 {
   hr_core_begin_call(core);
   for (size_t i = 0; i < core->lookup_count; i++)
-    core->lookups[i].table->asked_count = 0;
+    core->lookups[i].table->sent_count = 0;
 }
 
 hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint64_t *keys, const uint64_t *hashes,
                                   uint32_t count, const uint8_t *asks, const uint32_t *seen, const uint64_t *batch)
 {
-  asked_slice slice = {.keys = keys, .hashes = hashes, .asks = asks, .seen = seen, .first = table->asked_count};
+  asked_slice slice = {
+      .keys = keys, .hashes = hashes, .asks = asks, .seen = seen, .first = batch ? 0 : table->sent_count};
   uint32_t rows_max = batch ? UINT32_MAX : hr_core_pull_rows(core, table, count), flags = pull_flags(core);
   for (uint32_t shard = 0, end; shard < core->options.shard_count; shard++) {
     end = hr_core_slice_end(core, hashes, count, slice.first, shard);
@@ -216,8 +217,8 @@ hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint
       slice.first = slice.last;
     }
   }
-  if (!table->has_cache)
-    table->asked_count = count;
+  if (!table->has_cache && !table->device && !batch)
+    table->sent_count = count;
   return HOTROW_OK;
 }
 
@@ -330,7 +331,7 @@ static void observe_rows(const hr_core *core, const hotrow_table *table, const a
 
 const hotrow_lookup_request *hr_core_direct_lookup(const hr_core *core, const hotrow_table *table)
 {
-  for (size_t i = 0; i < core->lookup_count && !table->has_cache; i++)
+  for (size_t i = 0; i < core->lookup_count && !table->has_cache && !table->device; i++)
     if (core->lookups[i].table == table && core->lookups[i].pooling == HOTROW_POOL_NONE)
       return &core->lookups[i];
   return NULL;
@@ -400,14 +401,12 @@ static hotrow_status insert_admitted(hotrow_table *table, const arrived_rows *ro
       move_row(table, rows, from, kept++);
       continue;
     }
-    HOTROW_TRY(hotrow_cache_stage(table->cache, &note->hashes[held + i],
-                                  rows->values + (size_t)from * table->layout.dim,
-                                  rows->states ? rows->states + (size_t)from * got->extra_dim : NULL, 1,
-                                  &table->slots[unique_at(note, held + i)]));
+    HOTROW_TRY(hr_core_cache_stage(table, &note->hashes[held + i], rows->values + (size_t)from * table->layout.dim,
+                                   rows->states ? rows->states + (size_t)from * got->extra_dim : NULL, 1,
+                                   &table->slots[unique_at(note, held + i)]));
   }
-  HOTROW_TRY(hotrow_cache_insert(table->cache, a->keys, a->hashes, a->clocks, a->values,
-                                 rows->states ? a->states : NULL, table->window.count ? a->next_use : NULL, kept,
-                                 a->slots));
+  HOTROW_TRY(hr_core_cache_insert(table, a->keys, a->hashes, a->clocks, a->values, rows->states ? a->states : NULL,
+                                  table->window.count ? a->next_use : NULL, kept, a->slots));
   for (uint32_t i = 0, k = 0; i < count; i++)
     if (is_found(got, i))
       table->slots[unique_at(note, held + i)] = a->slots[k++];
@@ -422,10 +421,10 @@ static hotrow_status insert_all(hotrow_table *table, const arrived_rows *rows)
   uint32_t *slots = table->arrival.slots, *next_use = table->arrival.next_use;
   for (uint32_t i = 0; i < count; i++)
     next_use[i] = table->next_use[unique_at(note, held + i)];
-  HOTROW_TRY(hotrow_cache_insert(table->cache, asked->keys + held, note->hashes + held, rows->clocks + returned,
-                                 rows->values + (size_t)returned * table->layout.dim,
-                                 rows->states ? rows->states + (size_t)returned * got->extra_dim : NULL,
-                                 table->window.count ? next_use : NULL, count, slots));
+  HOTROW_TRY(hr_core_cache_insert(table, asked->keys + held, note->hashes + held, rows->clocks + returned,
+                                  rows->values + (size_t)returned * table->layout.dim,
+                                  rows->states ? rows->states + (size_t)returned * got->extra_dim : NULL,
+                                  table->window.count ? next_use : NULL, count, slots));
   for (uint32_t i = 0; i < count; i++)
     table->slots[unique_at(note, held + i)] = slots[i];
   return HOTROW_OK;
@@ -443,7 +442,7 @@ static hotrow_status take_awaited(hotrow_table *table, const arrived_rows *rows)
     slots[i] = table->slots[unique];
     table->states[unique] = HOTROW_ROW_STALE;
   }
-  hotrow_cache_refresh(table->cache, slots, rows->clocks, rows->values, rows->states, returned);
+  HOTROW_TRY(hr_core_cache_refresh(table, slots, rows->clocks, rows->values, rows->states, returned));
   for (uint32_t i = 0; i < count; i++) {
     uint32_t unique = unique_at(note, held + i);
     table->seen[unique] = rows->clocks[returned + i];
@@ -466,8 +465,8 @@ static hotrow_status take_ahead(hotrow_table *table, const arrived_rows *rows)
     a->next_use[kept] = hr_core_cache_batch(table, note->batch);
     move_row(table, rows, i, kept++);
   }
-  hotrow_status status = hotrow_cache_insert(table->cache, a->keys, a->hashes, a->clocks, a->values,
-                                             rows->states ? a->states : NULL, a->next_use, kept, a->slots);
+  hotrow_status status = hr_core_cache_insert(table, a->keys, a->hashes, a->clocks, a->values,
+                                              rows->states ? a->states : NULL, a->next_use, kept, a->slots);
   if (status == HOTROW_OK)
     table->stats.fetched_ahead += kept;
   return status == HOTROW_ERR_LIMIT ? HOTROW_OK : status;

@@ -6,7 +6,7 @@
 #include <hr/memory.h>
 #include <hr/options.h>
 
-#include "core.h"
+#include "core_device.h"
 
 static hotrow_status check_push(const hr_core *core, const hotrow_push_request *r, size_t i)
 {
@@ -17,18 +17,23 @@ static hotrow_status check_push(const hr_core *core, const hotrow_push_request *
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: the client is read-only", name);
   if (r->key_count > HOTROW_LOOKUP_KEYS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "push to %s: %zu keys, at most %u", name, r->key_count, HOTROW_LOOKUP_KEYS_MAX);
-  if (r->key_count && (!r->keys || !r->grads))
-    return hr_fail(HOTROW_ERR_INVALID, "push to %s: %s is NULL", name, r->keys ? "grads" : "keys");
+  if (r->key_count && !r->grads)
+    return hr_fail(HOTROW_ERR_INVALID, "push to %s: grads is NULL", name);
+  if (r->key_count && !r->keys && r->key_count != r->table->lookup.key_count)
+    return hr_fail(HOTROW_ERR_INVALID, "push to %s: keys is NULL, and the lookup before it was of %zu keys, not %zu",
+                   name, r->table->lookup.key_count, r->key_count);
+  HOTROW_TRY(hr_core_check_memory(core, r->table, r->memory, "push to"));
   if (r->grad_stride && r->grad_stride < r->table->layout.dim)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: grad_stride %zu is less than dim %u", name, r->grad_stride,
                    r->table->layout.dim);
   if (r->pooling == HOTROW_POOL_NONE)
     return r->offsets || r->weights ? hr_fail(HOTROW_ERR_INVALID, "push to %s: offsets and weights need pooling", name)
                                     : HOTROW_OK;
-  if (r->pooling != HOTROW_POOL_SUM && r->pooling != HOTROW_POOL_MEAN)
+  if (r->pooling < HOTROW_POOL_SUM || r->pooling > HOTROW_POOL_SQRTN)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: pooling %d is not known", name, (int)r->pooling);
-  bool is_sound = r->offsets && r->offsets[0] == 0 && r->offsets[r->bag_count] == r->key_count;
-  for (size_t b = 0; is_sound && b < r->bag_count; b++)
+  bool is_read = r->memory == HOTROW_CPU; /* those on the device are the caller's promise */
+  bool is_sound = r->offsets && (!is_read || (r->offsets[0] == 0 && r->offsets[r->bag_count] == r->key_count));
+  for (size_t b = 0; is_read && is_sound && b < r->bag_count; b++)
     is_sound = r->offsets[b] <= r->offsets[b + 1];
   return is_sound
              ? HOTROW_OK
@@ -68,8 +73,10 @@ static hotrow_status grow_step(hotrow_table *table, size_t kept, size_t count)
 static bool are_keys_of_lookup(const hotrow_table *table, const uint64_t *keys, size_t key_count)
 {
   const hotrow_dedup *dedup = &table->lookup.dedup;
+  if (!keys)
+    return true; /* as the caller says */
   if (!table->lookup.scratch || key_count == 0 || key_count > table->lookup.capacity ||
-      dedup->offsets[dedup->unique_count] != key_count)
+      dedup->offsets[table->lookup.unique_count] != key_count)
     return false;
   if (table->lookup.is_plain)
     return memcmp(dedup->keys, keys, key_count * sizeof *keys) == 0;
@@ -109,7 +116,8 @@ hotrow_status hr_core_sum_grads(const hotrow_kernels *kernels, const hr_grads *g
   else
     kernels->segment_sum(r->grads, stride, dim, is_pooled ? table->bags : NULL, is_pooled ? table->factors : NULL,
                          dedup->positions, dedup->offsets + first, count, NULL, sums);
-  size_t bad = kernels->find_nonfinite(sums, count, dim, NULL);
+  uint64_t bad;
+  kernels->find_nonfinite(sums, count, dim, NULL, &bad);
   if (bad < count)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: the gradient of key %llu is not finite", table->desc.name,
                    (unsigned long long)dedup->keys[first + bad]);
@@ -133,7 +141,7 @@ static hotrow_status stage_rows(hr_core *core, const hr_grads *grads, size_t ste
 {
   hotrow_table *table = grads->table;
   const hotrow_dedup *dedup = &grads->workspace->dedup;
-  uint32_t count = dedup->unique_count;
+  uint32_t count = grads->workspace->unique_count;
   if (table->direct.oldest)
     HOTROW_TRY(unstage(core, table, step_count + count));
   HOTROW_TRY(grow_step(table, step_count, step_count + count));
@@ -154,11 +162,13 @@ static hotrow_status stage_push(hr_core *core, const hotrow_push_request *r, siz
   hr_grads grads = {table, r, &table->lookup};
   if (r->key_count == 0)
     return HOTROW_OK; /* *added_p stays 0 */
+  if (table->device)
+    return hr_device_stage_push(core, r, step_count, added_p);
   if (!are_keys_of_lookup(table, r->keys, r->key_count)) {
     HOTROW_TRY(hr_core_dedup_in_order(core, table, &table->push, r->keys, r->key_count, UINT32_MAX));
     grads.workspace = &table->push;
   }
-  uint32_t count = grads.workspace->dedup.unique_count;
+  uint32_t count = grads.workspace->unique_count;
   if (step_count + count > HOTROW_LOOKUP_KEYS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "push to %s: more than %u rows in one step", table->desc.name,
                    HOTROW_LOOKUP_KEYS_MAX);

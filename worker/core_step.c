@@ -1,7 +1,7 @@
 /* The end of a step: one update per key -> own rows -> pushes to the shards, and what else is due then. */
 #include <string.h>
 
-#include "core.h"
+#include "core_device.h"
 
 /* The step's rows of a table: distinct keys with their summed gradients. */
 typedef struct step_rows {
@@ -21,13 +21,13 @@ static hotrow_status merge_parts(hr_core *core, hotrow_table *table, step_rows *
   uint32_t dim = table->layout.dim;
   HOTROW_TRY(hr_core_dedup(core, table, &table->push, table->step_keys, table->step_count));
   core->options.kernels->segment_sum(table->step_grads, dim, dim, NULL, NULL, dedup->positions, dedup->offsets,
-                                     dedup->unique_count, NULL, table->merged_grads);
-  for (uint32_t u = 0; u < dedup->unique_count; u++) {
+                                     table->push.unique_count, NULL, table->merged_grads);
+  for (uint32_t u = 0; u < table->push.unique_count; u++) {
     table->merged_ticks[u] = 0;
     for (uint32_t i = dedup->offsets[u]; i < dedup->offsets[u + 1]; i++)
       table->merged_ticks[u] += table->step_ticks[dedup->positions[i]];
   }
-  *rows_p = (step_rows){dedup->keys, dedup->hashes, table->merged_grads, table->merged_ticks, dedup->unique_count};
+  *rows_p = (step_rows){dedup->keys, dedup->hashes, table->merged_grads, table->merged_ticks, table->push.unique_count};
   return HOTROW_OK;
 }
 
@@ -35,7 +35,7 @@ static hotrow_status merge_parts(hr_core *core, hotrow_table *table, step_rows *
 static const uint32_t *known_slots(const hotrow_table *table, const step_rows *rows)
 {
   const hotrow_dedup *dedup = &table->lookup.dedup;
-  bool are_known = table->has_slots && rows->count == dedup->unique_count &&
+  bool are_known = table->has_slots && rows->count == table->lookup.unique_count &&
                    memcmp(rows->keys, dedup->keys, rows->count * sizeof *rows->keys) == 0;
   return are_known ? table->slots : NULL;
 }
@@ -50,6 +50,12 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
     table->step_parts = 0;
     return HOTROW_OK;
   }
+  if (table->device) {
+    HOTROW_TRY(hr_device_update(core, table));
+    table->step_count = 0;
+    table->step_parts = 0;
+    return hr_core_draft_pushes(core, table);
+  }
   HOTROW_TRY(merge_parts(core, table, &rows));
   if (!(table->flags & HOTROW_TABLE_COUNT_OCCURRENCES))
     rows.ticks = NULL;
@@ -61,7 +67,7 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
             .keys = rows.keys, .hashes = rows.hashes, .steps = rows.ticks, .grads = rows.grads, .count = rows.count}));
   else if (rows.count)
     HOTROW_TRY(hotrow_cache_update(table->cache, rows.keys, rows.hashes, known_slots(table, &rows), rows.grads,
-                                   rows.ticks, rows.count));
+                                   rows.ticks, rows.count, NULL));
   table->step_count = 0;
   table->step_parts = 0;
   return hr_core_draft_pushes(core, table);

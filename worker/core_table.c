@@ -6,7 +6,7 @@
 #include <hr/memory.h>
 #include <hr/optimizer.h>
 
-#include "core.h"
+#include "core_device.h"
 #include "distinct.h"
 
 /* Staging is address space until it is touched; this bounds it for wide rows. */
@@ -16,13 +16,16 @@
 
 static void free_workspace(hr_workspace *workspace)
 {
-  free(workspace->dedup.keys);
-  free(workspace->dedup.hashes);
-  free(workspace->dedup.inverse);
-  free(workspace->dedup.offsets);
-  free(workspace->dedup.positions);
-  free(workspace->scratch);
-  memset(workspace, 0, sizeof *workspace);
+  const hotrow_kernels *kernels = workspace->kernels;
+  const hotrow_dedup *dedup = &workspace->dedup;
+  void *arrays[] = {dedup->keys, dedup->hashes, dedup->inverse, dedup->offsets, dedup->positions, workspace->scratch};
+  if (!kernels)
+    return;
+  for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+    kernels->free(arrays[i]);
+  if (dedup->unique_count_p != &workspace->unique_count)
+    kernels->free(dedup->unique_count_p);
+  *workspace = (hr_workspace){0};
 }
 
 static void free_arrival(hr_arrival *arrival)
@@ -36,11 +39,21 @@ static void free_arrival(hr_arrival *arrival)
   free(arrival->states);
 }
 
+hotrow_status hr_core_check_memory(const hr_core *core, const hotrow_table *table, hotrow_device memory,
+                                   const char *what)
+{
+  if (memory == HOTROW_CPU || memory == core->row_kernels->device)
+    return HOTROW_OK;
+  return hr_fail(HOTROW_ERR_INVALID, "%s %s: memory is %d, and the client was opened with device %d", what,
+                 table->desc.name, (int)memory, (int)core->row_kernels->device);
+}
+
 void hr_core_destroy_table(hotrow_table *table)
 {
   if (!table)
     return;
   hotrow_cache_destroy(table->cache);
+  hr_device_close_table(table);
   hr_lookahead_fini(&table->window);
   free_arrival(&table->arrival);
   free_workspace(&table->lookup);
@@ -62,18 +75,24 @@ hotrow_status hr_core_renew(void **memory_p, size_t count, size_t element_size)
   return hr_alloc(count, element_size, "scratch", memory_p);
 }
 
-static hotrow_status grow_workspace(const hotrow_kernels *kernels, hr_workspace *workspace, size_t key_count)
+static hotrow_status grow_workspace(hr_core *core, hr_workspace *workspace, size_t key_count)
 {
+  const hotrow_kernels *kernels = core->row_kernels;
   size_t capacity = key_count + key_count / 4 + 64;
+  HOTROW_TRY(kernels->synchronize(core->stream)); /* what is there may still be read */
   free_workspace(workspace);
   hotrow_dedup *dedup = &workspace->dedup;
-  HOTROW_TRY(hr_alloc(capacity, sizeof(uint64_t), "keys", (void **)&dedup->keys));
-  HOTROW_TRY(hr_alloc(capacity, sizeof(uint64_t), "hashes", (void **)&dedup->hashes));
-  HOTROW_TRY(hr_alloc(capacity, sizeof(uint32_t), "inverse", (void **)&dedup->inverse));
-  HOTROW_TRY(hr_alloc(capacity + 1, sizeof(uint32_t), "offsets", (void **)&dedup->offsets));
-  HOTROW_TRY(hr_alloc(capacity, sizeof(uint32_t), "positions", (void **)&dedup->positions));
+  workspace->kernels = kernels;
+  dedup->unique_count_p = &workspace->unique_count;
+  HOTROW_TRY(kernels->alloc(capacity * sizeof(uint64_t), (void **)&dedup->keys));
+  HOTROW_TRY(kernels->alloc(capacity * sizeof(uint64_t), (void **)&dedup->hashes));
+  HOTROW_TRY(kernels->alloc(capacity * sizeof(uint32_t), (void **)&dedup->inverse));
+  HOTROW_TRY(kernels->alloc((capacity + 1) * sizeof(uint32_t), (void **)&dedup->offsets));
+  HOTROW_TRY(kernels->alloc(capacity * sizeof(uint32_t), (void **)&dedup->positions));
+  if (kernels->device != HOTROW_CPU)
+    HOTROW_TRY(kernels->alloc(sizeof(uint32_t), (void **)&dedup->unique_count_p));
   size_t sort_size = kernels->dedup_scratch_size(capacity), size = hr_distinct_scratch_size(capacity);
-  HOTROW_TRY(hr_alloc(size > sort_size ? size : sort_size, 1, "dedup scratch", &workspace->scratch));
+  HOTROW_TRY(kernels->alloc(size > sort_size ? size : sort_size, &workspace->scratch));
   workspace->capacity = capacity;
   return HOTROW_OK;
 }
@@ -81,18 +100,18 @@ static hotrow_status grow_workspace(const hotrow_kernels *kernels, hr_workspace 
 hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
                             size_t key_count)
 {
-  const hotrow_kernels *kernels = core->options.kernels;
   if (key_count > workspace->capacity || !workspace->scratch)
-    HOTROW_TRY(grow_workspace(kernels, workspace, key_count));
+    HOTROW_TRY(grow_workspace(core, workspace, key_count));
   workspace->is_plain = false;
-  return kernels->dedup(keys, key_count, table->seed, workspace->scratch, NULL, &workspace->dedup);
+  workspace->key_count = key_count;
+  return core->row_kernels->dedup(keys, key_count, table->seed, workspace->scratch, core->stream, &workspace->dedup);
 }
 
 hotrow_status hr_core_dedup_in_order(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
                                      size_t key_count, uint32_t part_rows)
 {
   if (key_count > workspace->capacity || !workspace->scratch)
-    HOTROW_TRY(grow_workspace(core->options.kernels, workspace, key_count));
+    HOTROW_TRY(grow_workspace(core, workspace, key_count));
   bool needs_hashes = table->has_cache || table->flags & HOTROW_TABLE_COUNT_OCCURRENCES;
   if (needs_hashes || core->options.shard_count > 1)
     return hr_core_dedup(core, table, workspace, keys, key_count);
@@ -100,7 +119,8 @@ hotrow_status hr_core_dedup_in_order(hr_core *core, hotrow_table *table, hr_work
   hr_distinct_begin(&search, keys, key_count, workspace->scratch, &workspace->dedup);
   for (uint32_t wanted = part_rows; hr_distinct_find(&search, wanted); wanted += part_rows) {
     if (search.next == key_count) {
-      workspace->is_plain = workspace->dedup.unique_count == key_count;
+      workspace->is_plain = workspace->unique_count == key_count;
+      workspace->key_count = key_count;
       return HOTROW_OK;
     }
     HOTROW_TRY(hr_core_ask_found(core, table, part_rows));
@@ -121,7 +141,8 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
   /* Without a cache no row is stepped: none needs room for state. Steps that count occurrences need their squares. */
   bool has_squares = table->flags & HOTROW_TABLE_COUNT_OCCURRENCES && layout->square_dim > 0;
   hotrow_segment plain = {.dim = layout->dim, .optimizer = {.kind = HOTROW_SGD}};
-  o.kernels = core->options.kernels;
+  o.kernels = core->row_kernels;
+  o.stream = core->stream;
   o.segments = table->has_cache || has_squares ? table->desc.segments : &plain;
   o.segment_count = table->has_cache || has_squares ? table->desc.segment_count : 1;
   o.row_count = options->cache_row_count;
@@ -171,6 +192,8 @@ static hotrow_status init_table(hr_core *core, hotrow_table *table, const hotrow
   HOTROW_TRY(hr_row_layout_make(desc->segments, desc->segment_count, &table->layout));
   HOTROW_TRY(choose_mode(table, options->mode, options->pull_bound == 0 && options->push_bound == 0));
   HOTROW_TRY(hr_alloc(core->options.shard_count, sizeof *table->ids, "table ids", (void **)&table->ids));
+  if (core->options.device_kernels)
+    HOTROW_TRY(hr_device_open_table(core, table));
   return create_cache(core, table, options);
 }
 

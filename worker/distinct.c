@@ -32,7 +32,7 @@ void hr_distinct_begin(hr_distinct *search, const uint64_t *keys, size_t key_cou
                           .steps_left = STEPS_PER_KEY * key_count,
                           .result = result_p};
   memset(search->slots, 0, hr_distinct_scratch_size(key_count)); /* empty; else the number of a key from 1 */
-  result_p->unique_count = 0;
+  *result_p->unique_count_p = 0;
 }
 
 /* keys, inverse and unique_count. */
@@ -42,7 +42,7 @@ static bool find_distinct(hr_distinct *search, uint32_t unique_max)
   const uint64_t *keys = search->keys;
   uint64_t *restrict distinct = search->result->keys;
   uint32_t *restrict inverse = search->result->inverse, *restrict slots = search->slots;
-  uint32_t count = search->result->unique_count;
+  uint32_t count = *search->result->unique_count_p;
   size_t steps_left = search->steps_left, i = search->next;
   for (; i < search->key_count && count < unique_max; i++) {
     uint64_t key = keys[i];
@@ -60,14 +60,14 @@ static bool find_distinct(hr_distinct *search, uint32_t unique_max)
   }
   search->steps_left = steps_left;
   search->next = i;
-  search->result->unique_count = count;
+  *search->result->unique_count_p = count;
   return true;
 }
 
 /* offsets and positions from inverse. */
 static void list_positions(size_t key_count, hotrow_dedup *result)
 {
-  uint32_t *offsets = result->offsets, count = result->unique_count;
+  uint32_t *offsets = result->offsets, count = *result->unique_count_p;
   if (count == key_count) {
     for (uint32_t i = 0; i < count; i++)
       offsets[i] = result->positions[i] = i;

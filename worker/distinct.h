@@ -20,7 +20,7 @@ typedef struct hr_distinct {
 void hr_distinct_begin(hr_distinct *search, const uint64_t *keys, size_t key_count, void *scratch,
                        hotrow_dedup *result_p);
 
-/* Goes on until there are unique_max distinct keys (result's unique_count and keys say which), or until all have been
+/* Goes on until there are unique_max distinct keys (result's keys, so many as its count says), or until all have been
  * looked at (next == key_count): then result is whole but for its hashes, and positions of one key ascend. False, and
  * nothing said, if these keys fall into so few slots that looking for one takes long: sort them. */
 bool hr_distinct_find(hr_distinct *search, uint32_t unique_max);

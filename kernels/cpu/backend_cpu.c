@@ -54,9 +54,61 @@ static hotrow_status cpu_copy(void *to, const void *from, size_t size_bytes, voi
   return HOTROW_OK;
 }
 
+static hotrow_status cpu_fill(void *memory, uint8_t byte, size_t size_bytes, void *stream)
+{
+  (void)stream;
+  HOTROW_ASSERT(size_bytes == 0 || memory);
+  if (size_bytes > 0)
+    memset(memory, byte, size_bytes);
+  return HOTROW_OK;
+}
+
 static hotrow_status cpu_synchronize(void *stream)
 {
   (void)stream;
+  return HOTROW_OK;
+}
+
+/* Calls are over when they return: there is one stream, and every event has happened. */
+static hotrow_status cpu_stream_create(bool is_urgent, void **stream_p)
+{
+  (void)is_urgent;
+  *stream_p = NULL;
+  return HOTROW_OK;
+}
+
+static void cpu_stream_destroy(void *stream)
+{
+  HOTROW_ASSERT(!stream);
+}
+
+static hotrow_status cpu_event_create(void **event_p)
+{
+  *event_p = NULL;
+  return HOTROW_OK;
+}
+
+static void cpu_event_destroy(void *event)
+{
+  HOTROW_ASSERT(!event);
+}
+
+static hotrow_status cpu_event_on_stream(void *event, void *stream)
+{
+  HOTROW_ASSERT(!event && !stream);
+  return HOTROW_OK;
+}
+
+static hotrow_status cpu_event_wait(void *event)
+{
+  HOTROW_ASSERT(!event);
+  return HOTROW_OK;
+}
+
+static hotrow_status cpu_event_query(void *event, bool *has_happened_p)
+{
+  HOTROW_ASSERT(!event && has_happened_p);
+  *has_happened_p = true;
   return HOTROW_OK;
 }
 
@@ -65,11 +117,27 @@ static const hotrow_kernels cpu_kernels = {
     .name = "cpu",
     .alloc = cpu_alloc,
     .free = cpu_free,
+    .alloc_host = cpu_alloc,
+    .free_host = cpu_free,
     .copy_in = cpu_copy,
     .copy_out = cpu_copy,
+    .copy = cpu_copy,
+    .fill = cpu_fill,
     .synchronize = cpu_synchronize,
+    .stream_create = cpu_stream_create,
+    .stream_destroy = cpu_stream_destroy,
+    .event_create = cpu_event_create,
+    .event_destroy = cpu_event_destroy,
+    .event_record = cpu_event_on_stream,
+    .event_order = cpu_event_on_stream,
+    .event_wait = cpu_event_wait,
+    .event_query = cpu_event_query,
     .dedup_scratch_size = hr_cpu_dedup_scratch_size,
     .dedup = hr_cpu_dedup,
+    .lower_bounds = hr_cpu_lower_bounds,
+    .scan_scratch_size = hr_cpu_scan_scratch_size,
+    .scan = hr_cpu_scan,
+    .select = hr_cpu_select,
     .probe = hr_cpu_probe,
     .gather = hr_cpu_gather,
     .pool = hr_cpu_pool,
@@ -77,11 +145,16 @@ static const hotrow_kernels cpu_kernels = {
     .segment_sum = hr_cpu_segment_sum,
     .optimizer_apply = hr_cpu_optimizer_apply,
     .pending_add = hr_cpu_pending_add,
+    .segment_sum_apply = hr_cpu_segment_sum_apply,
     .pack = hr_cpu_pack,
     .unpack = hr_cpu_unpack,
     .gather_packed = hr_cpu_gather_packed,
     .scatter_packed = hr_cpu_scatter_packed,
     .find_nonfinite = hr_cpu_find_nonfinite,
+    .sum_ranks = hr_cpu_sum_ranks,
+    .gather_words = hr_cpu_gather_words,
+    .scatter_words = hr_cpu_scatter_words,
+    .segment_words = hr_cpu_segment_words,
 };
 
 hotrow_status hr_kernels_get_cpu(const hotrow_kernels **kernels_p)

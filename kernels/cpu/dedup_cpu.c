@@ -117,18 +117,18 @@ static void sort_by_lower_bits(uint64_t *words, uint64_t *spare, size_t count, c
 }
 
 hotrow_status hr_cpu_dedup(const uint64_t *keys, size_t key_count, uint64_t table_seed, void *scratch_memory,
-                           void *stream, hotrow_dedup *result_p)
+                           void *stream, const hotrow_dedup *result)
 {
   (void)stream;
   HOTROW_ASSERT(key_count <= POSITION_MASK);
-  HOTROW_ASSERT(key_count == 0 || (keys && scratch_memory));
+  HOTROW_ASSERT(result->unique_count_p && (key_count == 0 || (keys && scratch_memory)));
   dedup_scratch scratch = {.hashes = scratch_memory};
   scratch.words = scratch.hashes + key_count;
   scratch.spare = scratch.words + key_count;
   hash_keys(keys, key_count, table_seed, &scratch);
   sort_words(scratch.words, scratch.spare, key_count);
 
-  hotrow_dedup result = *result_p;
+  const hotrow_dedup r = *result;
   uint32_t unique_count = 0;
   for (size_t start = 0, end; start < key_count; start = end) {
     uint64_t *words = scratch.words;
@@ -141,16 +141,16 @@ hotrow_status hr_cpu_dedup(const uint64_t *keys, size_t key_count, uint64_t tabl
     for (size_t i = start; i < end; i++) {
       uint32_t position = (uint32_t)(words[i] & POSITION_MASK);
       uint64_t hash = scratch.hashes[position];
-      if (i == start || hash != result.hashes[unique_count - 1]) {
-        result.keys[unique_count] = keys[position];
-        result.hashes[unique_count] = hash;
-        result.offsets[unique_count++] = (uint32_t)i;
+      if (i == start || hash != r.hashes[unique_count - 1]) {
+        r.keys[unique_count] = keys[position];
+        r.hashes[unique_count] = hash;
+        r.offsets[unique_count++] = (uint32_t)i;
       }
-      result.positions[i] = position;
-      result.inverse[position] = unique_count - 1;
+      r.positions[i] = position;
+      r.inverse[position] = unique_count - 1;
     }
   }
-  result.offsets[unique_count] = (uint32_t)key_count;
-  result_p->unique_count = unique_count;
+  r.offsets[unique_count] = (uint32_t)key_count;
+  *r.unique_count_p = unique_count;
   return HOTROW_OK;
 }

@@ -1,23 +1,15 @@
 /* A float is a NaN or an infinity iff its exponent bits are all ones: an integer test, ORed over many floats. */
-#include <string.h>
-
 #include <hr/assert.h>
 #include <hr/vector.h>
 
 #include "kernels_impl.h"
 #include "row_cpu.h"
+#include "shared_math.h"
 
-#define EXPONENT_MASK 0x7f800000u
 #define BLOCK_FLOATS 1024u
 
-HR_ROW_INLINE uint32_t is_nonfinite(float value)
-{
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return (bits & EXPONENT_MASK) == EXPONENT_MASK;
-}
-
-HR_VECTORISED size_t hr_cpu_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream)
+HR_VECTORISED void hr_cpu_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream,
+                                         uint64_t *row_p)
 {
   (void)stream;
   HOTROW_ASSERT(dim > 0);
@@ -31,7 +23,8 @@ HR_VECTORISED size_t hr_cpu_find_nonfinite(const float *values, size_t row_count
       continue;
     while (is_nonfinite(values[start]) == 0)
       start++;
-    return start / dim;
+    *row_p = start / dim;
+    return;
   }
-  return row_count;
+  *row_p = row_count;
 }

@@ -1,16 +1,11 @@
-/* Gradients into rows. Every operation is one rounded float operation, left to right as <hotrow/base.h> writes it; only
- * Adam's powers are taken in double. So another backend can give the same bits. */
-#include <math.h>
-#include <string.h>
-
+/* Gradients into rows. */
 #include <hr/assert.h>
 #include <hr/optimizer.h>
 #include <hr/vector.h>
 
 #include "kernels_impl.h"
+#include "optimizer_math.h"
 #include "row_cpu.h"
-
-#define ADAM_STEPS_MAX (1u << 24) /* the last count that a float holds; the powers of beta are constant beyond */
 
 typedef struct rows_update {
   const hotrow_row_layout *layout;
@@ -27,130 +22,80 @@ typedef struct rows_update {
 HR_ROW_INLINE void step_sgd(hotrow_optimizer o, uint32_t dim, float *restrict x, const float *restrict g)
 {
   for (uint32_t c = 0; c < dim; c++)
-    x[c] -= o.lr * g[c];
+    sgd_column(&o, &x[c], g[c]);
 }
 
 HR_ROW_INLINE void step_momentum(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict v,
                                  const float *restrict g)
 {
-  for (uint32_t c = 0; c < dim; c++) {
-    v[c] = o.beta1 * v[c] + g[c];
-    x[c] -= o.lr * v[c];
-  }
+  for (uint32_t c = 0; c < dim; c++)
+    momentum_column(&o, &x[c], &v[c], g[c]);
 }
 
 HR_ROW_INLINE void step_adagrad(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict a,
                                 const float *restrict g)
 {
-  for (uint32_t c = 0; c < dim; c++) {
-    a[c] += g[c] * g[c];
-    x[c] -= o.lr * g[c] / (sqrtf(a[c]) + o.eps);
-  }
+  for (uint32_t c = 0; c < dim; c++)
+    adagrad_column(&o, &x[c], &a[c], g[c], g[c] * g[c]);
 }
 
 HR_ROW_INLINE void step_adagrad_with_squares(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict a,
                                              const float *restrict g, const float *restrict squares)
 {
-  for (uint32_t c = 0; c < dim; c++) {
-    a[c] += squares[c];
-    x[c] -= o.lr * g[c] / (sqrtf(a[c]) + o.eps);
-  }
+  for (uint32_t c = 0; c < dim; c++)
+    adagrad_column(&o, &x[c], &a[c], g[c], squares[c]);
 }
 
 HR_ROW_INLINE void step_rowwise(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict a,
                                 const float *restrict g, float square)
 {
-  *a += square;
-  float divisor = sqrtf(*a) + o.eps;
+  float divisor = rowwise_divisor(&o, a, square);
   for (uint32_t c = 0; c < dim; c++)
-    x[c] -= o.lr * g[c] / divisor;
-}
-
-/* base^exponent by squaring: multiplications in double only, so that it is the same everywhere. */
-HR_ROW_INLINE double power(double base, uint32_t exponent)
-{
-  double result = 1.0;
-  for (; exponent > 0; exponent >>= 1) {
-    if (exponent & 1u)
-      result *= base;
-    base *= base;
-  }
-  return result;
-}
-
-/* 1-beta1^t and 1-beta2^t of the step that now begins. */
-typedef struct adam_bias {
-  float first;
-  float second;
-} adam_bias;
-
-HR_ROW_INLINE adam_bias count_step(hotrow_optimizer o, float *t)
-{
-  uint32_t step = *t >= 0.0f && *t < (float)ADAM_STEPS_MAX ? (uint32_t)*t + 1 : ADAM_STEPS_MAX;
-  *t = (float)step;
-  return (adam_bias){(float)(1.0 - power((double)o.beta1, step)), (float)(1.0 - power((double)o.beta2, step))};
+    rowwise_column(&o, divisor, &x[c], g[c]);
 }
 
 /* Adam, and AdamW when it decays. */
 HR_ROW_INLINE void step_adam(hotrow_optimizer o, bool is_decaying, uint32_t dim, float *restrict x, float *restrict m,
                              float *restrict v, float *restrict t, const float *restrict g)
 {
-  adam_bias bias = count_step(o, t);
-  float rest1 = 1.0f - o.beta1, rest2 = 1.0f - o.beta2;
-  for (uint32_t c = 0; c < dim; c++) {
-    m[c] = o.beta1 * m[c] + rest1 * g[c];
-    v[c] = o.beta2 * v[c] + rest2 * g[c] * g[c];
-    float change = o.lr * (m[c] / bias.first) / (sqrtf(v[c] / bias.second) + o.eps);
-    x[c] -= is_decaying ? change + o.lr * o.weight_decay * x[c] : change;
-  }
+  adam_bias bias = adam_step(&o, t);
+  for (uint32_t c = 0; c < dim; c++)
+    adam_column(&o, bias, is_decaying, &x[c], &m[c], &v[c], g[c]);
 }
 
 HR_ROW_INLINE void step_rowwise_adam(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict m,
                                      float *restrict v, float *restrict t, const float *restrict g, float mean_square)
 {
-  adam_bias bias = count_step(o, t);
-  float rest1 = 1.0f - o.beta1, rest2 = 1.0f - o.beta2;
-  *v = o.beta2 * *v + rest2 * mean_square;
-  float divisor = sqrtf(*v / bias.second) + o.eps;
-  for (uint32_t c = 0; c < dim; c++) {
-    m[c] = o.beta1 * m[c] + rest1 * g[c];
-    x[c] -= o.lr * (m[c] / bias.first) / divisor;
-  }
+  adam_bias bias = adam_step(&o, t);
+  float divisor = rowwise_adam_divisor(&o, bias, v, mean_square);
+  for (uint32_t c = 0; c < dim; c++)
+    rowwise_adam_column(&o, bias, divisor, &x[c], &m[c], g[c]);
 }
 
 HR_ROW_INLINE void step_lamb(hotrow_optimizer o, uint32_t dim, float *restrict x, float *restrict m, float *restrict v,
                              float *restrict t, const float *restrict g)
 {
   float r[HOTROW_DIM_MAX], x_square = 0.0f, r_square = 0.0f;
-  adam_bias bias = count_step(o, t);
-  float rest1 = 1.0f - o.beta1, rest2 = 1.0f - o.beta2;
+  adam_bias bias = adam_step(&o, t);
   for (uint32_t c = 0; c < dim; c++) {
-    m[c] = o.beta1 * m[c] + rest1 * g[c];
-    v[c] = o.beta2 * v[c] + rest2 * g[c] * g[c];
-    r[c] = m[c] / bias.first / (sqrtf(v[c] / bias.second) + o.eps) + o.weight_decay * x[c];
+    adam_moments(&o, &m[c], &v[c], g[c]);
+    r[c] = lamb_direction(&o, bias, x[c], m[c], v[c]);
   }
   for (uint32_t c = 0; c < dim; c++) {
     x_square += x[c] * x[c];
     r_square += r[c] * r[c];
   }
-  float trust = x_square > 0.0f && r_square > 0.0f ? sqrtf(x_square) / sqrtf(r_square) : 1.0f;
+  float trust = lamb_trust(x_square, r_square);
   for (uint32_t c = 0; c < dim; c++)
-    x[c] -= o.lr * trust * r[c];
+    lamb_column(&o, trust, &x[c], r[c]);
 }
 
 /* squares NULL: they are taken from g. */
 HR_ROW_INLINE void step_ftrl(hotrow_optimizer o, float grad_scale, uint32_t dim, float *restrict x, float *restrict z,
                              float *restrict n, const float *restrict g, const float *restrict squares)
 {
-  for (uint32_t c = 0; c < dim; c++) {
-    float root = sqrtf(n[c]);
-    n[c] += squares ? squares[c] : g[c] * g[c];
-    float new_root = sqrtf(n[c]);
-    z[c] += grad_scale * g[c] - (new_root - root) / o.lr * x[c];
-    float divisor = (o.eps + new_root) / o.lr + o.weight_decay;
-    float shrunk = z[c] > 0.0f ? z[c] - o.l1 : z[c] + o.l1;
-    x[c] = fabsf(z[c]) > o.l1 ? -shrunk / divisor : 0.0f;
-  }
+  for (uint32_t c = 0; c < dim; c++)
+    ftrl_column(&o, grad_scale, &x[c], &z[c], &n[c], g[c], squares ? squares[c] : g[c] * g[c]);
 }
 
 /* Momentum, Adam and its kin take a push of k steps as k steps of G/k. mean_square is that of g. */
@@ -206,7 +151,7 @@ HR_ROW_INLINE void step_row(hotrow_optimizer o, float grad_scale, hotrow_optimiz
 /* Asks for row i, should there be one. */
 HR_ROW_INLINE void prefetch_update(const rows_update *u, size_t i, size_t floats)
 {
-  if (i < u->row_count)
+  if (i < u->row_count && u->slots[i] != HOTROW_SLOT_NONE)
     hr_prefetch_row(u->rows + u->slots[i] * u->row_stride, floats);
 }
 
@@ -231,7 +176,8 @@ HR_ROW_INLINE void apply_segment(const rows_update *u, const hotrow_segment_layo
     if ((kind == HOTROW_ROWWISE_ADAGRAD || kind == HOTROW_ROWWISE_ADAM) && i % HR_MEAN_ROWS == 0)
       hr_mean_squares_of_group(grads, grad_stride, dim, i, end, means);
     uint32_t k = u->steps ? u->steps[i] : 1;
-    HOTROW_ASSERT(u->slots[i] != HOTROW_SLOT_NONE);
+    if (u->slots[i] == HOTROW_SLOT_NONE)
+      continue;
     HOTROW_ASSERT(k >= 1);
     float *row = u->rows + u->slots[i] * u->row_stride;
     step_row(o, grad_scale, kind, dim, row + value_offset, row + state_offset, grads + i * grad_stride, k,

@@ -15,12 +15,11 @@ HR_ROW_INLINE float largest_of(const float *x, uint32_t dim)
   return float_of(largest);
 }
 
-/* Adding 1.5 * 2^23 leaves the nearest integer, ties to even, in the low bits. */
 HR_ROW_INLINE void bytes_of(uint8_t *restrict q, const float *restrict x, uint32_t width, float divisor)
 {
 #pragma GCC unroll 1
   for (uint32_t c = 0; c < width; c++)
-    q[c] = (uint8_t)(bits_of(x[c] / divisor * 127.0f + 0x1.8p23f) & 0xffu);
+    q[c] = byte_of(x[c], divisor);
 }
 
 HR_ROW_INLINE void pack_i8(uint8_t *q, const float *x, uint32_t dim, float scale)
@@ -91,10 +90,8 @@ HR_VECTORISED void hr_cpu_pack(hotrow_dtype dtype, const float *values, size_t v
 HR_ROW_INLINE void floats_of_bytes(float *restrict x, const int8_t *restrict q, uint32_t width, float scale)
 {
 #pragma GCC unroll 1
-  for (uint32_t c = 0; c < width; c++) {
-    int32_t whole = q[c] > -127 ? q[c] : -127;
-    x[c] = (float)whole / 127.0f * scale;
-  }
+  for (uint32_t c = 0; c < width; c++)
+    x[c] = float_of_byte(q[c], scale);
 }
 
 HR_ROW_INLINE void unpack_i8(float *x, const int8_t *q, uint32_t dim, float scale)

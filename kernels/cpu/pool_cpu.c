@@ -4,6 +4,7 @@
 
 #include "kernels_impl.h"
 #include "row_cpu.h"
+#include "shared_math.h"
 
 HR_ROW_INLINE void add_weighted(float *restrict sum, const float *restrict row, float weight, uint32_t dim)
 {
@@ -17,7 +18,7 @@ HR_VECTORISED void hr_cpu_pool(const float *rows, size_t row_stride, uint32_t di
 {
   (void)stream;
   HOTROW_ASSERT(dim > 0 && row_stride >= dim && out_stride >= dim);
-  HOTROW_ASSERT(pooling == HOTROW_POOL_SUM || pooling == HOTROW_POOL_MEAN);
+  HOTROW_ASSERT(pooling >= HOTROW_POOL_SUM && pooling <= HOTROW_POOL_SQRTN);
   if (bag_count == 0)
     return;
   size_t prefetch_floats = hr_prefetch_floats(dim);
@@ -34,9 +35,11 @@ HR_VECTORISED void hr_cpu_pool(const float *rows, size_t row_stride, uint32_t di
       add_weighted(sum, rows + slots[i] * row_stride, weights ? weights[i] : 1.0f, dim);
     }
     uint32_t bag_size = offsets[bag + 1] - offsets[bag];
-    if (pooling == HOTROW_POOL_MEAN && bag_size > 0)
-      for (uint32_t c = 0; c < dim; c++)
-        sum[c] /= (float)bag_size;
+    if (pooling == HOTROW_POOL_SUM || bag_size == 0)
+      continue;
+    float divisor = pool_divisor(pooling, bag_size);
+    for (uint32_t c = 0; c < dim; c++)
+      sum[c] /= divisor;
   }
 }
 
@@ -44,10 +47,10 @@ void hr_cpu_pool_backward(const uint32_t *offsets, const float *weights, size_t 
                           void *stream, uint32_t *source_p, float *coefficient_p)
 {
   (void)stream;
-  HOTROW_ASSERT(pooling == HOTROW_POOL_SUM || pooling == HOTROW_POOL_MEAN);
+  HOTROW_ASSERT(pooling >= HOTROW_POOL_SUM && pooling <= HOTROW_POOL_SQRTN);
   for (size_t bag = 0; bag < bag_count; bag++) {
     HOTROW_ASSERT(offsets[bag] <= offsets[bag + 1]);
-    float divisor = pooling == HOTROW_POOL_MEAN ? (float)(offsets[bag + 1] - offsets[bag]) : 1.0f;
+    float divisor = pool_divisor(pooling, offsets[bag + 1] - offsets[bag]);
     for (uint32_t i = offsets[bag]; i < offsets[bag + 1]; i++) {
       source_p[i] = (uint32_t)bag;
       coefficient_p[i] = (weights ? weights[i] : 1.0f) / divisor;

@@ -1,7 +1,8 @@
 /* The GPU's memory and its function table. The table holds what has a .cu file; other fields are NULL. */
 #include <pthread.h>
+#include <string.h>
 
-#include "check_cuda.h"
+#include <hr/check_cuda.h>
 
 extern "C" {
 #include <hr/log.h>
@@ -50,6 +51,24 @@ static void cuda_free(void *memory)
   cudaFree(memory);
 }
 
+static hotrow_status cuda_alloc_host(size_t size_bytes, void **memory_p)
+{
+  void *memory = NULL;
+  size_t taken_bytes = size_bytes > 0 ? size_bytes : 1;
+  cudaError_t error = cudaMallocHost(&memory, taken_bytes);
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    return hr_cuda_check(error, "pinned memory");
+  }
+  *memory_p = memset(memory, 0, taken_bytes);
+  return HOTROW_OK;
+}
+
+static void cuda_free_host(void *memory)
+{
+  cudaFreeHost(memory);
+}
+
 static hotrow_status cuda_copy_in(void *device_to, const void *host_from, size_t size_bytes, void *stream)
 {
   return hr_cuda_check(cudaMemcpyAsync(device_to, host_from, size_bytes, cudaMemcpyHostToDevice, (cudaStream_t)stream),
@@ -62,11 +81,82 @@ static hotrow_status cuda_copy_out(void *host_to, const void *device_from, size_
                        "copy from the device");
 }
 
+static hotrow_status cuda_copy(void *device_to, const void *device_from, size_t size_bytes, void *stream)
+{
+  return hr_cuda_check(
+      cudaMemcpyAsync(device_to, device_from, size_bytes, cudaMemcpyDeviceToDevice, (cudaStream_t)stream),
+      "copy on the device");
+}
+
+static hotrow_status cuda_fill(void *device_memory, uint8_t byte, size_t size_bytes, void *stream)
+{
+  return hr_cuda_check(cudaMemsetAsync(device_memory, byte, size_bytes, (cudaStream_t)stream), "filling device memory");
+}
+
 static hotrow_status cuda_synchronize(void *stream)
 {
   cudaError_t error = cudaStreamSynchronize((cudaStream_t)stream);
   cudaError_t launch_error = cudaGetLastError();
   return hr_cuda_check(error != cudaSuccess ? error : launch_error, "work on the device");
+}
+
+static hotrow_status cuda_stream_create(bool is_urgent, void **stream_p)
+{
+  int least = 0, greatest = 0;
+  cudaStream_t stream = NULL;
+  cudaError_t error = cudaDeviceGetStreamPriorityRange(&least, &greatest);
+  if (error == cudaSuccess)
+    error = cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, is_urgent ? greatest : least);
+  if (error == cudaSuccess)
+    *stream_p = stream;
+  return hr_cuda_check(error, "a stream");
+}
+
+static void cuda_stream_destroy(void *stream)
+{
+  if (stream)
+    cudaStreamDestroy((cudaStream_t)stream);
+}
+
+static hotrow_status cuda_event_create(void **event_p)
+{
+  cudaEvent_t event = NULL;
+  cudaError_t error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  if (error == cudaSuccess)
+    *event_p = event;
+  return hr_cuda_check(error, "an event");
+}
+
+static void cuda_event_destroy(void *event)
+{
+  if (event)
+    cudaEventDestroy((cudaEvent_t)event);
+}
+
+static hotrow_status cuda_event_record(void *event, void *stream)
+{
+  return hr_cuda_check(cudaEventRecord((cudaEvent_t)event, (cudaStream_t)stream), "recording an event");
+}
+
+static hotrow_status cuda_event_order(void *event, void *stream)
+{
+  return hr_cuda_check(cudaStreamWaitEvent((cudaStream_t)stream, (cudaEvent_t)event, 0), "ordering a stream");
+}
+
+static hotrow_status cuda_event_wait(void *event)
+{
+  return hr_cuda_check(cudaEventSynchronize((cudaEvent_t)event), "waiting for an event");
+}
+
+static hotrow_status cuda_event_query(void *event, bool *has_happened_p)
+{
+  cudaError_t error = cudaEventQuery((cudaEvent_t)event);
+  if (error == cudaErrorNotReady)
+    cudaGetLastError(); /* no failure, so synchronize shall not find it */
+  else if (error != cudaSuccess)
+    return hr_cuda_check(error, "asking after an event");
+  *has_happened_p = error == cudaSuccess;
+  return HOTROW_OK;
 }
 
 static hotrow_kernels cuda_kernels;
@@ -82,11 +172,44 @@ static void find_device(void)
   cuda_kernels.name = "cuda";
   cuda_kernels.alloc = cuda_alloc;
   cuda_kernels.free = cuda_free;
+  cuda_kernels.alloc_host = cuda_alloc_host;
+  cuda_kernels.free_host = cuda_free_host;
   cuda_kernels.copy_in = cuda_copy_in;
   cuda_kernels.copy_out = cuda_copy_out;
+  cuda_kernels.copy = cuda_copy;
+  cuda_kernels.fill = cuda_fill;
   cuda_kernels.synchronize = cuda_synchronize;
+  cuda_kernels.stream_create = cuda_stream_create;
+  cuda_kernels.stream_destroy = cuda_stream_destroy;
+  cuda_kernels.event_create = cuda_event_create;
+  cuda_kernels.event_destroy = cuda_event_destroy;
+  cuda_kernels.event_record = cuda_event_record;
+  cuda_kernels.event_order = cuda_event_order;
+  cuda_kernels.event_wait = cuda_event_wait;
+  cuda_kernels.event_query = cuda_event_query;
+  cuda_kernels.dedup_scratch_size = hr_cuda_dedup_scratch_size;
+  cuda_kernels.dedup = hr_cuda_dedup;
+  cuda_kernels.lower_bounds = hr_cuda_lower_bounds;
+  cuda_kernels.scan_scratch_size = hr_cuda_scan_scratch_size;
+  cuda_kernels.scan = hr_cuda_scan;
+  cuda_kernels.select = hr_cuda_select;
+  cuda_kernels.probe = hr_cuda_probe;
   cuda_kernels.gather = hr_cuda_gather;
+  cuda_kernels.pool = hr_cuda_pool;
+  cuda_kernels.pool_backward = hr_cuda_pool_backward;
   cuda_kernels.segment_sum = hr_cuda_segment_sum;
+  cuda_kernels.optimizer_apply = hr_cuda_optimizer_apply;
+  cuda_kernels.pending_add = hr_cuda_pending_add;
+  cuda_kernels.segment_sum_apply = hr_cuda_segment_sum_apply;
+  cuda_kernels.pack = hr_cuda_pack;
+  cuda_kernels.unpack = hr_cuda_unpack;
+  cuda_kernels.gather_packed = hr_cuda_gather_packed;
+  cuda_kernels.scatter_packed = hr_cuda_scatter_packed;
+  cuda_kernels.find_nonfinite = hr_cuda_find_nonfinite;
+  cuda_kernels.sum_ranks = hr_cuda_sum_ranks;
+  cuda_kernels.gather_words = hr_cuda_gather_words;
+  cuda_kernels.scatter_words = hr_cuda_scatter_words;
+  cuda_kernels.segment_words = hr_cuda_segment_words;
 }
 
 extern "C" hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p)

@@ -2,10 +2,10 @@
 
 #include <string.h>
 
-#include "cache_sketch.h"
+#include "cache_rules.h"
 #include "hr_test.h"
 
-static hr_sketch_line sketch_lines[SETS_MAX * WAYS / 4];
+static hr_sketch_line sketch_lines[SETS_MAX * HR_SKETCH_LINES];
 static hr_sketch sketch;
 
 void model_start(model_cache *m, const hotrow_cache_options *options, const hotrow_row_layout *layout)
@@ -13,10 +13,11 @@ void model_start(model_cache *m, const hotrow_cache_options *options, const hotr
   memset(m, 0, sizeof *m);
   memset(sketch_lines, 0, sizeof sketch_lines);
   m->options = *options;
+  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &m->options.kernels));
   m->layout = *layout;
   m->lr_scale = 1.0f;
   m->set_count = (uint32_t)(options->row_count + WAYS - 1) / WAYS;
-  sketch = (hr_sketch){sketch_lines, m->set_count * WAYS / 4};
+  sketch = (hr_sketch){sketch_lines, m->set_count};
   m->dirty_max = m->set_count * WAYS;
   if (options->pending_row_count && options->pending_row_count < m->dirty_max)
     m->dirty_max = (uint32_t)options->pending_row_count;
@@ -188,9 +189,6 @@ static size_t count_uncached(model_cache *m, const uint64_t *keys, const uint64_
 static model_row *choose(model_cache *m, size_t set, uint32_t uses, uint32_t next_use, size_t *bypass_left)
 {
   model_row *first = m->rows + set * WAYS, *victim = NULL;
-  for (; m->options.policy >= HOTROW_POLICY_LFU && m->set_ages[set] < m->age; m->set_ages[set]++)
-    for (model_row *r = first; r < first + WAYS; r++)
-      r->uses /= 2;
   for (model_row *r = first; r < first + WAYS; r++) {
     if (!is_unpinned(m, r) || !may_leave(m, r))
       continue;
@@ -228,6 +226,9 @@ static place find_place(model_cache *m, uint64_t key, uint64_t hash, const uint3
   if (p.row)
     return p;
   p.is_held = false;
+  for (; m->set_count > 0 && m->options.policy >= HOTROW_POLICY_LFU && m->set_ages[set] < m->age; m->set_ages[set]++)
+    for (model_row *r = m->rows + set * WAYS; r < m->rows + (set + 1) * WAYS; r++)
+      r->uses /= 2;
   if (m->options.policy == HOTROW_POLICY_W_TINY_LFU && m->set_count > 0)
     p.uses = hr_sketch_count(&sketch, hash, m->age);
   for (size_t way = WAYS; way-- > 0 && m->set_count > 0;)
@@ -238,6 +239,8 @@ static place find_place(model_cache *m, uint64_t key, uint64_t hash, const uint3
     p.row = m->set_count > 0 ? choose(m, set, p.uses, is_ahead ? *next_use : HOTROW_BATCH_NONE, bypass_left) : NULL;
     p.is_victim = p.row != NULL;
     m->stats.uncached += m->set_count == 0;
+    if (p.is_victim && m->options.policy == HOTROW_POLICY_W_TINY_LFU)
+      hr_sketch_remember(&sketch, p.row->hash, p.row->uses, m->age);
   }
   if (p.row) {
     if (!p.is_victim)
@@ -250,8 +253,6 @@ static place find_place(model_cache *m, uint64_t key, uint64_t hash, const uint3
 
 static void evict(model_cache *m, model_row *r)
 {
-  if (m->options.policy == HOTROW_POLICY_W_TINY_LFU)
-    hr_sketch_remember(&sketch, r->hash, r->uses, m->age);
   m->stats.evicted_dirty += r->pending > 0;
   m->stats.evicted_clean += r->pending == 0;
   model_hand_out(m, r);

@@ -112,7 +112,7 @@ static uint64_t cache_hits(hotrow_cache_policy policy, uint32_t window)
     CHECK_EQ(hotrow_cache_batch(cache), b + 1);
     for (uint32_t i = 0; i < batch_counts[b]; i++)
       next_use[i] = window && next_uses[b][i] - (b + 1) > window ? HOTROW_BATCH_NONE : next_uses[b][i];
-    hotrow_cache_lookup(cache, keys, hashes, batch_counts[b], next_use, slots, seen, states);
+    hotrow_cache_lookup(cache, keys, hashes, batch_counts[b], NULL, next_use, slots, seen, states);
     for (uint32_t i = 0; i < batch_counts[b]; i++)
       if (states[i] == HOTROW_ROW_MISSING) {
         missing[missing_count] = keys[i];
@@ -126,11 +126,11 @@ static uint64_t cache_hits(hotrow_cache_policy policy, uint32_t window)
         keys[i] = batches[ahead][i];
         hashes[i] = hashes_of[batches[ahead][i]];
       }
-      hotrow_cache_expect(cache, keys, hashes, batch_counts[ahead], ahead + 1, states);
+      hotrow_cache_expect(cache, keys, hashes, batch_counts[ahead], NULL, ahead + 1, states);
     }
   }
   hotrow_cache_stats stats;
-  hotrow_cache_get_stats(cache, &stats);
+  CHECK_OK(hotrow_cache_get_stats(cache, &stats));
   hotrow_cache_destroy(cache);
   return stats.hits;
 }

@@ -55,15 +55,15 @@ static void step(hotrow_cache *cache, hr_rng *rng)
     next_use[i] = hotrow_cache_batch(cache) + (uint32_t)hr_rng_below(rng, 3);
   hotrow_cache_credit(cache, keys, hashes, NULL, KEYS);
   hotrow_cache_announce(cache, keys, hashes, clocks, KEYS);
-  hotrow_cache_lookup(cache, keys, hashes, KEYS, next_use, slots, seen, row_states);
+  hotrow_cache_lookup(cache, keys, hashes, KEYS, NULL, next_use, slots, seen, row_states);
   for (size_t i = 0; i < KEYS; i++)
     if (slots[i] != HOTROW_SLOT_NONE)
       hotrow_cache_refresh(cache, slots + i, clocks, values, states, 1);
   CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, values, states, next_use, KEYS, slots));
-  hotrow_cache_expect(cache, keys, hashes, KEYS, hotrow_cache_batch(cache) + 2, row_states);
-  CHECK_OK(hotrow_cache_update(cache, keys, hashes, NULL, values, NULL, KEYS));
+  hotrow_cache_expect(cache, keys, hashes, KEYS, NULL, hotrow_cache_batch(cache) + 2, row_states);
+  CHECK_OK(hotrow_cache_update(cache, keys, hashes, NULL, values, NULL, KEYS, NULL));
   hotrow_cache_push_list list;
-  hotrow_cache_take_pushes(cache, &list);
+  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
   hotrow_cache_mark_stale(cache, first << 40, UINT64_MAX / 3);
   hotrow_cache_invalidate(cache, first << 40, UINT64_MAX / 2);
 }

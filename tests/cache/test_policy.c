@@ -1,7 +1,6 @@
 /* Which row goes: the policies over metadata written by hand, the sketch, and all of it through the cache. */
-#include "cache_sketch.h"
-#include "hr_test.h"
-#include "policy.h"
+#include "cache_rules.h"
+#include "device_cache.h"
 
 #include <hotrow/cache.h>
 #include <hr/hash.h>
@@ -22,7 +21,7 @@ static void fill(uint32_t batch, const int *ages)
 /* The cache pins a victim's way to the batch at once. */
 static uint32_t choose(hotrow_cache_policy policy, uint32_t batch)
 {
-  uint32_t way = hr_cache_policy_get(policy)->choose(meta, batch);
+  uint32_t way = hr_rules_choose(hr_cache_policy_get(policy), meta, batch);
   if (way < WAYS)
     meta[way].live_until = batch;
   return way;
@@ -78,7 +77,7 @@ static void uses_rank_before_age(void)
 static void the_sketch_counts(void)
 {
   static hr_sketch_line lines[64];
-  hr_sketch sketch = {lines, 64};
+  hr_sketch sketch = {lines, 64 / HR_SKETCH_LINES};
   hr_rng rng = {hr_test_seed(40)};
   uint32_t truth[256] = {0}, too_high = 0;
   for (int i = 0; i < 4000; i++) {
@@ -106,14 +105,13 @@ static hotrow_cache *one_set(hotrow_cache_policy policy)
 {
   hotrow_cache_options options = HOTROW_CACHE_OPTIONS_INIT;
   hotrow_segment segment = {.dim = 1, .optimizer = {.kind = HOTROW_SGD}};
-  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
   options.segments = &segment;
   options.segment_count = 1;
   options.row_count = WAYS;
   options.staging_row_count = 4;
   options.policy = policy;
   hotrow_cache *cache;
-  CHECK_OK(hotrow_cache_create(&options, &cache));
+  CHECK_OK(device_create(&options, &cache));
   return cache;
 }
 
@@ -122,7 +120,7 @@ static bool look(hotrow_cache *cache, uint64_t key)
   uint64_t hash = hr_key_hash(key, 1);
   uint32_t slot, seen;
   uint8_t state;
-  hotrow_cache_lookup(cache, &key, &hash, 1, NULL, &slot, &seen, &state);
+  device_lookup(cache, &key, &hash, 1, NULL, &slot, &seen, &state);
   CHECK((slot == HOTROW_SLOT_NONE) == (state == HOTROW_ROW_MISSING));
   return slot != HOTROW_SLOT_NONE;
 }
@@ -132,7 +130,7 @@ static uint32_t bring_until(hotrow_cache *cache, uint64_t key, uint32_t next_use
   uint32_t clock = 0, slot;
   uint64_t hash = hr_key_hash(key, 1);
   float value = (float)key;
-  CHECK_OK(hotrow_cache_insert(cache, &key, &hash, &clock, &value, NULL, &next_use, 1, &slot));
+  CHECK_OK(device_insert(cache, &key, &hash, &clock, &value, NULL, &next_use, 1, &slot));
   return slot;
 }
 
@@ -170,7 +168,7 @@ static void a_row_is_permanent_after_ten_hits(void)
   hotrow_cache_begin_batch(cache);
   CHECK(!look(cache, 102) && look(cache, 0) && look(cache, 101));
   hotrow_cache_stats stats;
-  hotrow_cache_get_stats(cache, &stats);
+  CHECK_OK(hotrow_cache_get_stats(cache, &stats));
   CHECK_EQ(stats.uncached, 1);
   CHECK_EQ(stats.row_count, WAYS);
   hotrow_cache_invalidate(cache, hr_key_hash(0, 1), hr_key_hash(0, 1)); /* even a permanent row can be forgotten */
@@ -230,7 +228,7 @@ static void a_new_row_must_beat_its_victim(void)
     CHECK(look(cache, key));
   hotrow_cache_begin_batch(cache);
   CHECK_EQ(bring(cache, 100), WAYS); /* asked for once, and each victim twice */
-  hotrow_cache_get_stats(cache, &stats);
+  CHECK_OK(hotrow_cache_get_stats(cache, &stats));
   CHECK(stats.bypassed == 1 && stats.uncached == 0 && stats.row_count == WAYS);
   hotrow_cache_begin_batch(cache);
   CHECK_EQ(bring(cache, 100), 0); /* as many uses as its victim: the newer one has the better chances */
@@ -242,7 +240,7 @@ static void a_new_row_must_beat_its_victim(void)
   for (uint64_t key = 300; key < 304; key++)
     CHECK_EQ(bring(cache, key), WAYS + key - 300);
   CHECK_EQ(bring(cache, 304), 3); /* staging is full: it comes in after all */
-  hotrow_cache_get_stats(cache, &stats);
+  CHECK_OK(hotrow_cache_get_stats(cache, &stats));
   CHECK_EQ(stats.bypassed, 5);
   hotrow_cache_destroy(cache);
 }
@@ -255,7 +253,7 @@ static void an_expected_row_stays_until_it_was_needed(void)
   fill_set(cache);
   uint32_t batch = hotrow_cache_batch(cache);
   CHECK_EQ(batch, WAYS);
-  hotrow_cache_expect(cache, keys, hashes, 2, batch + 40, is_held);
+  device_expect(cache, keys, hashes, 2, batch + 40, is_held);
   CHECK(is_held[0] == 1 && is_held[1] == 0);
   for (uint32_t round = 0; round < 40; round++) {
     hotrow_cache_begin_batch(cache);
@@ -286,13 +284,14 @@ static void the_farthest_makes_room(void)
   CHECK(look(cache, 13));
   CHECK_EQ(bring_until(cache, 54, 4), WAYS - 4); /* 13 is in use, so is what came in its neighbours' places */
   hotrow_cache_stats stats;
-  hotrow_cache_get_stats(cache, &stats);
+  CHECK_OK(hotrow_cache_get_stats(cache, &stats));
   CHECK_EQ(stats.uncached, 3);
   hotrow_cache_destroy(cache);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+  device_open(argc, argv);
   RUN(oldest_goes_first_and_ties_go_by_way);
   RUN(rows_needed_now_or_later_stay);
   RUN(uses_rank_before_age);

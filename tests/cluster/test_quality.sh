@@ -45,3 +45,11 @@ holds "$(field unseen_max) <= 150"
 check 'DeepFM on MovieLens 1M'
 train --data "$data/ml-1m/ratings.tsv.xz" --model deepfm
 holds "$(field auc) >= 0.8091"
+
+check 'DCN-v2 and DLRM on criteo80k'
+train --data "$data/criteo80k/criteo80k.tsv.xz" --model dcnv2
+holds "$(field auc) >= 0.7656"
+train --data "$data/criteo80k/criteo80k.tsv.xz" --model dcnv2 --cross-rank 16 --cross-stacked
+holds "$(field auc) >= 0.7636"
+train --data "$data/criteo80k/criteo80k.tsv.xz" --model dlrm
+holds "$(field auc) >= 0.7636"

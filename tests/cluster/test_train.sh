@@ -19,6 +19,26 @@ expect_code 0
 expect_out '^\{.*"workers": 2, "shards": 2,.*"steps": 10,.*\}$'
 expect_nothing_left
 
+check 'every model trains, with what it takes'
+for model in dcnv2 'dcnv2 --cross-layers 2 --cross-rank 4 --cross-stacked' 'dlrm --bottom 8,8'; do
+  # shellcheck disable=SC2086
+  run "$hotrow" launch --shards 1 --workers 2 -- train --samples 40000 --batch 64 --model $model --json
+  expect_code 0
+  awk -F'"auc": ' '{ exit !($2 + 0 > 0.7) }' "$scratch/last.out" || fail "$model has learnt nothing"
+done
+run "$hotrow" train --shards tcp://127.0.0.1:1 --samples 1000 --model dlrm --bottom 8,,8
+expect_code 78
+expect_err 'bottom layers "8,,8": want sizes from 1 to 65536'
+expect_nothing_left
+
+check 'dense gradients by what --comm says'
+run "$hotrow" launch --shards 1 --workers 2 -- train --samples 20000 --steps 10 --comm ring --json
+expect_code 0
+run "$hotrow" launch --shards 1 --workers 2 -- train --samples 20000 --steps 10 --comm nccl
+expect_code 78
+expect_err '\[worker [01]\] hotrow train: .*NCCL sums arrays on a GPU'
+expect_nothing_left
+
 check 'staleness by preset, look-ahead, a falling learning rate, and a report'
 run "$hotrow" launch --shards 2 --workers 2 -- train --samples 20000 --batch 64 --steps 60 --preset bounded --pull-bound 40 \
   --cache-rows 20000 --lookahead 8 --lr-decay 0.1 --report "$scratch/report.html" --json

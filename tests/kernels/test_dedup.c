@@ -33,13 +33,14 @@ static void *exact(size_t count, size_t element_size)
   return array;
 }
 
-static void compare_with_oracle(const hotrow_dedup *d, const uint64_t *keys, size_t count, uint64_t seed)
+static void compare_with_oracle(const hotrow_dedup *d, uint32_t found_count, const uint64_t *keys, size_t count,
+                                uint64_t seed)
 {
   occurrence *sorted = sorted_occurrences(keys, count, seed);
   uint32_t unique_count = 0;
   for (size_t i = 0; i < count; i++) {
     if (i == 0 || sorted[i].key != sorted[i - 1].key) {
-      CHECK(unique_count < d->unique_count);
+      CHECK(unique_count < found_count);
       CHECK_MSG(d->keys[unique_count] == sorted[i].key, "%zu keys: distinct key %u is wrong", count, unique_count);
       CHECK(d->hashes[unique_count] == sorted[i].hash);
       CHECK_EQ(d->offsets[unique_count], i);
@@ -49,20 +50,22 @@ static void compare_with_oracle(const hotrow_dedup *d, const uint64_t *keys, siz
               d->positions[i], sorted[i].position);
     CHECK_EQ(d->inverse[sorted[i].position], unique_count - 1);
   }
-  CHECK_EQ(d->unique_count, unique_count);
+  CHECK_EQ(found_count, unique_count);
   CHECK_EQ(d->offsets[unique_count], count);
   free(sorted);
 }
 
 static void check_dedup(const uint64_t *keys, size_t count, uint64_t seed)
 {
-  hotrow_dedup d = {exact(count, 8), exact(count, 8), exact(count, 4), exact(count + 1, 4), exact(count, 4), 77};
+  hotrow_dedup d = {exact(count, 8), exact(count, 8), exact(count, 4), exact(count + 1, 4), exact(count, 4), NULL};
+  uint32_t unique_count = 77;
   hotrow_dedup on_device = d;
   on_device.keys = TO_DEVICE(d.keys, count);
   on_device.hashes = TO_DEVICE(d.hashes, count);
   on_device.inverse = TO_DEVICE(d.inverse, count);
   on_device.offsets = TO_DEVICE(d.offsets, count + 1);
   on_device.positions = TO_DEVICE(d.positions, count);
+  on_device.unique_count_p = TO_DEVICE(&unique_count, 1);
   void *scratch;
   CHECK_OK(kernels->alloc(kernels->dedup_scratch_size(count), &scratch));
   CHECK_OK(kernels->dedup(TO_DEVICE(keys, count), count, seed, scratch, NULL, &on_device));
@@ -71,14 +74,14 @@ static void check_dedup(const uint64_t *keys, size_t count, uint64_t seed)
   from_device(d.inverse, on_device.inverse, count * 4);
   from_device(d.offsets, on_device.offsets, (count + 1) * 4);
   from_device(d.positions, on_device.positions, count * 4);
-  d.unique_count = on_device.unique_count;
-  compare_with_oracle(&d, keys, count, seed);
+  from_device(&unique_count, on_device.unique_count_p, sizeof unique_count);
+  compare_with_oracle(&d, unique_count, keys, count, seed);
   kernels->free(scratch);
   kernel_test_release();
   free(d.keys), free(d.hashes), free(d.inverse), free(d.offsets), free(d.positions);
 }
 
-static const size_t counts[] = {0, 1, 2, 40, 95, 96, 97, 98, 255, 1000, 5000, 70001};
+static const size_t counts[] = {0, 1, 2, 40, 95, 96, 97, 98, 255, 1000, 2047, 2048, 2049, 5000, 70001};
 
 static void random_keys_of_every_skew(void)
 {

@@ -78,9 +78,9 @@ static void keys_are_found_where_they_are_taken_and_nowhere_else(void)
 {
   hr_rng rng = {hr_test_seed(6)};
   const uint32_t set_counts[] = {1, 2, 3, 17, 256, SETS_MAX};
-  const size_t key_counts[] = {0, 1, 2, 13, KEYS_MAX};
+  const size_t key_counts[] = {0, 1, 2, 3, 4, 5, 13, 31, 32, 33, KEYS_MAX};
   for (size_t s = 0; s < 6; s++)
-    for (size_t k = 0; k < 5; k++)
+    for (size_t k = 0; k < sizeof key_counts / sizeof *key_counts; k++)
       check_probe(&rng, set_counts[s], key_counts[k]);
 }
 

@@ -252,7 +252,7 @@ static void leave_lookup(sim_worker *worker)
     CHECK_OK(hr_core_lookup_settle(worker->core, sim->now_ns, &is_settled));
     if (!is_settled)
       return;
-    hr_core_lookup_finish(worker->core);
+    hr_core_lookup_finish(worker->core); /* rows are in host memory */
     sim_reads_check(worker);
     end_step(worker);
     if (!worker->step_is_open)

@@ -1,142 +1,62 @@
-#include <cblas.h>
 #include <math.h>
 
-#include <hr/random.h>
-
 #include "dense_adam.h"
-#include "hr_test.h"
 #include "layers.h"
 #include "metrics.h"
-#include "model.h"
+#include "model_test.h"
 
-#define BATCH 7u
+static hr_dense *dense;
 
-/* Everything a model needs for one batch, filled with random numbers. */
-typedef struct fixture {
-  hr_model_shape shape;
-  const hr_model *model;
-  hr_pass pass;
-  size_t param_count, row_float_count;
-  float *params, *rows, *numeric, *labels, *logit_grads;
-} fixture;
-
-static bool are_equal(const float *a, const float *b, size_t count)
+/* Is the gradient between the slopes to both sides, with step h, give or take the tolerance? The loss is `here`. */
+static bool is_slope(fixture *f, double here, float *device, float value, float grad, float h, double tolerance)
 {
-  for (size_t i = 0; i < count; i++)
-    if (a[i] != b[i])
-      return false;
-  return true;
+  const float higher = value + h, lower = value - h;
+  set_device(dense, device, &higher, 1);
+  const double above = (mean_loss(f) - here) / (double)(higher - value);
+  set_device(dense, device, &lower, 1);
+  const double below = (here - mean_loss(f)) / (double)(value - lower);
+  set_device(dense, device, &value, 1);
+  return (double)grad >= fmin(above, below) - tolerance && (double)grad <= fmax(above, below) + tolerance;
 }
 
-static float *floats(size_t count)
+/* How many gradients are wrong. Floats carry the loss to about 1e-7, which the division by h = 2^-9 makes 5e-5; where
+ * the loss is smooth the slopes differ by curvature * h, below 1e-3; where one ReLU turns within the step they differ
+ * more, and the gradient is one of them or between. Where several turn it may be neither, so a shorter step has the
+ * last word. */
+static size_t count_wrong(fixture *f, float *device, const float *values, const float *grads, size_t count,
+                          size_t every)
 {
-  float *memory = calloc(count + 1, sizeof *memory);
-  CHECK(memory != NULL);
-  return memory;
-}
-
-static void fill(hr_rng *rng, float *values, size_t count, float scale)
-{
-  for (size_t i = 0; i < count; i++)
-    values[i] = scale * (2 * hr_rng_unit(rng) - 1);
-}
-
-static fixture make_fixture(const hr_model *model, hr_model_shape shape, hr_rng *rng)
-{
-  fixture f = {.shape = shape, .model = model};
-  f.param_count = model->param_count(&shape);
-  f.row_float_count = BATCH * shape.field_count * hr_row_dim(&shape);
-  f.params = floats(f.param_count);
-  f.rows = floats(f.row_float_count);
-  f.numeric = floats(BATCH * shape.numeric_count);
-  f.labels = floats(BATCH);
-  f.logit_grads = floats(BATCH);
-  model->init(&shape, hr_rng_next(rng), f.params);
-  for (size_t i = 0; i < f.param_count; i++) /* biases and linear weights begin at 0: move them, and all, a little */
-    f.params[i] += 0.2f * (2 * hr_rng_unit(rng) - 1);
-  fill(rng, f.rows, f.row_float_count, 0.5f);
-  fill(rng, f.numeric, BATCH * shape.numeric_count, 1);
-  for (size_t i = 0; i < BATCH; i++)
-    f.labels[i] = (float)(hr_rng_next(rng) & 1);
-  f.pass = (hr_pass){.params = f.params,
-                     .rows = f.rows,
-                     .numeric = f.numeric,
-                     .count = BATCH,
-                     .dropout_key = 0,
-                     .work = floats(model->work_count(&shape)),
-                     .logits = floats(BATCH),
-                     .logit_grads = f.logit_grads,
-                     .param_grads = floats(f.param_count),
-                     .row_grads = floats(f.row_float_count)};
-  return f;
-}
-
-static void free_fixture(fixture *f)
-{
-  free(f->params);
-  free(f->rows);
-  free(f->numeric);
-  free(f->labels);
-  free(f->logit_grads);
-  free(f->pass.work);
-  free(f->pass.logits);
-  free(f->pass.param_grads);
-  free(f->pass.row_grads);
-}
-
-static double mean_loss(fixture *f)
-{
-  f->pass.shape = &f->shape;
-  f->model->forward(&f->pass);
-  double loss = 0;
-  for (size_t i = 0; i < BATCH; i++)
-    loss += hr_logloss(f->pass.logits[i], f->labels[i]);
-  return loss / BATCH;
-}
-
-static void compute_grads(fixture *f)
-{
-  mean_loss(f);
-  for (size_t i = 0; i < BATCH; i++)
-    f->logit_grads[i] = (hr_sigmoid(f->pass.logits[i]) - f->labels[i]) / BATCH;
-  f->model->backward(&f->pass);
-}
-
-/* Differences to both sides with step h = 2^-9. The gradient must lie between the two slopes, give or take 3e-4: floats
- * carry the loss to about 1e-7, which the division by h makes 5e-5. Where the loss is smooth the slopes differ by
- * curvature * h, below 1e-3; where a ReLU turns within the step they differ more, and the gradient is one of them or
- * between. Returns how many gradients are wrong. */
-static size_t count_wrong(fixture *f, float *values, const float *grads, size_t count)
-{
-  const float h = 0x1p-9f;
+  const double here = mean_loss(f);
   size_t wrong = 0;
-  for (size_t i = 0; i < count; i++) {
-    const float value = values[i];
-    const double here = mean_loss(f);
-    values[i] = value + h;
-    const double above = (mean_loss(f) - here) / (double)(values[i] - value);
-    values[i] = value - h;
-    const double below = (here - mean_loss(f)) / (double)(value - values[i]);
-    values[i] = value;
-    const double grad = (double)grads[i], tolerance = 3e-4;
-    wrong += grad < fmin(above, below) - tolerance || grad > fmax(above, below) + tolerance;
-  }
+  for (size_t i = 0; i < count; i += every)
+    wrong += !is_slope(f, here, device + i, values[i], grads[i], 0x1p-9f, 3e-4) &&
+             !is_slope(f, here, device + i, values[i], grads[i], 0x1p-12f, 1.5e-3);
   return wrong;
 }
 
-static hr_model_shape small_shape(void)
+/* On the CPU all; a GPU is also held against the CPU (test_dense.c), and the emulated one is slow. */
+static size_t usual_every(void)
 {
-  return (hr_model_shape){
-      .field_count = 3, .numeric_count = 2, .dim = 4, .hidden_count = 2, .hidden = {6, 5}, .batch_capacity = BATCH + 2};
+  return dense->kernels->device == HOTROW_CPU ? 1 : 9;
+}
+
+static size_t count_wrong_params(fixture *f, size_t every)
+{
+  return count_wrong(f, f->device_params, f->params, f->param_grads, f->param_count, every);
+}
+
+static size_t count_wrong_rows(fixture *f, size_t every)
+{
+  return count_wrong(f, f->device_rows, f->rows, f->row_grads, f->row_float_count, every);
 }
 
 static void check_gradients(const hr_model *model, hr_model_shape shape, uint64_t dropout_key, hr_rng *rng)
 {
-  fixture f = make_fixture(model, shape, rng);
+  fixture f = make_fixture(dense, model, shape, rng);
   f.pass.dropout_key = dropout_key;
   compute_grads(&f);
-  CHECK_MSG(count_wrong(&f, f.params, f.pass.param_grads, f.param_count) == 0, "%s: dense gradients", model->name);
-  CHECK_MSG(count_wrong(&f, f.rows, f.pass.row_grads, f.row_float_count) == 0, "%s: row gradients", model->name);
+  CHECK_MSG(count_wrong_params(&f, usual_every()) == 0, "%s: dense gradients", model->name);
+  CHECK_MSG(count_wrong_rows(&f, usual_every()) == 0, "%s: row gradients", model->name);
   free_fixture(&f);
 }
 
@@ -145,12 +65,12 @@ static void gradients_are_the_slope(void)
   hr_rng rng = {hr_test_seed(2)};
   for (const char *const *name = hr_model_names; *name != NULL; name++) {
     const hr_model *model = hr_model_find(*name);
-    hr_model_shape shape = small_shape();
+    hr_model_shape shape = small_shape(model);
     check_gradients(model, shape, 0, &rng);
     shape.dropout = 0.3f;
     shape.embedding_dropout = 0.3f;
     check_gradients(model, shape, 12345, &rng);
-    shape = small_shape();
+    shape = small_shape(model);
     shape.numeric_count = 0;
     check_gradients(model, shape, 0, &rng);
     shape.hidden_count = 0; /* hidden layers shrunk to a linear one */
@@ -161,24 +81,56 @@ static void gradients_are_the_slope(void)
   }
 }
 
+static void gradients_of_crossings_of_every_kind(void)
+{
+  hr_rng rng = {hr_test_seed(7)};
+  const hr_model *model = hr_model_find("dcnv2");
+  for (uint32_t rank = 0; rank <= 3; rank += 3) {
+    for (uint32_t cross_count = 0; cross_count <= 3; cross_count += 3) {
+      for (int is_stacked = 0; is_stacked <= 1; is_stacked++) {
+        hr_model_shape shape = small_shape(model);
+        shape.dim = 2;
+        shape.cross_count = cross_count;
+        shape.cross_rank = rank;
+        shape.is_cross_stacked = is_stacked == 1;
+        check_gradients(model, shape, 0, &rng);
+      }
+    }
+  }
+}
+
+static void gradients_of_products_of_wide_vectors(void)
+{
+  hr_rng rng = {hr_test_seed(8)};
+  const hr_model *model = hr_model_find("dlrm");
+  hr_model_shape shape = small_shape(model);
+  shape.dim = 19;
+  check_gradients(model, shape, 0, &rng);
+  shape.bottom_count = 0;
+  check_gradients(model, shape, 0, &rng);
+}
+
 /* The check itself: one wrong sign among the gradients is seen, wherever it is. */
 static void a_wrong_sign_is_seen(void)
 {
   hr_rng rng = {hr_test_seed(3)};
-  fixture f = make_fixture(hr_model_find("deepfm"), small_shape(), &rng);
+  const hr_model *model = hr_model_find("deepfm");
+  fixture f = make_fixture(dense, model, small_shape(model), &rng);
   compute_grads(&f);
-  for (size_t i = 0; i < f.row_float_count; i += 5) {
-    const float grad = f.pass.row_grads[i];
-    if (fabsf(grad) < 2e-3f)
+  const size_t every = 5 * usual_every();
+  for (size_t i = 0; i < f.row_float_count; i += every) {
+    const float grad = f.row_grads[i];
+    if (fabsf(grad) < 4e-3f)
       continue;
-    f.pass.row_grads[i] = -grad;
-    CHECK_EQ(count_wrong(&f, f.rows, f.pass.row_grads, f.row_float_count), 1);
-    f.pass.row_grads[i] = grad;
+    f.row_grads[i] = -grad;
+    CHECK_EQ(count_wrong_rows(&f, every), 1);
+    f.row_grads[i] = grad;
   }
-  const size_t last_bias = f.param_count - 1;
-  CHECK(fabsf(f.pass.param_grads[last_bias]) > 2e-3f);
-  f.pass.param_grads[last_bias] *= -1;
-  CHECK_EQ(count_wrong(&f, f.params, f.pass.param_grads, f.param_count), 1);
+  size_t steepest = 0;
+  for (size_t i = 0; i < f.param_count; i++)
+    steepest = fabsf(f.param_grads[i]) > fabsf(f.param_grads[steepest]) ? i : steepest;
+  f.param_grads[steepest] *= -1;
+  CHECK_EQ(count_wrong_params(&f, 1), 1);
   free_fixture(&f);
 }
 
@@ -186,11 +138,13 @@ static void a_wrong_sign_is_seen(void)
 static void fm_is_the_sum_over_pairs(void)
 {
   hr_rng rng = {hr_test_seed(4)};
-  fixture f = make_fixture(hr_model_find("deepfm"), small_shape(), &rng);
+  const hr_model *model = hr_model_find("deepfm");
+  fixture f = make_fixture(dense, model, small_shape(model), &rng);
   const size_t row_dim = hr_row_dim(&f.shape);
   f.pass.shape = &f.shape;
-  memset(f.pass.logits, 0, BATCH * sizeof(float));
+  set_device(dense, f.pass.logits, f.logits, BATCH);
   hr_fm_forward(&f.pass, f.pass.work);
+  from_device(dense, f.logits, f.pass.logits, BATCH);
   for (size_t i = 0; i < BATCH; i++) {
     double expected = 0;
     for (size_t a = 0; a < f.shape.field_count; a++)
@@ -198,55 +152,181 @@ static void fm_is_the_sum_over_pairs(void)
         for (size_t d = 1; d < row_dim; d++)
           expected += (double)f.rows[(i * f.shape.field_count + a) * row_dim + d] *
                       (double)f.rows[(i * f.shape.field_count + b) * row_dim + d];
-    CHECK(fabs((double)f.pass.logits[i] - expected) < 1e-5);
+    CHECK(fabs((double)f.logits[i] - expected) < 1e-5);
   }
+  free_fixture(&f);
+}
+
+/* An affine layer by its formula, in double; hidden layers of the oracles below. */
+static void affine_oracle(const float *weights, const float *biases, size_t input_size, size_t output_size,
+                          const double *inputs, bool has_relu, double *outputs)
+{
+  for (size_t o = 0; o < output_size; o++) {
+    outputs[o] = biases != NULL ? (double)biases[o] : 0;
+    for (size_t i = 0; i < input_size; i++)
+      outputs[o] += (double)weights[o * input_size + i] * inputs[i];
+    if (has_relu && outputs[o] < 0)
+      outputs[o] = 0;
+  }
+}
+
+#define ORACLE_MAX 64u
+
+/* One hidden layer and the one of one output; returns where its parameters end. */
+static const float *hidden_oracle(const float *params, size_t input_size, size_t hidden, size_t output_size,
+                                  const double *inputs, double *outputs)
+{
+  double values[ORACLE_MAX];
+  affine_oracle(params, params + hidden * input_size, input_size, hidden, inputs, true, values);
+  params += hidden * (input_size + 1);
+  affine_oracle(params, params + output_size * hidden, hidden, output_size, values, false, outputs);
+  return params + output_size * (hidden + 1);
+}
+
+static void check_logit(const fixture *f, size_t i, double expected)
+{
+  CHECK_MSG(fabs((double)f->logits[i] - expected) < 1e-5, "%s, sample %zu: %g, want %g", f->model->name, i,
+            (double)f->logits[i], expected);
+}
+
+/* DCN-v2 by its formulas: all W or U V, then the weights of the last x if it is not stacked, then hidden layers. */
+static double dcnv2_oracle(const fixture *f, const double *x0, size_t size)
+{
+  const hr_model_shape *shape = &f->shape;
+  const float *params = f->params;
+  double x[ORACLE_MAX], inner[ORACLE_MAX], narrow[ORACLE_MAX], logit = 0, deep;
+  memcpy(x, x0, size * sizeof *x);
+  for (uint32_t l = 0; l < shape->cross_count; l++) {
+    const size_t rank = shape->cross_rank;
+    affine_oracle(params, NULL, size, rank, x, false, narrow);
+    params += rank * size;
+    const size_t inner_size = rank > 0 ? rank : size;
+    affine_oracle(params, params + size * inner_size, inner_size, size, rank > 0 ? narrow : x, false, inner);
+    params += size * inner_size + size;
+    for (size_t i = 0; i < size; i++)
+      x[i] += x0[i] * inner[i];
+  }
+  if (!shape->is_cross_stacked) {
+    affine_oracle(params, NULL, size, 1, x, false, &logit);
+    params += size;
+  }
+  params = hidden_oracle(params, size, shape->hidden[0], 1, shape->is_cross_stacked ? x : x0, &deep);
+  CHECK(params == f->params + f->param_count);
+  return logit + deep;
+}
+
+static void dcnv2_is_its_formula(void)
+{
+  hr_rng rng = {hr_test_seed(9)};
+  const hr_model *model = hr_model_find("dcnv2");
+  for (uint32_t kind = 0; kind < 4; kind++) {
+    hr_model_shape shape = small_shape(model);
+    shape.hidden_count = 1;
+    shape.cross_rank = kind % 2 * 3;
+    shape.is_cross_stacked = kind / 2 == 1;
+    fixture f = make_fixture(dense, model, shape, &rng);
+    mean_loss(&f);
+    const size_t vectors = (size_t)shape.field_count * shape.dim;
+    for (size_t i = 0; i < BATCH; i++) {
+      double x0[ORACLE_MAX];
+      for (size_t j = 0; j < vectors; j++)
+        x0[j] = (double)f.rows[i * vectors + j];
+      for (size_t j = 0; j < shape.numeric_count; j++)
+        x0[vectors + j] = (double)f.numeric[i * shape.numeric_count + j];
+      check_logit(&f, i, dcnv2_oracle(&f, x0, vectors + shape.numeric_count));
+    }
+    free_fixture(&f);
+  }
+}
+
+static double dlrm_oracle(const fixture *f, size_t i)
+{
+  const hr_model_shape *shape = &f->shape;
+  const size_t dim = shape->dim, fields = shape->field_count;
+  double numeric[ORACLE_MAX], vectors[ORACLE_MAX], top[ORACLE_MAX], logit;
+  for (size_t j = 0; j < shape->numeric_count; j++)
+    numeric[j] = (double)f->numeric[i * shape->numeric_count + j];
+  for (size_t j = 0; j < fields * dim; j++)
+    vectors[j] = (double)f->rows[i * fields * dim + j];
+  const float *params =
+      hidden_oracle(f->params, shape->numeric_count, shape->bottom[0], dim, numeric, vectors + fields * dim);
+  size_t top_size = dim;
+  for (size_t d = 0; d < dim; d++)
+    top[d] = vectors[fields * dim + d] = fmax(0, vectors[fields * dim + d]);
+  for (size_t a = 0; a <= fields; a++)
+    for (size_t b = 0; b < a; b++) {
+      top[top_size] = 0;
+      for (size_t d = 0; d < dim; d++)
+        top[top_size] += vectors[a * dim + d] * vectors[b * dim + d];
+      top_size++;
+    }
+  params = hidden_oracle(params, top_size, shape->hidden[0], 1, top, &logit);
+  CHECK(params == f->params + f->param_count);
+  return logit;
+}
+
+static void dlrm_is_its_formula(void)
+{
+  hr_rng rng = {hr_test_seed(10)};
+  const hr_model *model = hr_model_find("dlrm");
+  hr_model_shape shape = small_shape(model);
+  shape.hidden_count = 1;
+  shape.dim = 11;
+  fixture f = make_fixture(dense, model, shape, &rng);
+  mean_loss(&f);
+  for (size_t i = 0; i < BATCH; i++)
+    check_logit(&f, i, dlrm_oracle(&f, i));
   free_fixture(&f);
 }
 
 static void dropout_follows_its_key(void)
 {
   hr_rng rng = {hr_test_seed(5)};
-  hr_model_shape shape = small_shape();
+  const hr_model *model = hr_model_find("wdl");
+  hr_model_shape shape = small_shape(model);
   shape.hidden[0] = 64;
   shape.dropout = 0.5f;
-  fixture f = make_fixture(hr_model_find("wdl"), shape, &rng);
+  fixture f = make_fixture(dense, model, shape, &rng);
   float first[BATCH];
   f.pass.dropout_key = 7;
   mean_loss(&f);
-  memcpy(first, f.pass.logits, sizeof first);
+  memcpy(first, f.logits, sizeof first);
   mean_loss(&f);
-  CHECK(are_equal(first, f.pass.logits, BATCH));
+  CHECK(are_equal(first, f.logits, BATCH));
   f.pass.dropout_key = 8;
   mean_loss(&f);
-  CHECK(!are_equal(first, f.pass.logits, BATCH));
+  CHECK(!are_equal(first, f.logits, BATCH));
+  free_fixture(&f);
 
   /* The mean over many keys is near the values without dropout where all is linear: one hidden layer. */
-  f.shape.hidden_count = 1;
+  shape.hidden_count = 1;
+  f = make_fixture(dense, model, shape, &rng);
   double mean = 0;
-  enum { KEYS = 4000 };
-  for (uint64_t key = 1; key <= KEYS; key++) {
+  const uint64_t key_count = 4000 / usual_every();
+  for (uint64_t key = 1; key <= key_count; key++) {
     f.pass.dropout_key = hr_mix64(key) | 1;
     mean_loss(&f);
-    mean += (double)f.pass.logits[0] / KEYS;
+    mean += (double)f.logits[0] / (double)key_count;
   }
   f.pass.dropout_key = 0;
   mean_loss(&f);
-  CHECK_MSG(fabs(mean - (double)f.pass.logits[0]) < 0.1, "mean with dropout %g, without %g", mean,
-            (double)f.pass.logits[0]);
+  CHECK_MSG(fabs(mean - (double)f.logits[0]) < 0.1, "mean with dropout %g, without %g", mean, (double)f.logits[0]);
   free_fixture(&f);
 }
 
 static void init_follows_its_seed(void)
 {
-  const hr_model_shape shape = small_shape();
   for (const char *const *name = hr_model_names; *name != NULL; name++) {
     const hr_model *model = hr_model_find(*name);
+    const hr_model_shape shape = small_shape(model);
     CHECK(strcmp(model->name, *name) == 0);
     const size_t count = model->param_count(&shape);
-    float *a = floats(count), *b = floats(count);
+    float *a = host_floats(count), *b = host_floats(count);
     model->init(&shape, 1, a);
     model->init(&shape, 1, b);
     CHECK(are_equal(a, b, count));
+    free(b);
+    b = host_floats(count);
     model->init(&shape, 2, b);
     CHECK(!are_equal(a, b, count));
     free(a);
@@ -261,13 +341,15 @@ static void adam_is_adam(void)
   enum { COUNT = 5, STEPS = 50 };
   hr_rng rng = {hr_test_seed(6)};
   hr_dense_adam adam;
-  float params[COUNT] = {0};
+  float params[COUNT] = {0}, grads[COUNT];
   double m[COUNT] = {0}, v[COUNT] = {0}, x[COUNT] = {0};
-  CHECK_OK(hr_dense_adam_init(&adam, COUNT));
+  CHECK_OK(hr_dense_adam_init(&adam, dense, COUNT));
+  float *device_params = to_device(dense, params, COUNT), *device_grads = to_device(dense, params, COUNT);
   for (int t = 1; t <= STEPS; t++) {
-    float grads[COUNT];
     fill(&rng, grads, COUNT, 1);
-    hr_dense_adam_update(&adam, 0.01f, grads, params);
+    set_device(dense, device_grads, grads, COUNT);
+    hr_dense_adam_update(&adam, 0.01f, device_grads, device_params);
+    from_device(dense, params, device_params, COUNT);
     for (int i = 0; i < COUNT; i++) {
       m[i] = 0.9 * m[i] + 0.1 * (double)grads[i];
       v[i] = 0.999 * v[i] + 0.001 * (double)grads[i] * (double)grads[i];
@@ -275,17 +357,24 @@ static void adam_is_adam(void)
       CHECK(fabs(x[i] - (double)params[i]) < 1e-5);
     }
   }
+  hr_dense_free(dense, device_params);
+  hr_dense_free(dense, device_grads);
   hr_dense_adam_fini(&adam);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-  openblas_set_num_threads(1);
+  dense = open_dense(argc, argv);
   RUN(gradients_are_the_slope);
+  RUN(gradients_of_crossings_of_every_kind);
+  RUN(gradients_of_products_of_wide_vectors);
   RUN(a_wrong_sign_is_seen);
   RUN(fm_is_the_sum_over_pairs);
+  RUN(dcnv2_is_its_formula);
+  RUN(dlrm_is_its_formula);
   RUN(dropout_follows_its_key);
   RUN(init_follows_its_seed);
   RUN(adam_is_adam);
+  hr_dense_close(dense);
   return 0;
 }

@@ -1,6 +1,8 @@
 /* Lookups and pushes against a plain-loop oracle: one worker, no cache, SGD, so every bit is known. */
 #include "worker_test.h"
 
+#include <math.h>
+
 #include <hr/hash.h>
 
 #define KEYS 40
@@ -61,6 +63,12 @@ static size_t bag_of(const batch *b, size_t i)
   return bag;
 }
 
+static float divisor_of(const batch *b, hotrow_pooling pooling, size_t bag)
+{
+  float bag_size = (float)(b->offsets[bag + 1] - b->offsets[bag]);
+  return pooling == HOTROW_POOL_MEAN ? bag_size : pooling == HOTROW_POOL_SQRTN ? sqrtf(bag_size) : 1.0f;
+}
+
 static void check_lookup(const batch *b, const oracle *o, hotrow_pooling pooling, const float *weights, size_t stride)
 {
   size_t out_count = pooling == HOTROW_POOL_NONE ? b->key_count : b->bag_count;
@@ -70,8 +78,8 @@ static void check_lookup(const batch *b, const oracle *o, hotrow_pooling pooling
       if (pooling != HOTROW_POOL_NONE && d < DIM) {
         for (size_t i = b->offsets[r]; i < b->offsets[r + 1]; i++)
           expected += (weights ? weights[i] : 1.0f) * o->rows[b->chosen[i]][d];
-        if (pooling == HOTROW_POOL_MEAN && b->offsets[r + 1] > b->offsets[r])
-          expected /= (float)(b->offsets[r + 1] - b->offsets[r]);
+        if (b->offsets[r + 1] > b->offsets[r])
+          expected /= divisor_of(b, pooling, r);
       }
       expected = d < DIM ? expected : -77; /* between the rows nothing is written */
       CHECK_MSG(memcmp(&b->out[r * stride + d], &expected, sizeof expected) == 0 || expected == b->out[r * stride + d],
@@ -88,8 +96,8 @@ static void oracle_push(oracle *o, const batch *b, hotrow_pooling pooling, const
   for (size_t i = 0; i < b->key_count; i++) {
     size_t bag = pooling == HOTROW_POOL_NONE ? i : bag_of(b, i), k = b->chosen[i];
     float factor = pooling == HOTROW_POOL_NONE || !weights ? 1.0f : weights[i];
-    if (pooling == HOTROW_POOL_MEAN)
-      factor /= (float)(b->offsets[bag + 1] - b->offsets[bag]);
+    if (pooling != HOTROW_POOL_NONE)
+      factor /= divisor_of(b, pooling, bag);
     for (size_t d = 0; d < DIM; d++) {
       float term = factor * b->grads[bag * stride + d];
       sums[k][d] = has_sum[k] ? sums[k][d] + term : term;
@@ -144,7 +152,7 @@ static hotrow_push_request push_of(hotrow_table *table, batch *b, const shape *s
 
 static shape choose_shape(hr_rng *rng)
 {
-  shape s = {(hotrow_pooling)hr_rng_below(rng, 3), hr_rng_below(rng, 2) ? DIM : STRIDE, false};
+  shape s = {(hotrow_pooling)hr_rng_below(rng, 4), hr_rng_below(rng, 2) ? DIM : STRIDE, false};
   s.is_weighted = s.pooling != HOTROW_POOL_NONE && hr_rng_below(rng, 2);
   return s;
 }

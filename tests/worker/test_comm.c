@@ -204,6 +204,97 @@ static void a_dead_rank_is_noticed(void)
   run_world(3, 1000, rank_1_dies);
 }
 
+/* Rank 1 of 4 is lost; then those that are left lose two more. Who is who by the first ranks: values say so. */
+static void check_sum_of(uint32_t rank, hotrow_comm *comm, const uint32_t *members, uint32_t member_count)
+{
+  enum { COUNT = 70000 };
+  static _Thread_local float own[COUNT], sums[COUNT], one[COUNT];
+  fill(own, COUNT, 900 + rank);
+  for (uint32_t m = 0; m < member_count; m++) {
+    fill(one, COUNT, 900 + members[m]);
+    for (size_t i = 0; i < COUNT; i++)
+      sums[i] = m ? sums[i] + one[i] : one[i];
+  }
+  CHECK_OK(hotrow_comm_allreduce(comm, own, COUNT));
+  CHECK(memcmp(own, sums, sizeof own) == 0);
+}
+
+static void survivors_go_on_here(world *w, uint32_t rank, hotrow_comm *comm)
+{
+  static const uint32_t lost_first[] = {1}, survivors[] = {0, 2, 3}, lost_next[] = {0}, left[] = {2, 3};
+  float value = 1;
+  CHECK_EQ(hotrow_comm_get_kind(comm), HOTROW_COMM_RING);
+  check_sum(w, rank, comm, 100, 1);
+  if (rank == 1)
+    return;
+  if (rank == 3) { /* has heard of it otherwise, and not begun the sum that the others have */
+    zmq_poll(NULL, 0, 800);
+  } else {
+    CHECK_FAILS(hotrow_comm_allreduce(comm, &value, 1), HOTROW_ERR_TIMED_OUT, "has been silent");
+    CHECK_FAILS(hotrow_comm_wait(comm), HOTROW_ERR_TIMED_OUT, "has been silent");
+  }
+  CHECK_OK(hotrow_comm_shrink(comm, lost_first, 1));
+  CHECK_EQ(hotrow_comm_world_size(comm), 3);
+  CHECK_EQ(hotrow_comm_rank(comm), rank == 0 ? 0 : rank - 1);
+  check_sum_of(rank, comm, survivors, 3);
+  CHECK_OK(hotrow_comm_barrier(comm));
+  if (rank == 0)
+    return;
+  CHECK_OK(hotrow_comm_shrink(comm, lost_next, 1)); /* a whole ring too */
+  CHECK_EQ(hotrow_comm_world_size(comm), 2);
+  CHECK_EQ(hotrow_comm_rank(comm), rank - 2);
+  check_sum_of(rank, comm, left, 2);
+  if (rank == 2)
+    return;
+  const uint32_t last = 0;
+  CHECK_OK(hotrow_comm_shrink(comm, &last, 1));
+  CHECK_EQ(hotrow_comm_get_kind(comm), HOTROW_COMM_LOCAL);
+  CHECK_OK(hotrow_comm_allreduce(comm, &value, 1));
+}
+
+static void survivors_go_on(void)
+{
+  run_world(4, 1000, survivors_go_on_here);
+}
+
+static void nobody_comes_to_a_shrink(world *w, uint32_t rank, hotrow_comm *comm)
+{
+  const uint32_t lost = 2;
+  (void)w;
+  if (rank != 0)
+    return;
+  CHECK_FAILS(hotrow_comm_shrink(comm, &lost, 1), HOTROW_ERR_TIMED_OUT, "rank 1 did not come within 500 ms");
+  CHECK_FAILS(hotrow_comm_barrier(comm), HOTROW_ERR_TIMED_OUT, "rank 1 did not come");
+  CHECK_FAILS(hotrow_comm_shrink(comm, &lost, 1), HOTROW_ERR_INVALID, "close it and open another");
+}
+
+static void a_shrink_that_fails_is_the_end(void)
+{
+  run_world(3, 500, nobody_comes_to_a_shrink);
+}
+
+static void sums_begun(world *w, uint32_t rank, hotrow_comm *comm)
+{
+  enum { COUNT = 1000, TOP = 300 };
+  float own[COUNT], ranks[3][COUNT], *all[3];
+  for (uint32_t r = 0; r < w->size; r++) {
+    fill(ranks[r], COUNT, r);
+    all[r] = ranks[r];
+  }
+  memcpy(own, ranks[rank], sizeof own);
+  CHECK_OK(hotrow_comm_allreduce_begin(comm, own + TOP, COUNT - TOP));
+  CHECK_OK(hotrow_comm_allreduce_begin(comm, own, TOP));
+  CHECK_OK(hotrow_comm_wait(comm));
+  hotrow_comm_allreduce_local(all, w->size, COUNT);
+  CHECK(memcmp(own, ranks[rank], sizeof own) == 0);
+}
+
+static void parts_have_the_bits_of_the_whole(void)
+{
+  run_world(1, 5000, sums_begun);
+  run_world(3, 5000, sums_begun);
+}
+
 static void counts_differ(world *w, uint32_t rank, hotrow_comm *comm)
 {
   float values[8] = {0};
@@ -304,6 +395,7 @@ static void options_are_checked(void)
   CHECK_FAILS(hotrow_comm_allreduce(NULL, NULL, 0), HOTROW_ERR_INVALID, "NULL");
   CHECK_FAILS(hotrow_comm_broadcast(NULL, NULL, 0, 0), HOTROW_ERR_INVALID, "NULL");
   CHECK_FAILS(hotrow_comm_barrier(NULL), HOTROW_ERR_INVALID, "NULL");
+  CHECK_FAILS(hotrow_comm_wait(NULL), HOTROW_ERR_INVALID, "NULL");
   hotrow_comm_close(NULL);
   hotrow_client_close(client);
   test_stop(&servers);
@@ -312,12 +404,13 @@ static void options_are_checked(void)
 /* A world of one needs nobody, whatever kind is asked for. */
 static void a_world_of_one_is_its_own_ring(void)
 {
-  for (int kind = HOTROW_COMM_AUTO; kind <= HOTROW_COMM_LOCAL; kind++) {
+  for (int kind = HOTROW_COMM_AUTO; kind <= HOTROW_COMM_NCCL; kind++) {
     hotrow_comm_options options = HOTROW_COMM_OPTIONS_INIT;
     hotrow_comm *comm;
     float value = 3;
     options.world_size = 1;
     options.kind = (hotrow_comm_kind)kind;
+    options.device = kind == HOTROW_COMM_NCCL ? HOTROW_CUDA : HOTROW_CPU;
     CHECK_OK(hotrow_comm_open(&options, &comm));
     CHECK_OK(hotrow_comm_allreduce(comm, &value, 1));
     CHECK(value == 3);
@@ -353,5 +446,8 @@ int main(void)
   RUN(strangers_are_ignored);
   RUN(disagreement_is_found_out);
   RUN(a_dead_rank_is_noticed);
+  RUN(parts_have_the_bits_of_the_whole);
+  RUN(survivors_go_on);
+  RUN(a_shrink_that_fails_is_the_end);
   return 0;
 }

@@ -50,7 +50,7 @@ static void client_options_are_checked(void)
   REFUSES(o.rank = 1, HOTROW_ERR_INVALID, "rank 1 of a job of 1");
   REFUSES((o.rank = 1, o.world_size = 0), HOTROW_ERR_INVALID, "rank 1 of a job of 1");
   REFUSES(o.read_only = 2, HOTROW_ERR_INVALID, "read_only is 2");
-  REFUSES(o.device = HOTROW_CUDA, HOTROW_ERR_UNSUPPORTED, "device");
+  REFUSES(o.device = (hotrow_device)7, HOTROW_ERR_INVALID, "7");
   REFUSES(o.reserved = 1, HOTROW_ERR_INVALID, "reserved");
   static char many[2 * (HOTROW_SHARDS_MAX + 1)];
   memset(many, ',', sizeof many - 1);
@@ -230,7 +230,7 @@ static void lookups_are_checked(void)
   REFUSES(r->offsets = offsets, HOTROW_ERR_INVALID, "need pooling");
   REFUSES(r->weights = weights, HOTROW_ERR_INVALID, "need pooling");
   REFUSES(r->out = NULL, HOTROW_ERR_INVALID, "out is NULL");
-  REFUSES(r->pooling = (hotrow_pooling)3, HOTROW_ERR_INVALID, "pooling 3");
+  REFUSES(r->pooling = (hotrow_pooling)4, HOTROW_ERR_INVALID, "pooling 4");
   good.pooling = HOTROW_POOL_SUM;
   good.bag_count = 2;
   REFUSES(r->offsets = NULL, HOTROW_ERR_INVALID, "offsets must rise");

@@ -23,6 +23,20 @@ void test_stop(test_servers *servers)
   servers->server = NULL;
 }
 
+hotrow_device test_device(void)
+{
+  const char *name = getenv("HOTROW_TEST_DEVICE");
+  const hotrow_kernels *kernels;
+  if (!name || strcmp(name, "cpu") == 0)
+    return HOTROW_CPU;
+  CHECK_MSG(strcmp(name, "cuda") == 0, "HOTROW_TEST_DEVICE is %s, must be cpu or cuda", name);
+  hotrow_status status = hotrow_kernels_get(HOTROW_CUDA, &kernels);
+  if (status == HOTROW_ERR_UNSUPPORTED || status == HOTROW_ERR_DEVICE)
+    hr_test_skip("cuda", "%s", hotrow_last_error());
+  CHECK_OK(status);
+  return HOTROW_CUDA;
+}
+
 hotrow_client_options test_options(const char *endpoints, uint32_t rank, uint32_t world_size)
 {
   hotrow_client_options options = HOTROW_CLIENT_OPTIONS_INIT;
@@ -30,6 +44,7 @@ hotrow_client_options test_options(const char *endpoints, uint32_t rank, uint32_
   options.job = 7;
   options.rank = rank;
   options.world_size = world_size;
+  options.device = test_device();
   return options;
 }
 

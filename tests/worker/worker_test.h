@@ -20,6 +20,9 @@ typedef struct test_servers {
 void test_start(test_servers *servers, uint32_t shards, const char *save_dir, const char *load_path);
 void test_stop(test_servers *servers);
 
+/* Where clients keep rows: HOTROW_TEST_DEVICE, cpu or cuda. Skips the test if there is no GPU. */
+hotrow_device test_device(void);
+
 hotrow_client_options test_options(const char *endpoints, uint32_t rank, uint32_t world_size);
 hotrow_client *test_open(const char *endpoints, uint32_t rank, uint32_t world_size);
 hotrow_client *test_open_reader(const char *endpoints);

@@ -83,7 +83,7 @@ static hotrow_status look_up(time_state *t, const uint64_t *keys, size_t *hits_p
 {
   size_t stride, missing = 0;
   hotrow_cache_begin_batch(t->cache);
-  hotrow_cache_lookup(t->cache, keys, keys, t->batch_keys, NULL, t->slots, t->seen, t->states);
+  hotrow_cache_lookup(t->cache, keys, keys, t->batch_keys, NULL, NULL, t->slots, t->seen, t->states);
   for (size_t i = 0; i < t->batch_keys; i++)
     if (t->slots[i] == HOTROW_SLOT_NONE)
       t->missing_keys[missing++] = keys[i];
@@ -140,8 +140,8 @@ static hotrow_status measure(time_state *t, uint32_t batches, cost *cost_p)
     HOTROW_TRY(look_up(t, keys, &hits));
     const double looked_up = busy_seconds();
     hotrow_cache_push_list pushes;
-    HOTROW_TRY(hotrow_cache_update(t->cache, keys, keys, t->slots, t->values, NULL, t->batch_keys));
-    hotrow_cache_take_pushes(t->cache, &pushes);
+    HOTROW_TRY(hotrow_cache_update(t->cache, keys, keys, t->slots, t->values, NULL, t->batch_keys, NULL));
+    HOTROW_TRY(hotrow_cache_take_pushes(t->cache, &pushes));
     const double updated = busy_seconds();
     plain_gather(t);
     const double gathered = busy_seconds();

@@ -70,7 +70,7 @@ static void expect_batch(trace_state *t, size_t present, size_t batch)
   if (batch >= t->stream.batch_count)
     return;
   const size_t count = load_batch(t, batch);
-  hotrow_cache_expect(t->cache, t->batch_keys, t->batch_hashes, count,
+  hotrow_cache_expect(t->cache, t->batch_keys, t->batch_hashes, count, NULL,
                       hotrow_cache_batch(t->cache) + (uint32_t)(batch - present), t->states);
 }
 
@@ -92,7 +92,7 @@ static hotrow_status serve_batch(trace_state *t, size_t batch, uint32_t lookahea
     expect_batch(t, batch, batch + lookahead);
   const size_t count = load_batch(t, batch);
   find_next_uses(t, batch, lookahead, count);
-  hotrow_cache_lookup(t->cache, t->batch_keys, t->batch_hashes, count, t->next_use, t->slots, t->seen, t->states);
+  hotrow_cache_lookup(t->cache, t->batch_keys, t->batch_hashes, count, NULL, t->next_use, t->slots, t->seen, t->states);
   for (size_t i = 0; i < count; i++) {
     if (t->slots[i] != HOTROW_SLOT_NONE)
       continue;

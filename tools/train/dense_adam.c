@@ -1,37 +1,29 @@
 #include "dense_adam.h"
 
-#include <math.h>
-#include <stdlib.h>
+#include "dense_impl.h"
 
-#include <hr/memory.h>
-
-#define BETA1 0.9f
-#define BETA2 0.999f
-#define EPSILON 1e-8f
-
-hotrow_status hr_dense_adam_init(hr_dense_adam *adam, size_t count)
+hotrow_status hr_dense_adam_init(hr_dense_adam *adam, hr_dense *dense, size_t count)
 {
-  void *memory;
-  HOTROW_TRY(hr_alloc(hr_mul(2, count), sizeof(float), "means of dense gradients", &memory));
-  *adam = (hr_dense_adam){.first = memory, .second = (float *)memory + count, .count = count, 1, 1};
+  float *memory;
+  HOTROW_TRY(hr_dense_alloc(dense, 2, count, "means of dense gradients", &memory));
+  *adam = (hr_dense_adam){
+      .dense = dense, .first = memory, .second = memory + count, .count = count, .first_left = 1, .second_left = 1};
   return HOTROW_OK;
 }
 
 void hr_dense_adam_fini(hr_dense_adam *adam)
 {
-  free(adam->first);
+  if (adam->dense != NULL)
+    hr_dense_free(adam->dense, adam->first);
   *adam = (hr_dense_adam){0};
 }
 
 void hr_dense_adam_update(hr_dense_adam *adam, float lr, const float *grads, float *params)
 {
-  adam->first_left *= (double)BETA1;
-  adam->second_left *= (double)BETA2;
-  const float first_scale = (float)(1 / (1 - adam->first_left));
-  const float second_scale = (float)(1 / (1 - adam->second_left));
-  for (size_t i = 0; i < adam->count; i++) {
-    adam->first[i] = BETA1 * adam->first[i] + (1 - BETA1) * grads[i];
-    adam->second[i] = BETA2 * adam->second[i] + (1 - BETA2) * grads[i] * grads[i];
-    params[i] -= lr * (first_scale * adam->first[i]) / (sqrtf(second_scale * adam->second[i]) + EPSILON);
-  }
+  adam->first_left *= (double)HR_ADAM_BETA1;
+  adam->second_left *= (double)HR_ADAM_BETA2;
+  const hr_adam_step step = {.lr = lr,
+                             .first_scale = (float)(1 / (1 - adam->first_left)),
+                             .second_scale = (float)(1 / (1 - adam->second_left))};
+  adam->dense->call->adam(adam->dense, &step, grads, adam->count, adam->first, adam->second, params);
 }

@@ -5,15 +5,19 @@
 
 #include <hr/status.h>
 
+#include "dense.h"
+
 typedef struct hr_dense_adam {
-  float *first;  /* [count], owned: running mean of gradients */
-  float *second; /* [count], behind it: running mean of their squares */
+  hr_dense *dense; /* borrowed */
+  float *first;    /* [count], owned, on the device: running mean of gradients */
+  float *second;   /* [count], behind it: running mean of their squares */
   size_t count;
   double first_left, second_left; /* beta1^t, beta2^t */
 } hr_dense_adam;
 
-hotrow_status hr_dense_adam_init(hr_dense_adam *adam, size_t count); /* HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_dense_adam_init(hr_dense_adam *adam, hr_dense *dense, size_t count); /* HOTROW_ERR_NO_MEMORY */
 void hr_dense_adam_fini(hr_dense_adam *adam);
+/* grads and params are on the device. */
 void hr_dense_adam_update(hr_dense_adam *adam, float lr, const float *grads, float *params);
 
 #endif

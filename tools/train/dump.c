@@ -53,11 +53,26 @@ free_keys:
   return status;
 }
 
+static hotrow_status dump_params(hr_trainer *trainer, FILE *file)
+{
+  const size_t size = trainer->param_count * sizeof(float);
+  hr_dense *dense = trainer->dense;
+  void *params;
+  HOTROW_TRY(hr_alloc(size, 1, "parameters to dump", &params));
+  hotrow_status status = dense->kernels->copy_out(params, trainer->params, size, dense->stream);
+  if (status == HOTROW_OK)
+    status = dense->call->wait(dense);
+  if (status == HOTROW_OK)
+    fwrite(params, 1, size, file);
+  free(params);
+  return status;
+}
+
 static hotrow_status dump_rows(hr_trainer *trainer, const uint64_t *keys, size_t count, FILE *file)
 {
   const size_t row_dim = hr_row_dim(&trainer->shape);
   const size_t at_once = trainer->shape.batch_capacity * trainer->shape.field_count;
-  float *rows = trainer->ranks[0].rows;
+  float *rows = trainer->ranks[0].rows.host;
   for (size_t first = 0; first < count; first += at_once) {
     hotrow_lookup_request request = HOTROW_LOOKUP_REQUEST_INIT;
     request.table = trainer->viewer_table;
@@ -96,8 +111,9 @@ hotrow_status hr_dump(hr_trainer *trainer, const char *path)
   const uint64_t sizes[3] = {trainer->param_count, count, hr_row_dim(&trainer->shape)};
   fwrite("HRDUMP01", 8, 1, file);
   fwrite(sizes, sizeof sizes, 1, file);
-  fwrite(trainer->params, sizeof *trainer->params, trainer->param_count, file);
-  status = dump_rows(trainer, keys, count, file);
+  status = dump_params(trainer, file);
+  if (status == HOTROW_OK)
+    status = dump_rows(trainer, keys, count, file);
   const bool is_written = !ferror(file);
   if ((fclose(file) != 0 || !is_written) && status == HOTROW_OK)
     status = hr_fail(HOTROW_ERR_STORAGE, "cannot write %s: %s", path, strerror(errno));

@@ -1,4 +1,5 @@
 #include <stdlib.h>
+#include <string.h>
 
 #include <hr/assert.h>
 #include <hr/memory.h>
@@ -8,16 +9,19 @@
 
 static hotrow_status score_batch(hr_trainer *trainer, const hr_batch *batch, float *logits)
 {
-  float *rows = trainer->ranks[0].rows;
-  const hotrow_lookup_request request = hr_trainer_request(trainer, trainer->viewer_table, batch, rows);
+  const hr_mirror *rows = &trainer->ranks[0].rows;
+  hr_dense *dense = trainer->dense;
+  const hotrow_lookup_request request = hr_trainer_request(trainer, trainer->viewer_table, batch, rows->host);
   HOTROW_TRY(hotrow_lookup(trainer->viewer, &request, 1));
+  HOTROW_TRY(hr_trainer_copy_in(trainer, batch, rows));
   hr_pass pass = trainer->pass;
-  pass.rows = rows;
-  pass.numeric = batch->numeric;
+  pass.rows = rows->device;
   pass.count = batch->count;
   pass.dropout_key = 0;
-  pass.logits = logits;
   trainer->model->forward(&pass);
+  HOTROW_TRY(hr_mirror_copy_out(&trainer->logits, dense, batch->count));
+  HOTROW_TRY(dense->call->wait(dense));
+  memcpy(logits, trainer->logits.host, batch->count * sizeof *logits);
   return HOTROW_OK;
 }
 

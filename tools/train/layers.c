@@ -1,7 +1,7 @@
-/* The linear block and the factorisation machine. */
+/* The linear block, the factorisation machine, the input of hidden layers, one affine layer. */
 #include "layers.h"
 
-#include <string.h>
+#include "counter_random.h"
 
 size_t hr_linear_param_count(const hr_model_shape *shape)
 {
@@ -10,36 +10,12 @@ size_t hr_linear_param_count(const hr_model_shape *shape)
 
 void hr_linear_forward(const hr_pass *pass, const float *params)
 {
-  const hr_model_shape *shape = pass->shape;
-  const size_t row_dim = hr_row_dim(shape);
-  const float *row = pass->rows;
-  for (size_t i = 0; i < pass->count; i++) {
-    const float *numeric = pass->numeric + i * shape->numeric_count;
-    float logit = params[0];
-    for (uint32_t m = 0; m < shape->numeric_count; m++)
-      logit += params[1 + m] * numeric[m];
-    for (uint32_t f = 0; f < shape->field_count; f++, row += row_dim)
-      logit += row[0];
-    pass->logits[i] = logit;
-  }
+  pass->dense->call->linear(pass, params);
 }
 
 void hr_linear_backward(const hr_pass *pass, float *param_grads)
 {
-  const hr_model_shape *shape = pass->shape;
-  const size_t row_dim = hr_row_dim(shape);
-  memset(param_grads, 0, hr_linear_param_count(shape) * sizeof *param_grads);
-  memset(pass->row_grads, 0, pass->count * shape->field_count * row_dim * sizeof *pass->row_grads);
-  float *row_grad = pass->row_grads;
-  for (size_t i = 0; i < pass->count; i++) {
-    const float *numeric = pass->numeric + i * shape->numeric_count;
-    const float grad = pass->logit_grads[i];
-    param_grads[0] += grad;
-    for (uint32_t m = 0; m < shape->numeric_count; m++)
-      param_grads[1 + m] += grad * numeric[m];
-    for (uint32_t f = 0; f < shape->field_count; f++, row_grad += row_dim)
-      row_grad[0] = grad;
-  }
+  pass->dense->call->linear_backward(pass, param_grads);
 }
 
 size_t hr_fm_work_count(const hr_model_shape *shape)
@@ -47,38 +23,100 @@ size_t hr_fm_work_count(const hr_model_shape *shape)
   return shape->batch_capacity * shape->dim;
 }
 
-/* The sum over pairs <v_f, v_g> is half of |sum of v|^2 - sum of |v|^2; work keeps the sums for the way back. */
 void hr_fm_forward(const hr_pass *pass, float *work)
 {
-  const uint32_t dim = pass->shape->dim;
-  const size_t row_dim = hr_row_dim(pass->shape);
-  const float *row = pass->rows;
-  memset(work, 0, pass->count * dim * sizeof *work);
-  for (size_t i = 0; i < pass->count; i++) {
-    float *sum = work + i * dim;
-    float squares = 0, square_of_sum = 0;
-    for (uint32_t f = 0; f < pass->shape->field_count; f++, row += row_dim) {
-      for (uint32_t d = 0; d < dim; d++) {
-        sum[d] += row[1 + d];
-        squares += row[1 + d] * row[1 + d];
-      }
-    }
-    for (uint32_t d = 0; d < dim; d++)
-      square_of_sum += sum[d] * sum[d];
-    pass->logits[i] += 0.5f * (square_of_sum - squares);
-  }
+  pass->dense->call->fm(pass, work);
 }
 
 void hr_fm_backward(const hr_pass *pass, const float *work)
 {
-  const uint32_t dim = pass->shape->dim;
-  const size_t row_dim = hr_row_dim(pass->shape);
-  const float *row = pass->rows;
-  float *row_grad = pass->row_grads;
-  for (size_t i = 0; i < pass->count; i++) {
-    const float *sum = work + i * dim;
-    for (uint32_t f = 0; f < pass->shape->field_count; f++, row += row_dim, row_grad += row_dim)
-      for (uint32_t d = 0; d < dim; d++)
-        row_grad[1 + d] += pass->logit_grads[i] * (sum[d] - row[1 + d]);
-  }
+  pass->dense->call->fm_backward(pass, work);
+}
+
+static float embedding_rate(const hr_pass *pass)
+{
+  return pass->dropout_key != 0 ? pass->shape->embedding_dropout : 0;
+}
+
+void hr_vectors_forward(const hr_pass *pass, float *to, size_t to_stride)
+{
+  pass->dense->call->take_vectors(pass, hr_random_at(pass->dropout_key, HR_STREAM_VECTORS), embedding_rate(pass), to,
+                                  to_stride);
+}
+
+void hr_vectors_backward(const hr_pass *pass, const float *grads, size_t grad_stride)
+{
+  pass->dense->call->give_vector_grads(pass, hr_random_at(pass->dropout_key, HR_STREAM_VECTORS), embedding_rate(pass),
+                                       grads, grad_stride);
+}
+
+size_t hr_input_size(const hr_model_shape *shape)
+{
+  return (size_t)shape->field_count * shape->dim + shape->numeric_count;
+}
+
+void hr_input_forward(const hr_pass *pass, float *input)
+{
+  const hr_model_shape *shape = pass->shape;
+  const size_t size = hr_input_size(shape);
+  hr_vectors_forward(pass, input, size);
+  pass->dense->call->copy_rows(pass->dense, pass->numeric, shape->numeric_count, pass->count, shape->numeric_count,
+                               input + (size_t)shape->field_count * shape->dim, size);
+}
+
+void hr_input_backward(const hr_pass *pass, const float *input_grads)
+{
+  hr_vectors_backward(pass, input_grads, hr_input_size(pass->shape));
+}
+
+void hr_affine_forward(const hr_pass *pass, const hr_affine *affine, const float *inputs, size_t input_stride,
+                       float *outputs, size_t output_stride)
+{
+  const size_t n = affine->output_size;
+  if (affine->biases != NULL)
+    pass->dense->call->set_rows(pass->dense, affine->biases, pass->count, n, outputs, output_stride);
+  pass->dense->call->gemm(pass->dense, &(hr_gemm){.m = pass->count,
+                                                  .n = n,
+                                                  .k = affine->input_size,
+                                                  .a = inputs,
+                                                  .a_stride = input_stride,
+                                                  .b = affine->weights,
+                                                  .b_stride = affine->input_size,
+                                                  .is_b_transposed = true,
+                                                  .beta = affine->biases != NULL ? 1 : 0,
+                                                  .c = outputs,
+                                                  .c_stride = output_stride});
+}
+
+void hr_affine_param_grads(const hr_pass *pass, const hr_affine *affine, const float *inputs, size_t input_stride,
+                           const float *grads, size_t grad_stride, float *weight_grads, float *bias_grads)
+{
+  const size_t n = affine->output_size;
+  pass->dense->call->gemm(pass->dense, &(hr_gemm){.m = n,
+                                                  .n = affine->input_size,
+                                                  .k = pass->count,
+                                                  .a = grads,
+                                                  .a_stride = grad_stride,
+                                                  .is_a_transposed = true,
+                                                  .b = inputs,
+                                                  .b_stride = input_stride,
+                                                  .c = weight_grads,
+                                                  .c_stride = affine->input_size});
+  if (bias_grads != NULL)
+    pass->dense->call->sum_rows(pass->dense, grads, grad_stride, pass->count, n, bias_grads);
+}
+
+void hr_affine_input_grads(const hr_pass *pass, const hr_affine *affine, const float *grads, size_t grad_stride,
+                           float beta, float *input_grads, size_t input_stride)
+{
+  pass->dense->call->gemm(pass->dense, &(hr_gemm){.m = pass->count,
+                                                  .n = affine->input_size,
+                                                  .k = affine->output_size,
+                                                  .a = grads,
+                                                  .a_stride = grad_stride,
+                                                  .b = affine->weights,
+                                                  .b_stride = affine->input_size,
+                                                  .beta = beta,
+                                                  .c = input_grads,
+                                                  .c_stride = input_stride});
 }

@@ -1,21 +1,8 @@
 #include "metrics.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include <hr/memory.h>
-
-float hr_sigmoid(float logit)
-{
-  return 1 / (1 + expf(-logit));
-}
-
-double hr_logloss(float logit, float label)
-{
-  const double toward_label = label > 0.5f ? (double)logit : -(double)logit;
-  /* log(1 + exp(-x)), arranged so that exp never overflows. */
-  return toward_label > 0 ? log1p(exp(-toward_label)) : log1p(exp(toward_label)) - toward_label;
-}
 
 typedef struct scored {
   float score;

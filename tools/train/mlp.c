@@ -1,187 +1,109 @@
-/* The hidden layers. Parameters: per layer a matrix [outputs][inputs], then its biases; the last layer has one output.
- * Work: the input, the values of every hidden layer, and two buffers for gradients that flow back. */
-#include "layers.h"
-
-#include <cblas.h>
+/* The hidden layers. */
 #include <math.h>
-#include <string.h>
+
+#include <hr/assert.h>
 
 #include "counter_random.h"
+#include "layers.h"
 
-typedef struct mlp_layer {
-  size_t input_count;
-  size_t output_count;
-  size_t weights; /* where they begin in the parameters */
-  size_t biases;
-  size_t inputs; /* where its input begins in the work array */
-} mlp_layer;
-
-typedef struct mlp_plan {
-  uint32_t layer_count;
-  mlp_layer layers[HR_HIDDEN_MAX + 1];
-  size_t param_count;
-  size_t grads[2]; /* where the gradient buffers begin in the work array */
-  size_t work_count;
-} mlp_plan;
-
-static mlp_plan mlp_make_plan(const hr_model_shape *shape)
+hr_mlp hr_mlp_plan(const hr_model_shape *shape, size_t input_size, const uint32_t *hidden, uint32_t hidden_count,
+                   size_t output_size, uint32_t first_stream)
 {
-  mlp_plan plan = {.layer_count = shape->hidden_count + 1};
-  size_t input_count = (size_t)shape->field_count * shape->dim + shape->numeric_count;
-  size_t widest = input_count;
-  for (uint32_t l = 0; l < plan.layer_count; l++) {
-    mlp_layer *layer = &plan.layers[l];
-    layer->input_count = input_count;
-    layer->output_count = l < shape->hidden_count ? shape->hidden[l] : 1;
-    layer->weights = plan.param_count;
-    layer->biases = layer->weights + layer->output_count * layer->input_count;
-    plan.param_count = layer->biases + layer->output_count;
-    layer->inputs = plan.work_count;
-    plan.work_count += shape->batch_capacity * input_count;
-    input_count = layer->output_count;
-    widest = input_count > widest ? input_count : widest;
+  HOTROW_ASSERT(hidden_count <= HR_HIDDEN_MAX);
+  hr_mlp mlp = {.layer_count = hidden_count + 1, .first_stream = first_stream};
+  size_t widest = 0;
+  for (uint32_t l = 0; l < mlp.layer_count; l++) {
+    hr_mlp_layer *layer = &mlp.layers[l];
+    layer->input_size = input_size;
+    layer->output_size = l < hidden_count ? hidden[l] : output_size;
+    layer->weights = mlp.param_count;
+    layer->biases = layer->weights + layer->output_size * layer->input_size;
+    mlp.param_count = layer->biases + layer->output_size;
+    if (l == hidden_count)
+      break;
+    layer->values = mlp.work_count;
+    mlp.work_count += shape->batch_capacity * layer->output_size;
+    input_size = layer->output_size;
+    widest = input_size > widest ? input_size : widest;
   }
   for (int i = 0; i < 2; i++) {
-    plan.grads[i] = plan.work_count;
-    plan.work_count += shape->batch_capacity * widest;
+    mlp.grads[i] = mlp.work_count;
+    mlp.work_count += shape->batch_capacity * widest;
   }
-  return plan;
-}
-
-size_t hr_mlp_param_count(const hr_model_shape *shape)
-{
-  return mlp_make_plan(shape).param_count;
-}
-
-size_t hr_mlp_work_count(const hr_model_shape *shape)
-{
-  return mlp_make_plan(shape).work_count;
+  return mlp;
 }
 
 /* Uniform with the variance of He et al. 2015, which keeps the scale of values through ReLU; biases are zero. */
-void hr_mlp_init(const hr_model_shape *shape, uint64_t seed, float *params)
+void hr_mlp_init(const hr_mlp *mlp, uint64_t seed, float *params)
 {
-  const mlp_plan plan = mlp_make_plan(shape);
-  for (uint32_t l = 0; l < plan.layer_count; l++) {
-    const mlp_layer *layer = &plan.layers[l];
-    const float scale = sqrtf(6.0f / (float)layer->input_count);
+  for (uint32_t l = 0; l < mlp->layer_count; l++) {
+    const hr_mlp_layer *layer = &mlp->layers[l];
+    const float scale = sqrtf(6.0f / (float)layer->input_size);
     for (size_t i = layer->weights; i < layer->biases; i++)
       params[i] = scale * (2 * hr_random_unit_at(seed, i) - 1);
-    memset(params + layer->biases, 0, layer->output_count * sizeof *params);
   }
 }
 
-/* Keeps element i of a layer with probability 1 - rate, scaled so that the expectation stays. */
-static float dropout_scale(uint64_t key, uint64_t counter, float rate)
+static hr_affine layer_affine(const hr_mlp_run *run, uint32_t l)
 {
-  return hr_random_unit_at(key, counter) < rate ? 0 : 1 / (1 - rate);
+  const hr_mlp_layer *layer = &run->mlp->layers[l];
+  return (hr_affine){layer->input_size, layer->output_size, run->params + layer->weights, run->params + layer->biases};
 }
 
-/* The same numbers decide on the way forward and back: they depend on the key, the layer and the place alone. */
-static uint64_t layer_key(const hr_pass *pass, uint32_t layer)
+/* Where the input of layer l lies. */
+static const float *layer_inputs(const hr_mlp_run *run, uint32_t l, size_t *stride_p)
 {
-  return hr_random_at(pass->dropout_key, layer);
+  *stride_p = l == 0 ? run->input_stride : run->mlp->layers[l].input_size;
+  return l == 0 ? run->inputs : run->work + run->mlp->layers[l - 1].values;
 }
 
-static void mlp_gather_input(const hr_pass *pass, float *input)
+void hr_mlp_forward(const hr_pass *pass, const hr_mlp_run *run, float *outputs, size_t output_stride)
 {
-  const hr_model_shape *shape = pass->shape;
-  const size_t dim = shape->dim, row_dim = hr_row_dim(shape);
-  const float rate = pass->dropout_key != 0 ? shape->embedding_dropout : 0;
-  const uint64_t key = layer_key(pass, 0);
-  for (size_t i = 0; i < pass->count; i++) {
-    for (size_t f = 0; f < shape->field_count; f++, input += dim) {
-      const size_t place = i * shape->field_count + f;
-      const float *vector = pass->rows + place * row_dim + 1;
-      const float scale = rate > 0 ? dropout_scale(key, place, rate) : 1;
-      for (size_t d = 0; d < dim; d++)
-        input[d] = scale * vector[d];
-    }
-    memcpy(input, pass->numeric + i * shape->numeric_count, shape->numeric_count * sizeof *input);
-    input += shape->numeric_count;
-  }
-}
-
-static void mlp_scatter_input_grads(const hr_pass *pass, const float *input_grads)
-{
-  const hr_model_shape *shape = pass->shape;
-  const size_t dim = shape->dim, row_dim = hr_row_dim(shape);
-  const float rate = pass->dropout_key != 0 ? shape->embedding_dropout : 0;
-  const uint64_t key = layer_key(pass, 0);
-  for (size_t i = 0; i < pass->count; i++) {
-    for (size_t f = 0; f < shape->field_count; f++, input_grads += dim) {
-      const size_t place = i * shape->field_count + f;
-      float *vector_grad = pass->row_grads + place * row_dim + 1;
-      const float scale = rate > 0 ? dropout_scale(key, place, rate) : 1;
-      for (size_t d = 0; d < dim; d++)
-        vector_grad[d] += scale * input_grads[d];
-    }
-    input_grads += shape->numeric_count;
-  }
-}
-
-void hr_mlp_forward(const hr_pass *pass, const float *params, float *work)
-{
-  const mlp_plan plan = mlp_make_plan(pass->shape);
+  const hr_mlp *mlp = run->mlp;
   const float rate = pass->dropout_key != 0 ? pass->shape->dropout : 0;
-  mlp_gather_input(pass, work + plan.layers[0].inputs);
-  for (uint32_t l = 0; l < plan.layer_count; l++) {
-    const mlp_layer *layer = &plan.layers[l];
-    const size_t n = layer->output_count;
-    const int is_last = l + 1 == plan.layer_count;
-    float *output = is_last ? work + plan.grads[0] : work + plan.layers[l + 1].inputs;
-    for (size_t i = 0; i < pass->count; i++)
-      memcpy(output + i * n, params + layer->biases, n * sizeof *output);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)pass->count, (int)n, (int)layer->input_count, 1,
-                work + layer->inputs, (int)layer->input_count, params + layer->weights, (int)layer->input_count, 1,
-                output, (int)n);
-    if (is_last) {
-      for (size_t i = 0; i < pass->count; i++)
-        pass->logits[i] += output[i];
+  for (uint32_t l = 0; l < mlp->layer_count; l++) {
+    const hr_affine affine = layer_affine(run, l);
+    size_t stride;
+    const float *inputs = layer_inputs(run, l, &stride);
+    if (l + 1 == mlp->layer_count) {
+      hr_affine_forward(pass, &affine, inputs, stride, outputs, output_stride);
       return;
     }
-    for (size_t i = 0; i < pass->count * n; i++)
-      output[i] = output[i] > 0 ? output[i] : 0;
-    if (rate > 0) {
-      const uint64_t key = layer_key(pass, l + 1);
-      for (size_t i = 0; i < pass->count * n; i++)
-        output[i] *= dropout_scale(key, i, rate);
-    }
+    float *values = run->work + mlp->layers[l].values;
+    hr_affine_forward(pass, &affine, inputs, stride, values, affine.output_size);
+    pass->dense->call->relu(pass->dense, hr_random_at(pass->dropout_key, mlp->first_stream + l), rate, pass->count,
+                            affine.output_size, values, affine.output_size);
   }
 }
 
-/* The gradients of a layer's weights and biases, from the gradient of its outputs. */
-static void mlp_layer_param_grads(const hr_pass *pass, const mlp_layer *layer, const float *inputs, const float *grads,
-                                  float *param_grads)
+void hr_mlp_backward(const hr_pass *pass, const hr_mlp_run *run, const float *grads, size_t grad_stride,
+                     float *param_grads, float *input_grads, size_t input_grad_stride)
 {
-  const size_t n = layer->output_count;
-  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)n, (int)layer->input_count, (int)pass->count, 1, grads,
-              (int)n, inputs, (int)layer->input_count, 0, param_grads + layer->weights, (int)layer->input_count);
-  float *bias_grads = param_grads + layer->biases;
-  memset(bias_grads, 0, n * sizeof *bias_grads);
-  for (size_t i = 0; i < pass->count; i++)
-    for (size_t j = 0; j < n; j++)
-      bias_grads[j] += grads[i * n + j];
-}
-
-void hr_mlp_backward(const hr_pass *pass, const float *params, float *work, float *param_grads)
-{
-  const mlp_plan plan = mlp_make_plan(pass->shape);
+  const hr_mlp *mlp = run->mlp;
   const float keep = pass->dropout_key != 0 ? 1 / (1 - pass->shape->dropout) : 1;
-  const float *grads = pass->logit_grads;
-  for (uint32_t l = plan.layer_count; l-- > 0;) {
-    const mlp_layer *layer = &plan.layers[l];
-    const float *inputs = work + layer->inputs;
-    float *input_grads = work + plan.grads[l % 2];
-    mlp_layer_param_grads(pass, layer, inputs, grads, param_grads);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)pass->count, (int)layer->input_count,
-                (int)layer->output_count, 1, grads, (int)layer->output_count, params + layer->weights,
-                (int)layer->input_count, 0, input_grads, (int)layer->input_count);
-    /* A hidden value that is zero was cut by ReLU or dropped: either way nothing flows through it. */
-    if (l > 0)
-      for (size_t i = 0; i < pass->count * layer->input_count; i++)
-        input_grads[i] = inputs[i] > 0 ? keep * input_grads[i] : 0;
-    grads = input_grads;
+  for (uint32_t l = mlp->layer_count; l-- > 0;) {
+    const hr_mlp_layer *layer = &mlp->layers[l];
+    const hr_affine affine = layer_affine(run, l);
+    size_t stride;
+    const float *inputs = layer_inputs(run, l, &stride);
+    hr_affine_param_grads(pass, &affine, inputs, stride, grads, grad_stride, param_grads + layer->weights,
+                          param_grads + layer->biases);
+    if (l == 0) {
+      if (input_grads != NULL)
+        hr_affine_input_grads(pass, &affine, grads, grad_stride, 0, input_grads, input_grad_stride);
+      return;
+    }
+    float *below = run->work + mlp->grads[l % 2];
+    hr_affine_input_grads(pass, &affine, grads, grad_stride, 0, below, affine.input_size);
+    pass->dense->call->relu_backward(pass->dense, keep, inputs, stride, pass->count, affine.input_size, below,
+                                     affine.input_size);
+    grads = below;
+    grad_stride = affine.input_size;
   }
-  mlp_scatter_input_grads(pass, grads);
+}
+
+void hr_logit_forward(const hr_pass *pass, const hr_mlp_run *run, float *outputs)
+{
+  hr_mlp_forward(pass, run, outputs, 1);
+  pass->dense->call->add_scaled(pass->dense, 1, outputs, pass->count, pass->logits);
 }

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-static const hr_model *const models[] = {&hr_model_wdl, &hr_model_deepfm, NULL};
-const char *const hr_model_names[] = {"wdl", "deepfm", NULL};
+static const hr_model *const models[] = {&hr_model_wdl, &hr_model_deepfm, &hr_model_dcnv2, &hr_model_dlrm, NULL};
+const char *const hr_model_names[] = {"wdl", "deepfm", "dcnv2", "dlrm", NULL};
 
 const hr_model *hr_model_find(const char *name)
 {

@@ -7,15 +7,17 @@ typedef struct preset {
   const char *data_name;
   const char *model_name;
   const char *hidden;
+  const char *bottom;
   uint32_t dim, batch, epochs;
   float lr, dense_lr, dropout, embedding_dropout, l2, init_scale, accumulator;
 } preset;
 
 /* The first row that matches; NULL matches all. */
 static const preset presets[] = {
-    {"movielens", NULL, "64,32", 16, 512, 4, 0.05f, 3e-3f, 0.2f, 0, 1e-4f, 0.01f, 0.1f},
-    {"criteo", NULL, "64,32", 8, 128, 1, 0.03f, 2e-3f, 0.2f, 0, 0, 0.01f, 0.03f},
-    {NULL, NULL, "64,32", 16, 512, 1, 0.03f, 2e-3f, 0, 0, 0, 0.01f, 0.03f},
+    {"movielens", NULL, "64,32", "32", 16, 512, 4, 0.05f, 3e-3f, 0.2f, 0, 1e-4f, 0.01f, 0.1f},
+    {"criteo", "dlrm", "64,32", "32", 8, 128, 1, 0.03f, 2e-3f, 0.1f, 0, 0, 0.01f, 0.03f},
+    {"criteo", NULL, "64,32", "32", 8, 128, 1, 0.03f, 2e-3f, 0.2f, 0, 0, 0.01f, 0.03f},
+    {NULL, NULL, "64,32", "32", 16, 512, 1, 0.03f, 2e-3f, 0, 0, 0, 0.01f, 0.03f},
 };
 
 static bool matches(const char *wanted, const char *name)
@@ -34,6 +36,7 @@ void hr_train_apply_preset(hr_train_options *options, const char *data_name)
   while (!matches(p->data_name, data_name) || !matches(p->model_name, hr_model_names[options->model]))
     p++;
   options->hidden = options->hidden != NULL ? options->hidden : p->hidden;
+  options->bottom = options->bottom != NULL ? options->bottom : p->bottom;
   options->dim = options->dim > 0 ? options->dim : p->dim;
   options->batch = options->batch > 0 ? options->batch : p->batch;
   options->epochs = options->epochs > 0 ? options->epochs : p->epochs;

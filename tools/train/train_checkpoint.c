@@ -65,13 +65,22 @@ static hotrow_status make_blob(const hr_trainer *trainer, void **blob_p)
 {
   const size_t bytes = trainer->param_count * sizeof(float);
   const saved_job job = describe(trainer);
+  hr_dense *dense = trainer->dense;
   void *blob;
   HOTROW_TRY(hr_alloc(blob_size(trainer), 1, "a checkpoint's blob", &blob));
   uint8_t *at = blob;
   memcpy(at, &job, sizeof job);
-  memcpy(at + sizeof job, trainer->params, bytes);
-  memcpy(at + sizeof job + bytes, trainer->adam.first, bytes);
-  memcpy(at + sizeof job + 2 * bytes, trainer->adam.second, bytes);
+  at += sizeof job;
+  hotrow_status status = HOTROW_OK;
+  const float *const arrays[] = {trainer->params, trainer->adam.first, trainer->adam.second};
+  for (size_t i = 0; i < 3 && status == HOTROW_OK; i++)
+    status = dense->kernels->copy_out(at + i * bytes, arrays[i], bytes, dense->stream);
+  if (status == HOTROW_OK)
+    status = dense->call->wait(dense);
+  if (status != HOTROW_OK) {
+    free(blob);
+    return status;
+  }
   *blob_p = blob;
   return HOTROW_OK;
 }
@@ -185,9 +194,10 @@ static hotrow_status check_job(const hr_trainer *trainer, const saved_job *job, 
   return HOTROW_OK;
 }
 
-static void apply(hr_trainer *trainer, const saved_job *job, const uint8_t *floats)
+static hotrow_status apply(hr_trainer *trainer, const saved_job *job, const uint8_t *floats)
 {
   const size_t bytes = trainer->param_count * sizeof(float);
+  hr_dense *dense = trainer->dense;
   trainer->step = trainer->first_step = job->step;
   trainer->epoch = (uint32_t)job->epoch;
   trainer->epoch_step = job->epoch_step;
@@ -202,9 +212,10 @@ static void apply(hr_trainer *trainer, const saved_job *job, const uint8_t *floa
   trainer->adam.second_left = job->second_left;
   trainer->valid = (hr_score){.auc = job->scores[0], .logloss = job->scores[1]};
   trainer->test = (hr_score){.auc = job->scores[2], .logloss = job->scores[3]};
-  memcpy(trainer->params, floats, bytes);
-  memcpy(trainer->adam.first, floats + bytes, bytes);
-  memcpy(trainer->adam.second, floats + 2 * bytes, bytes);
+  float *const arrays[] = {trainer->params, trainer->adam.first, trainer->adam.second};
+  for (size_t i = 0; i < 3; i++)
+    HOTROW_TRY(dense->kernels->copy_in(arrays[i], floats + i * bytes, bytes, dense->stream));
+  return HOTROW_OK;
 }
 
 static hotrow_status take_blob(hr_trainer *trainer, const uint8_t *blob, size_t size)
@@ -215,8 +226,7 @@ static hotrow_status take_blob(hr_trainer *trainer, const uint8_t *blob, size_t 
                    sizeof job);
   memcpy(&job, blob, sizeof job);
   HOTROW_TRY(check_job(trainer, &job, size));
-  apply(trainer, &job, blob + sizeof job);
-  return HOTROW_OK;
+  return apply(trainer, &job, blob + sizeof job);
 }
 
 hotrow_status hr_checkpoint_resume(hr_trainer *trainer)

@@ -18,28 +18,21 @@ static const hotrow_optimizer_kind optimizer_kinds[] = {
 /* In the order of the option's names. */
 static const hotrow_dtype storage_dtypes[] = {HOTROW_F32, HOTROW_F16, HOTROW_BF16};
 
-static hotrow_status alloc_floats(size_t a, size_t b, const char *what, float **floats_p)
-{
-  void *memory;
-  HOTROW_TRY(hr_alloc(hr_mul(a, b), sizeof(float), what, &memory));
-  *floats_p = memory;
-  return HOTROW_OK;
-}
-
-static hotrow_status parse_hidden(const char *text, hr_model_shape *shape)
+static hotrow_status parse_sizes(const char *what, const char *text, uint32_t sizes[HR_HIDDEN_MAX], uint32_t *count_p)
 {
   const char *rest = text;
-  shape->hidden_count = 0;
+  uint32_t count = 0;
   while (*rest != '\0') {
     char *end;
     unsigned long size = strtoul(rest, &end, 10);
     if (end == rest || (*end != '\0' && *end != ',') || size == 0 || size > 65536)
-      return hr_fail(HOTROW_ERR_INVALID, "hidden layers \"%s\": want sizes from 1 to 65536 with commas between", text);
-    if (shape->hidden_count == HR_HIDDEN_MAX)
-      return hr_fail(HOTROW_ERR_LIMIT, "hidden layers \"%s\": at most %u", text, HR_HIDDEN_MAX);
-    shape->hidden[shape->hidden_count++] = (uint32_t)size;
+      return hr_fail(HOTROW_ERR_INVALID, "%s \"%s\": want sizes from 1 to 65536 with commas between", what, text);
+    if (count == HR_HIDDEN_MAX)
+      return hr_fail(HOTROW_ERR_LIMIT, "%s \"%s\": at most %u", what, text, HR_HIDDEN_MAX);
+    sizes[count++] = (uint32_t)size;
     rest = *end == ',' ? end + 1 : end;
   }
+  *count_p = count;
   return HOTROW_OK;
 }
 
@@ -60,10 +53,16 @@ static hotrow_status make_shape(hr_trainer *trainer)
   trainer->shape = (hr_model_shape){.field_count = info->field_count,
                                     .numeric_count = info->numeric_count,
                                     .dim = options->dim,
+                                    .first_order = trainer->model->first_order,
+                                    .cross_count = options->cross_layers,
+                                    .cross_rank = options->cross_rank,
+                                    .is_cross_stacked = options->cross_stacked,
                                     .batch_capacity = options->batch,
                                     .dropout = options->dropout,
                                     .embedding_dropout = options->embedding_dropout};
-  HOTROW_TRY(parse_hidden(options->hidden, &trainer->shape));
+  hr_model_shape *shape = &trainer->shape;
+  HOTROW_TRY(parse_sizes("hidden layers", options->hidden, shape->hidden, &shape->hidden_count));
+  HOTROW_TRY(parse_sizes("bottom layers", options->bottom, shape->bottom, &shape->bottom_count));
   if ((uint64_t)options->batch * info->field_count > HOTROW_LOOKUP_KEYS_MAX)
     return hr_fail(HOTROW_ERR_LIMIT, "batch %u of %u fields: at most %u keys in one lookup", options->batch,
                    info->field_count, HOTROW_LOOKUP_KEYS_MAX);
@@ -138,9 +137,9 @@ static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
   HOTROW_TRY(hotrow_table_create(rank->client, &table, &rank->table));
 
   HOTROW_TRY(open_split(trainer, HR_TRAIN, &rank->data));
-  HOTROW_TRY(
-      alloc_floats(shape->batch_capacity * shape->field_count, hr_row_dim(shape), "rows of a batch", &rank->rows));
-  return alloc_floats(trainer->param_count + 1, 1, "dense gradients", &rank->sums);
+  HOTROW_TRY(hr_mirror_init(&rank->rows, trainer->dense, shape->batch_capacity * shape->field_count, hr_row_dim(shape),
+                            "rows of a batch"));
+  return hr_mirror_init(&rank->sums, trainer->dense, trainer->param_count + 1, 1, "dense gradients");
 }
 
 static hotrow_status open_viewer(hr_trainer *trainer)
@@ -155,6 +154,9 @@ static hotrow_status open_viewer(hr_trainer *trainer)
   table.name = TABLE_NAME;
   return hotrow_table_open(trainer->viewer, &table, &trainer->viewer_table);
 }
+
+/* In the order of the option's names. */
+static const hotrow_comm_kind comm_kinds[] = {HOTROW_COMM_AUTO, HOTROW_COMM_RING, HOTROW_COMM_NCCL};
 
 static void tend_client(void *context)
 {
@@ -183,25 +185,50 @@ static hotrow_status open_ranks(hr_trainer *trainer)
   comm_options.timeout_ms = options->timeout_ms;
   comm_options.while_waiting = tend_client; /* of one thread, as both are */
   comm_options.context = trainer->ranks[0].client;
+  comm_options.kind = comm_kinds[options->comm];
+  comm_options.device = trainer->dense->kernels->device;
+  comm_options.stream = trainer->dense->stream;
+  if (trainer->pull_bound == 0 && trainer->push_bound == 0) /* exact: every bit is that of one process */
+    comm_options.flags = HOTROW_COMM_RANK_ORDER;
   return hotrow_comm_open(&comm_options, &trainer->comm);
+}
+
+/* The same on every rank: a function of the seed. */
+static hotrow_status init_params(hr_trainer *trainer)
+{
+  void *memory;
+  HOTROW_TRY(hr_alloc(trainer->param_count, sizeof(float), "first dense parameters", &memory));
+  trainer->model->init(&trainer->shape, hr_random_at(trainer->options.seed, 0), memory);
+  const hotrow_status status = trainer->dense->kernels->copy_in(
+      trainer->params, memory, trainer->param_count * sizeof(float), trainer->dense->stream);
+  free(memory);
+  return status;
 }
 
 static hotrow_status open_model(hr_trainer *trainer)
 {
   const hr_model_shape *shape = &trainer->shape;
+  const size_t batch = shape->batch_capacity;
+  hr_dense *dense = trainer->dense;
   hr_pass *pass = &trainer->pass;
-  HOTROW_TRY(alloc_floats(trainer->param_count, 1, "dense parameters", &trainer->params));
-  HOTROW_TRY(hr_dense_adam_init(&trainer->adam, trainer->param_count));
-  HOTROW_TRY(alloc_floats(trainer->model->work_count(shape), 1, "hidden values", &pass->work));
-  HOTROW_TRY(alloc_floats(shape->batch_capacity, 1, "logits", &pass->logits));
-  HOTROW_TRY(alloc_floats(shape->batch_capacity, 1, "gradients of logits", &trainer->logit_grads));
-  HOTROW_TRY(alloc_floats(shape->batch_capacity * shape->field_count, hr_row_dim(shape), "gradients of rows",
-                          &pass->row_grads));
-  pass->shape = shape;
-  pass->params = trainer->params;
-  pass->logit_grads = trainer->logit_grads;
-  trainer->model->init(shape, hr_random_at(trainer->options.seed, 0), trainer->params);
-  return HOTROW_OK;
+  HOTROW_TRY(hr_dense_alloc(dense, trainer->param_count, 1, "dense parameters", &trainer->params));
+  HOTROW_TRY(hr_dense_adam_init(&trainer->adam, dense, trainer->param_count));
+  HOTROW_TRY(hr_dense_alloc(dense, trainer->model->work_count(shape), 1, "hidden values", &pass->work));
+  HOTROW_TRY(hr_mirror_init(&trainer->numeric, dense, batch, shape->numeric_count, "numeric values"));
+  HOTROW_TRY(hr_mirror_init(&trainer->labels, dense, batch, 1, "labels"));
+  HOTROW_TRY(hr_mirror_init(&trainer->logits, dense, batch, 1, "logits"));
+  HOTROW_TRY(hr_dense_alloc(dense, batch, 1, "gradients of logits", &trainer->logit_grads));
+  HOTROW_TRY(
+      hr_mirror_init(&trainer->row_grads, dense, batch * shape->field_count, hr_row_dim(shape), "gradients of rows"));
+  *pass = (hr_pass){.dense = dense,
+                    .shape = shape,
+                    .params = trainer->params,
+                    .numeric = trainer->numeric.device,
+                    .work = pass->work,
+                    .logits = trainer->logits.device,
+                    .logit_grads = trainer->logit_grads,
+                    .row_grads = trainer->row_grads.device};
+  return init_params(trainer);
 }
 
 hotrow_status hr_trainer_open(hr_trainer *trainer)
@@ -209,6 +236,7 @@ hotrow_status hr_trainer_open(hr_trainer *trainer)
   /* One thread: the ranks are the parallelism, and sums that do not depend on the machine's core count. */
   openblas_set_num_threads(1);
   trainer->model = hr_model_find(hr_model_names[trainer->options.model]);
+  HOTROW_TRY(hr_dense_open((hotrow_device)trainer->options.device, &trainer->dense));
   HOTROW_TRY(open_split(trainer, HR_VALID, &trainer->valid_data));
   HOTROW_TRY(open_split(trainer, HR_TEST, &trainer->test_data));
   HOTROW_TRY(make_shape(trainer));
@@ -228,16 +256,19 @@ void hr_trainer_close(hr_trainer *trainer)
       hr_reader_close(rank->reader);
     if (rank->data != NULL)
       hr_dataset_close(rank->data);
-    free(rank->rows);
-    free(rank->sums);
+    hr_mirror_fini(&rank->rows, trainer->dense);
+    hr_mirror_fini(&rank->sums, trainer->dense);
   }
   free(trainer->ranks);
   hr_dense_adam_fini(&trainer->adam);
-  free(trainer->params);
-  free(trainer->pass.work);
-  free(trainer->pass.logits);
-  free(trainer->pass.row_grads);
-  free(trainer->logit_grads);
+  hr_dense_free(trainer->dense, trainer->params);
+  hr_dense_free(trainer->dense, trainer->pass.work);
+  hr_mirror_fini(&trainer->numeric, trainer->dense);
+  hr_mirror_fini(&trainer->labels, trainer->dense);
+  hr_mirror_fini(&trainer->logits, trainer->dense);
+  hr_mirror_fini(&trainer->row_grads, trainer->dense);
+  hr_dense_free(trainer->dense, trainer->logit_grads);
+  hr_dense_close(trainer->dense);
   if (trainer->valid_data != NULL)
     hr_dataset_close(trainer->valid_data);
   if (trainer->test_data != NULL)

@@ -1,9 +1,28 @@
-/* How the processes of a job meet. */
+/* How the processes of a job meet, and how rows get to the device and gradients back. */
+#include <string.h>
+
 #include "train_state.h"
 
+/* What the communicator adds up lies on the device: a part at a time goes there, into the gradients of rows, which
+ * nobody needs between steps. */
 hotrow_status hr_trainer_allreduce(hr_trainer *trainer, float *values, size_t count)
 {
-  return trainer->comm != NULL ? hotrow_comm_allreduce(trainer->comm, values, count) : HOTROW_OK;
+  const hr_model_shape *shape = &trainer->shape;
+  const size_t part_max = shape->batch_capacity * shape->field_count * hr_row_dim(shape);
+  const hr_mirror *mirror = &trainer->row_grads;
+  hr_dense *dense = trainer->dense;
+  if (trainer->comm == NULL)
+    return HOTROW_OK;
+  for (size_t first = 0; first < count; first += part_max) {
+    const size_t part = count - first < part_max ? count - first : part_max;
+    memcpy(mirror->host, values + first, part * sizeof *values);
+    HOTROW_TRY(hr_mirror_copy_in(mirror, dense, part));
+    HOTROW_TRY(hotrow_comm_allreduce(trainer->comm, mirror->device, part));
+    HOTROW_TRY(hr_mirror_copy_out(mirror, dense, part));
+    HOTROW_TRY(dense->call->wait(dense));
+    memcpy(values + first, mirror->host, part * sizeof *values);
+  }
+  return HOTROW_OK;
 }
 
 hotrow_status hr_trainer_flush(hr_trainer *trainer)
@@ -22,4 +41,30 @@ hotrow_lookup_request hr_trainer_request(const hr_trainer *trainer, hotrow_table
   request.key_count = batch->count * trainer->shape.field_count;
   request.out = rows;
   return request;
+}
+
+hotrow_status hr_trainer_copy_in(hr_trainer *trainer, const hr_batch *batch, const hr_mirror *rows)
+{
+  const hr_model_shape *shape = &trainer->shape;
+  const size_t numeric_count = batch->count * shape->numeric_count;
+  hr_dense *dense = trainer->dense;
+  memcpy(trainer->numeric.host, batch->numeric, numeric_count * sizeof *batch->numeric);
+  memcpy(trainer->labels.host, batch->labels, batch->count * sizeof *batch->labels);
+  HOTROW_TRY(hr_mirror_copy_in(rows, dense, batch->count * shape->field_count * hr_row_dim(shape)));
+  HOTROW_TRY(hr_mirror_copy_in(&trainer->numeric, dense, numeric_count));
+  return hr_mirror_copy_in(&trainer->labels, dense, batch->count);
+}
+
+hotrow_status hr_trainer_push(hr_trainer *trainer, const hr_train_rank *rank)
+{
+  const size_t key_count = rank->batch->count * trainer->shape.field_count;
+  hr_dense *dense = trainer->dense;
+  HOTROW_TRY(hr_mirror_copy_out(&trainer->row_grads, dense, key_count * hr_row_dim(&trainer->shape)));
+  HOTROW_TRY(dense->call->wait(dense));
+  hotrow_push_request push = HOTROW_PUSH_REQUEST_INIT;
+  push.table = rank->table;
+  push.keys = rank->batch->keys;
+  push.key_count = key_count;
+  push.grads = trainer->row_grads.host;
+  return hotrow_push(rank->client, &push, 1);
 }

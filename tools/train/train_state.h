@@ -7,6 +7,7 @@
 #include <hr/status.h>
 
 #include "dataset.h"
+#include "dense.h"
 #include "dense_adam.h"
 #include "history.h"
 #include "model.h"
@@ -22,12 +23,13 @@ typedef struct hr_train_rank {
   hr_reader *reader;     /* owned: reads this rank's share of an epoch ahead; NULL between epochs */
   const hr_batch *batch; /* of this step: belongs to reader */
   uint32_t handed_count; /* of the batches behind it: those whose keys the client has */
-  float *rows;           /* owned: [batch][field_count][row_dim] */
-  float *sums;           /* owned: [param_count + 1]: gradients of the dense parameters, then the loss; all-reduced */
+  hr_mirror rows;        /* owned: [batch][field_count][row_dim] */
+  hr_mirror sums;        /* owned: [param_count + 1]: gradients of the dense parameters, then the loss; all-reduced */
 } hr_train_rank;
 
 typedef struct hr_trainer {
   hr_train_options options; /* presets filled in */
+  hr_dense *dense;          /* owned: where the dense parameters are and the models compute */
   const hr_model *model;
   hr_model_shape shape;
   size_t param_count;
@@ -42,10 +44,16 @@ typedef struct hr_trainer {
   hotrow_client *viewer; /* owned: read-only, without a cache, for evaluation and dump */
   hotrow_table *viewer_table;
 
-  float *params; /* owned: the same on every rank after every step, so the ranks of one process share them */
+  float *params; /* owned, on the device: the same on every rank after every step, so the ranks of one process share
+                    them */
   hr_dense_adam adam;
-  hr_pass pass; /* owned: work, logits, row_grads; the ranks of one process take turns with them */
-  float *logit_grads;
+  /* What a batch needs on its way through the model; the ranks of one process take turns with it. */
+  hr_pass pass;        /* owned: work */
+  hr_mirror numeric;   /* owned: [batch][numeric_count] */
+  hr_mirror labels;    /* owned: [batch] */
+  hr_mirror logits;    /* owned: [batch] */
+  hr_mirror row_grads; /* owned: shaped like rows */
+  float *logit_grads;  /* owned, on the device */
 
   uint64_t step;       /* done so far, over all epochs */
   uint64_t first_step; /* done before this process: of the checkpoint it went on from */
@@ -76,11 +84,18 @@ void hr_trainer_close(hr_trainer *trainer);
 /* Fills in what options leave to the preset of the data set. */
 void hr_train_apply_preset(hr_train_options *options, const char *data_name);
 
-/* values[count] of this process becomes the sum over all processes. */
+/* values[count], in host memory, of this process becomes the sum over all processes. Not within a step. */
 hotrow_status hr_trainer_allreduce(hr_trainer *trainer, float *values, size_t count);
 
 /* Flushes all ranks of the job and returns when all have done so. */
 hotrow_status hr_trainer_flush(hr_trainer *trainer);
+
+/* The only two functions that know where rows come from and where their gradients go: through the client in host
+ * memory, and from and to the device by copies. Begins to bring what a model needs of a batch, whose rows have been
+ * looked up into `rows`, to the device. */
+hotrow_status hr_trainer_copy_in(hr_trainer *trainer, const hr_batch *batch, const hr_mirror *rows);
+/* Waits for the gradients of a batch's rows and pushes them. */
+hotrow_status hr_trainer_push(hr_trainer *trainer, const hr_train_rank *rank);
 
 /* The rows of a batch's keys, to be written to rows. */
 hotrow_lookup_request hr_trainer_request(const hr_trainer *trainer, hotrow_table *table, const hr_batch *batch,

@@ -8,7 +8,6 @@
 #include <hr/clock.h>
 
 #include "counter_random.h"
-#include "metrics.h"
 #include "progress.h"
 #include "report.h"
 #include "train_checkpoint.h"
@@ -20,56 +19,48 @@ static hotrow_status lookup_all(hr_trainer *trainer)
 {
   for (uint32_t i = 0; i < trainer->rank_count; i++) {
     hr_train_rank *rank = &trainer->ranks[i];
-    const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, rank->batch, rank->rows);
+    const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, rank->batch, rank->rows.host);
     HOTROW_TRY(hotrow_lookup(rank->client, &request, 1));
   }
   return HOTROW_OK;
 }
 
-/* Loss of the batch, and the gradient of its part in the mean over the global batch. */
-static float loss_backward(hr_trainer *trainer, const hr_batch *batch)
+/* NCCL adds up dense gradients while the host pushes those of the rows. A ring does its work in the call that begins
+ * it, so it comes behind the push, which the shards are to have early. */
+static bool is_sum_early(const hr_trainer *trainer)
 {
-  const float scale = 1 / ((float)trainer->options.workers * (float)trainer->options.batch);
-  double loss = 0;
-  for (size_t i = 0; i < batch->count; i++) {
-    loss += hr_logloss(trainer->pass.logits[i], batch->labels[i]);
-    trainer->logit_grads[i] = (hr_sigmoid(trainer->pass.logits[i]) - batch->labels[i]) * scale;
-  }
-  return (float)loss;
+  return trainer->comm != NULL && hotrow_comm_get_kind(trainer->comm) == HOTROW_COMM_NCCL;
 }
 
-/* The penalty is l2/2 times the squared rows of each sample, in the same mean as the loss. */
-static void add_l2(hr_trainer *trainer, const float *rows, size_t count)
+static hotrow_status begin_sum(hr_trainer *trainer)
 {
-  const float scale = trainer->options.l2 / ((float)trainer->options.workers * (float)trainer->options.batch);
-  if (scale > 0)
-    for (size_t i = 0; i < count; i++)
-      trainer->pass.row_grads[i] += scale * rows[i];
+  return hotrow_comm_allreduce_begin(trainer->comm, trainer->ranks[0].sums.device, trainer->param_count + 1);
 }
 
 static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
 {
   const hr_batch *batch = rank->batch;
-  const size_t key_count = batch->count * trainer->shape.field_count;
+  hr_dense *dense = trainer->dense;
+  const float samples = (float)trainer->options.workers * (float)trainer->options.batch; /* of the global batch */
   const uint64_t step_key = hr_random_at(hr_random_at(trainer->options.seed, 1), trainer->step);
   hr_pass *pass = &trainer->pass;
-  pass->rows = rank->rows;
-  pass->numeric = batch->numeric;
+  pass->rows = rank->rows.device;
   pass->count = batch->count;
-  pass->param_grads = rank->sums;
+  pass->param_grads = rank->sums.device;
   pass->dropout_key = hr_random_at(step_key, rank->rank) | 1;
 
+  HOTROW_TRY(hr_trainer_copy_in(trainer, batch, &rank->rows));
   trainer->model->forward(pass);
-  rank->sums[trainer->param_count] = loss_backward(trainer, batch);
+  dense->call->logloss(dense, pass->logits, trainer->labels.device, batch->count, 1 / samples, trainer->logit_grads,
+                       rank->sums.device + trainer->param_count);
   trainer->model->backward(pass);
-  add_l2(trainer, rank->rows, key_count * hr_row_dim(&trainer->shape));
-
-  hotrow_push_request push = HOTROW_PUSH_REQUEST_INIT;
-  push.table = rank->table;
-  push.keys = batch->keys;
-  push.key_count = key_count;
-  push.grads = pass->row_grads;
-  HOTROW_TRY(hotrow_push(rank->client, &push, 1));
+  /* The penalty is l2/2 times the squared rows of each sample, in the same mean as the loss. */
+  if (trainer->options.l2 > 0)
+    dense->call->add_scaled(dense, trainer->options.l2 / samples, pass->rows,
+                            batch->count * trainer->shape.field_count * hr_row_dim(&trainer->shape), pass->row_grads);
+  if (is_sum_early(trainer))
+    HOTROW_TRY(begin_sum(trainer));
+  HOTROW_TRY(hr_trainer_push(trainer, rank));
   return hotrow_step(rank->client, 0);
 }
 
@@ -81,7 +72,7 @@ static hotrow_status look_ahead(const hr_trainer *trainer, hr_train_rank *rank)
     const hr_batch *next = hr_reader_peek(rank->reader, rank->handed_count + 1);
     if (next == NULL)
       return HOTROW_OK;
-    const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, next, rank->rows);
+    const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, next, rank->rows.host);
     HOTROW_TRY(hotrow_lookahead(rank->client, &request, 1));
     rank->handed_count++;
   }
@@ -103,20 +94,40 @@ static float lr_scale(const hr_trainer *trainer)
   return (float)(1 - (1 - (double)trainer->options.lr_decay) * share);
 }
 
-static hotrow_status sum_dense(hr_trainer *trainer)
+/* The same for the ranks that this process plays. */
+static hotrow_status sum_played(hr_trainer *trainer)
 {
+  const size_t count = trainer->param_count + 1;
   float *sums[HR_PLAYED_RANKS_MAX];
+  hr_dense *dense = trainer->dense;
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    sums[i] = trainer->ranks[i].sums.host;
+    HOTROW_TRY(hr_mirror_copy_out(&trainer->ranks[i].sums, dense, count));
+  }
+  HOTROW_TRY(dense->call->wait(dense));
+  hotrow_comm_allreduce_local(sums, trainer->rank_count, count);
+  return hr_mirror_copy_in(&trainer->ranks[0].sums, dense, count);
+}
+
+/* The sums of all ranks' dense gradients, on the device, and of their losses. */
+static hotrow_status sum_dense(hr_trainer *trainer, float *loss_p)
+{
+  hr_dense *dense = trainer->dense;
+  if (trainer->comm == NULL)
+    HOTROW_TRY(sum_played(trainer));
+  else if (!is_sum_early(trainer))
+    HOTROW_TRY(begin_sum(trainer));
   if (trainer->comm != NULL)
-    return hotrow_comm_allreduce(trainer->comm, trainer->ranks[0].sums, trainer->param_count + 1);
-  for (uint32_t i = 0; i < trainer->rank_count; i++)
-    sums[i] = trainer->ranks[i].sums;
-  hotrow_comm_allreduce_local(sums, trainer->rank_count, trainer->param_count + 1);
-  return HOTROW_OK;
+    HOTROW_TRY(hotrow_comm_wait(trainer->comm));
+  HOTROW_TRY(dense->kernels->copy_out(loss_p, trainer->ranks[0].sums.device + trainer->param_count, sizeof *loss_p,
+                                      dense->stream));
+  return dense->call->wait(dense);
 }
 
 static hotrow_status train_step(hr_trainer *trainer)
 {
   const float scale = lr_scale(trainer);
+  float loss = 0;
   for (uint32_t i = 0; i < trainer->rank_count; i++)
     HOTROW_TRY(next_batch(&trainer->ranks[i]));
   HOTROW_TRY(lookup_all(trainer));
@@ -126,11 +137,11 @@ static hotrow_status train_step(hr_trainer *trainer)
   }
   for (uint32_t i = 0; i < trainer->rank_count; i++)
     HOTROW_TRY(compute_and_push(trainer, &trainer->ranks[i]));
-  HOTROW_TRY(sum_dense(trainer));
-  const float *sums = trainer->ranks[0].sums;
-  hr_dense_adam_update(&trainer->adam, trainer->options.dense_lr * scale, sums, trainer->params);
-  trainer->epoch_loss += (double)sums[trainer->param_count];
-  trainer->loss_sum += (double)sums[trainer->param_count];
+  HOTROW_TRY(sum_dense(trainer, &loss));
+  hr_dense_adam_update(&trainer->adam, trainer->options.dense_lr * scale, trainer->ranks[0].sums.device,
+                       trainer->params);
+  trainer->epoch_loss += (double)loss;
+  trainer->loss_sum += (double)loss;
   trainer->epoch_samples += (uint64_t)trainer->options.workers * trainer->options.batch;
   trainer->step++;
   return HOTROW_OK;

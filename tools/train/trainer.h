@@ -23,6 +23,7 @@ typedef struct hr_train_options {
   const char *data;       /* NULL: the built-in stream */
   const char *shards;     /* endpoints, comma-separated */
   const char *hidden;     /* "256,128"; NULL: preset */
+  const char *bottom;     /* likewise, of dlrm under its numeric values */
   const char *save;       /* name of a save of the tables at the end, or NULL */
   const char *checkpoint; /* series of checkpoints: CHECKPOINT-<step>; or NULL */
   const char *report;     /* HTML file about the run, or NULL */
@@ -33,10 +34,13 @@ typedef struct hr_train_options {
   uint64_t every; /* with checkpoint: steps from one to the next */
   uint64_t seed;
   uint64_t samples; /* of the built-in stream */
+  uint32_t device;  /* hotrow_device: where dense layers are */
   uint32_t model;   /* index into hr_model_names */
   uint32_t rank;
   uint32_t workers;
   uint32_t dim;           /* 0: preset */
+  uint32_t cross_layers;  /* of dcnv2 */
+  uint32_t cross_rank;    /* of dcnv2's matrices; 0: full */
   uint32_t batch;         /* per rank; 0: preset */
   uint32_t epochs;        /* 0: preset */
   uint32_t optimizer;     /* index into hr_train_optimizer_names */
@@ -58,6 +62,7 @@ typedef struct hr_train_options {
   uint32_t lookahead;   /* batches handed over ahead */
   uint32_t patience;    /* evaluations without a better score until the job stops; 0: never */
   uint32_t evaluations; /* per epoch; 0: only at the end */
+  uint32_t comm;        /* how dense gradients are added up among processes: 0 as it goes, 1 ring, 2 NCCL */
   uint32_t timeout_ms;
   float lr;                /* preset */
   float dense_lr;          /* preset */
@@ -66,12 +71,13 @@ typedef struct hr_train_options {
   float l2;                /* preset */
   float weight_decay;
   float l1;
-  float lr_decay;    /* learning rates end at this share of themselves */
-  float init_scale;  /* preset */
-  float accumulator; /* preset */
-  uint32_t keep;     /* checkpoints of the series that stay; 0: all */
-  bool resume;       /* from the checkpoint that the shards were started from */
-  bool play_ranks;   /* this process is all ranks in turn */
+  float lr_decay;     /* learning rates end at this share of themselves */
+  float init_scale;   /* preset */
+  float accumulator;  /* preset */
+  uint32_t keep;      /* checkpoints of the series that stay; 0: all */
+  bool resume;        /* from the checkpoint that the shards were started from */
+  bool cross_stacked; /* of dcnv2: hidden layers behind the crossing ones */
+  bool play_ranks;    /* this process is all ranks in turn */
   bool json;
 } hr_train_options;
 

@@ -62,10 +62,12 @@ typedef struct hotrow_client_options {
   const char *shards; /* endpoints, comma-separated, in shard order: "tcp://127.0.0.1:7117,tcp://127.0.0.1:7118" */
   uint64_t job;       /* ranks, barriers and exact steps belong to a job; all its workers name the same number */
   uint32_t rank;
-  uint32_t world_size;       /* 0 means 1 */
-  uint32_t timeout_ms;       /* the deadline of calls that give none; 0 means 10000 */
-  uint32_t read_only;        /* 1: serving. Lookups create no rows and may fill hit masks; pushes are refused */
-  hotrow_device device;      /* HOTROW_CPU */
+  uint32_t world_size; /* 0 means 1 */
+  uint32_t timeout_ms; /* the deadline of calls that give none; 0 means 10000 */
+  uint32_t read_only;  /* 1: serving. Lookups create no rows and may fill hit masks; pushes are refused */
+  /* Where copies of rows are kept and row math is done. HOTROW_CUDA: in the memory of the GPU that is current when the
+   * client is opened; of what crosses the bus, only rows that are missing or too old and pushes that are due. */
+  hotrow_device device;
   uint32_t reserved;         /* 0 */
   hotrow_observe_fn observe; /* NULL: nobody */
   void *observe_context;
@@ -175,6 +177,7 @@ HOTROW_API hotrow_status hotrow_table_set_lr_scale(hotrow_table *table, float lr
  *   POOL_NONE   out[i] = row of keys[i], for i < key_count
  *   POOL_SUM    out[b] = sum over i in [offsets[b], offsets[b+1]) of weights[i] * row of keys[i], for b < bag_count
  *   POOL_MEAN   the same, divided by the number of keys in the bag (0 for an empty bag)
+ *   POOL_SQRTN  the same, divided by the square root of that number
  * Rows of out are out_stride floats apart (0 means dim). Duplicate keys are legal; every key value is. */
 typedef struct hotrow_lookup_request {
   size_t struct_size;
@@ -189,6 +192,14 @@ typedef struct hotrow_lookup_request {
   uint8_t *hit_mask; /* read-only clients: bit i (LSB first) is 1 if keys[i] exists; [(key_count+7)/8] or NULL */
   hotrow_pooling pooling;
   uint32_t timeout_ms; /* read from the first request of a call; 0: the client's */
+  /* Where every array of the request lies: HOTROW_CPU, or, of a client on the GPU, HOTROW_CUDA. It is never guessed. */
+  hotrow_device memory;
+  uint32_t reserved; /* 0 */
+  /* With HOTROW_CUDA: the stream (a cudaStream_t) on which the arrays are written before and read after. The call's
+   * work is done behind what is queued there, and what is queued there later is done behind the call's. The call may
+   * return before `out` is written; arrays must stay as they are until the stream has got there. Offsets there are the
+   * caller's promise, and not looked at. NULL: the default stream. */
+  void *stream;
 } hotrow_lookup_request;
 #define HOTROW_LOOKUP_REQUEST_INIT HOTROW_INIT(hotrow_lookup_request)
 
@@ -199,7 +210,9 @@ HOTROW_API hotrow_status hotrow_lookup(hotrow_client *client, const hotrow_looku
                                        size_t request_count);
 
 /* Gradients of one table: per key (POOL_NONE: grads[i] for keys[i]) or per bag (grads[b] is the gradient of out[b] of
- * the lookup with the same keys, offsets and weights). Rows of grads are grad_stride floats apart (0 means dim). */
+ * the lookup with the same keys, offsets and weights). Rows of grads are grad_stride floats apart (0 means dim).
+ * keys NULL: those of the lookup in the table before this, so many as it had, without a look at them; offsets and
+ * weights are given again. memory and stream: as of a lookup; a push waits for the stream. */
 typedef struct hotrow_push_request {
   size_t struct_size;
   hotrow_table *table;
@@ -211,7 +224,8 @@ typedef struct hotrow_push_request {
   const float *grads;
   size_t grad_stride;
   hotrow_pooling pooling;
-  uint32_t reserved; /* 0 */
+  hotrow_device memory;
+  void *stream;
 } hotrow_push_request;
 #define HOTROW_PUSH_REQUEST_INIT HOTROW_INIT(hotrow_push_request)
 

@@ -3,6 +3,7 @@
 #define HR_RANDOM_H
 
 #include <hotrow/base.h>
+#include <hr/shared_fn.h>
 
 /* Fills row[dim] with the initial value of a key: a counter-based generator over (seed, table_seed, key, column). */
 void hr_init_row(const hotrow_initializer *initializer, uint64_t seed, uint64_t table_seed, uint64_t key, uint32_t dim,
@@ -21,7 +22,7 @@ typedef struct hr_rng {
   uint64_t state;
 } hr_rng;
 
-static inline uint64_t hr_mix64(uint64_t x)
+HR_SHARED_FN uint64_t hr_mix64(uint64_t x)
 {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;

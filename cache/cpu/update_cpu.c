@@ -1,21 +1,5 @@
 /* Own steps: applied to held rows at once, then kept or handed out; flush and take. */
-#include "cache_state.h"
-
-#include <hr/mutant.h>
-
-/* Runs [*begin_p, *end_p) of entries that are not NONE, from left to right: kernels take arrays without gaps. */
-static bool next_run(const uint32_t *slots, size_t count, size_t *begin_p, size_t *end_p)
-{
-  size_t begin = *end_p;
-  while (begin < count && slots[begin] == HOTROW_SLOT_NONE)
-    begin++;
-  size_t end = begin;
-  while (end < count && slots[end] != HOTROW_SLOT_NONE)
-    end++;
-  *begin_p = begin;
-  *end_p = end;
-  return begin < end;
-}
+#include "cache_cpu.h"
 
 /* The chunk's slots, NONE where a row is not held. Those that the caller knows from this batch are taken without a look
  * at the keys, whose lines cost as much as a quarter of a row: they can have become others by invalidate alone. Keys
@@ -24,7 +8,7 @@ static void find_slots(hotrow_cache *cache, const uint64_t *keys, const uint64_t
                        size_t count)
 {
   const hr_cache_sets *sets = &cache->sets;
-  chunk_scratch *chunk = &cache->chunk;
+  hr_chunk_scratch *chunk = &cache->cpu.chunk;
   size_t sought_count = 0;
   if (!known || cache->has_forgotten || sets->set_count == 0) {
     hr_cache_probe(cache, keys, hashes, count, chunk->slots);
@@ -43,14 +27,7 @@ static void find_slots(hotrow_cache *cache, const uint64_t *keys, const uint64_t
     chunk->slots[chunk->sought[r]] = chunk->sought_slots[r];
 }
 
-static void apply_held(hotrow_cache *cache, const uint32_t *slots, const float *grads, size_t count)
-{
-  for (size_t begin = 0, end = 0; next_run(slots, count, &begin, &end);)
-    cache->kernels->optimizer_apply(&cache->layout, cache->lr_scale, cache->rows, cache->row_stride, slots + begin,
-                                    grads + begin * cache->layout.dim, NULL, NULL, end - begin, NULL);
-}
-
-void hr_cache_hand_out(hotrow_cache *cache, uint32_t slot, uint32_t steps)
+void hr_cpu_cache_hand_out(hotrow_cache *cache, uint32_t slot, uint32_t steps)
 {
   hr_row_meta *row = &cache->sets.meta[slot];
   const float *sum = hr_pending_sum(&cache->pending, slot);
@@ -58,7 +35,7 @@ void hr_cache_hand_out(hotrow_cache *cache, uint32_t slot, uint32_t steps)
     hr_push_list_append(&cache->pushes, cache->sets.keys[slot], cache->sets.hashes[slot], steps, sum,
                         sum + cache->layout.dim);
   hr_pending_release(&cache->pending, slot);
-  hr_cache_count_sent(cache, row, steps);
+  hr_rules_count_sent(&cache->rules, row, steps);
   row->pending = 0;
 }
 
@@ -70,7 +47,7 @@ static void append_steps(hotrow_cache *cache, const uint64_t *keys, const uint64
   static const uint32_t only_slot = 0;
   static const uint8_t is_first = 1;
   const hotrow_row_layout *row = &cache->layout;
-  float *sum = cache->chunk.one_sum;
+  float *sum = cache->cpu.chunk.one_sum;
   size_t first = cache->pushes.count;
   hr_push_list_append_batch(&cache->pushes, keys, hashes, ticks, grads, count);
   for (size_t i = 0; i < count && ticks && row->square_dim > 0; i++) {
@@ -86,27 +63,21 @@ static void append_steps(hotrow_cache *cache, const uint64_t *keys, const uint64
 static void update_exact(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const float *grads,
                          const uint32_t *ticks, size_t count)
 {
-  const uint32_t *slots = cache->chunk.slots;
-  for (size_t i = 0; i < count && cache->mode == HOTROW_CACHE_PROBE && !cache->rereads_own; i++) {
+  const uint32_t *slots = cache->cpu.chunk.slots;
+  bool is_counted = cache->rules.mode == HOTROW_CACHE_PROBE && !cache->rules.rereads_own;
+  for (size_t i = 0; i < count && is_counted; i++) {
     hr_cache_prefetch_meta(cache, slots, i, count);
     if (slots[i] != HOTROW_SLOT_NONE)
-      cache->sets.meta[slots[i]].seen += ticks ? ticks[i] : 1;
+      hr_rules_count_exact(&cache->rules, cache->sets.meta + slots[i], ticks ? ticks[i] : 1);
   }
   append_steps(cache, keys, hashes, grads, ticks, count);
-}
-
-/* The rounded sum may leave, and one step stay with what rounding left? A push of one step carries no squares of its
- * own, so where the optimizer wants them a second step has to go with it. */
-static bool leaves_rounded(const hotrow_cache *cache, uint32_t steps)
-{
-  return cache->wire_dtype != HOTROW_F32 && (steps > 2 || cache->layout.square_dim == 0);
 }
 
 /* Finds the sum of each held row and counts the step: steps[i] are pending now. A row that gets no sum hands its step
  * out at once: sums[i] is NONE. */
 static void acquire_sums(hotrow_cache *cache, const uint32_t *ticks, size_t count)
 {
-  chunk_scratch *chunk = &cache->chunk;
+  hr_chunk_scratch *chunk = &cache->cpu.chunk;
   hr_row_meta *meta = cache->sets.meta;
   hr_pending_pool *pool = &cache->pending;
   uint32_t pending_max = 0;
@@ -124,25 +95,25 @@ static void acquire_sums(hotrow_cache *cache, const uint32_t *ticks, size_t coun
     chunk->sums[i] = row->pending == 0 ? hr_pending_acquire(pool, slot) : pool->sum_of_slot[slot];
     chunk->steps[i] = row->pending + tick;
     if (chunk->sums[i] == HOTROW_SLOT_NONE) {
-      hr_cache_count_sent(cache, row, tick);
-    } else if (hr_clock_may_keep(chunk->steps[i], cache->push_bound)) {
+      hr_rules_count_sent(&cache->rules, row, tick);
+    } else if (hr_clock_may_keep(chunk->steps[i], cache->rules.push_bound)) {
       row->pending = chunk->steps[i] & 0xffffffu;
       pending_max = chunk->steps[i] > pending_max ? chunk->steps[i] : pending_max;
     }
   }
-  if (pending_max > cache->stats.pending_max)
-    cache->stats.pending_max = pending_max;
+  if (pending_max > cache->cpu.stats.pending_max)
+    cache->cpu.stats.pending_max = pending_max;
 }
 
 /* Entries that hold all of their rows' sums become what the wire's dtype can say of them; the rest stays. */
 static void round_entries(hotrow_cache *cache, size_t count)
 {
-  const chunk_scratch *chunk = &cache->chunk;
+  const hr_chunk_scratch *chunk = &cache->cpu.chunk;
   hr_push_list *pushes = &cache->pushes;
   uint32_t dim = cache->layout.dim;
-  cache->kernels->pack(cache->wire_dtype, pushes->grads, dim, dim, chunk->entries, count, NULL, chunk->packed,
+  cache->kernels->pack(cache->rules.wire_dtype, pushes->grads, dim, dim, chunk->entries, count, NULL, chunk->packed,
                        chunk->scales);
-  cache->kernels->unpack(cache->wire_dtype, chunk->packed, chunk->scales, dim, count, NULL, chunk->grads, dim);
+  cache->kernels->unpack(cache->rules.wire_dtype, chunk->packed, chunk->scales, dim, count, NULL, chunk->grads, dim);
   for (size_t r = 0; r < count; r++) {
     float *sum = cache->pending.sums + chunk->sums[r] * cache->pending.stride;
     const float *sent = chunk->grads + r * dim;
@@ -158,29 +129,27 @@ static void round_entries(hotrow_cache *cache, size_t count)
 static void update_pending(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const float *grads,
                            const uint32_t *ticks, size_t count)
 {
-  chunk_scratch *chunk = &cache->chunk;
+  hr_chunk_scratch *chunk = &cache->cpu.chunk;
   hr_pending_pool *pool = &cache->pending;
   size_t dim = cache->layout.dim, rounded_count = 0;
   acquire_sums(cache, ticks, count);
-  for (size_t begin = 0, end = 0; next_run(chunk->sums, count, &begin, &end);)
-    cache->kernels->pending_add(&cache->layout, pool->sums, pool->stride, chunk->sums + begin, chunk->flags + begin,
-                                grads + begin * dim, end - begin, NULL);
+  cache->kernels->pending_add(&cache->layout, pool->sums, pool->stride, chunk->sums, chunk->flags, grads, count, NULL);
   for (size_t i = 0; i < count; i++) {
     uint32_t steps = chunk->steps[i];
     if (chunk->sums[i] == HOTROW_SLOT_NONE) {
       append_steps(cache, keys + i, hashes + i, grads + i * dim, ticks ? ticks + i : NULL, 1);
-    } else if (hr_clock_may_keep(steps, cache->push_bound)) {
+    } else if (hr_clock_may_keep(steps, cache->rules.push_bound)) {
       continue;
-    } else if (leaves_rounded(cache, steps)) {
+    } else if (hr_rules_leaves_rounded(&cache->rules, steps)) {
       hr_row_meta *row = cache->sets.meta + chunk->slots[i];
       const float *sum = hr_pending_sum(pool, chunk->slots[i]);
       chunk->entries[rounded_count] = (uint32_t)cache->pushes.count;
       chunk->sums[rounded_count++] = chunk->sums[i];
       hr_push_list_append(&cache->pushes, keys[i], hashes[i], steps - 1, sum, sum + dim);
-      hr_cache_count_sent(cache, row, steps - 1);
+      hr_rules_count_sent(&cache->rules, row, steps - 1);
       row->pending = 1;
     } else {
-      hr_cache_hand_out(cache, chunk->slots[i], steps);
+      hr_cpu_cache_hand_out(cache, chunk->slots[i], steps);
     }
   }
   if (rounded_count > 0)
@@ -194,32 +163,26 @@ static size_t room_for_new(const hotrow_cache *cache)
   return cache->pushes.capacity - cache->pushes.count - hr_pending_used_count(&cache->pending);
 }
 
-/* Entries and pending rows that these steps add: a row with pending steps has its place already, and a rounded one
- * needs two, for what goes and for what stays. */
+/* Entries and pending rows that these steps add. */
 static size_t count_new(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, const uint32_t *known,
                         const uint32_t *ticks, size_t key_count)
 {
-  const uint32_t *slots = cache->chunk.slots;
+  const uint32_t *slots = cache->cpu.chunk.slots;
   size_t new_count = 0;
-  for (size_t first = 0; first < key_count; first += CHUNK_ROWS) {
-    size_t count = hr_min_size(CHUNK_ROWS, key_count - first);
+  for (size_t first = 0; first < key_count; first += HR_CHUNK_ROWS) {
+    size_t count = hr_min_size(HR_CHUNK_ROWS, key_count - first);
     find_slots(cache, keys + first, hashes + first, known ? known + first : NULL, count);
     for (size_t i = 0; i < count; i++) {
       uint32_t pending = slots[i] == HOTROW_SLOT_NONE ? 0 : cache->sets.meta[slots[i]].pending;
-      uint32_t steps = pending + (ticks ? ticks[first + i] : 1);
-      new_count += pending == 0;
-      new_count += slots[i] != HOTROW_SLOT_NONE && cache->push_bound > 0 &&
-                   !hr_clock_may_keep(steps, cache->push_bound) && leaves_rounded(cache, steps);
+      uint32_t tick = ticks ? ticks[first + i] : 1;
+      new_count += hr_rules_count_new(&cache->rules, slots[i] != HOTROW_SLOT_NONE, pending, tick);
     }
   }
   return new_count;
 }
 
-static hotrow_status check_ticks(const hotrow_cache *cache, const uint64_t *keys, const uint32_t *ticks,
-                                 size_t key_count)
+static hotrow_status check_ticks(const uint64_t *keys, const uint32_t *ticks, size_t key_count)
 {
-  if (ticks && !cache->counts_occurrences)
-    return hr_fail(HOTROW_ERR_INVALID, "cache: ticks are given, and occurrences are not counted");
   for (size_t i = 0; ticks && i < key_count; i++) {
     if (ticks[i] == 0)
       return hr_fail(HOTROW_ERR_INVALID, "cache: key %llu with 0 ticks", (unsigned long long)keys[i]);
@@ -230,25 +193,28 @@ static hotrow_status check_ticks(const hotrow_cache *cache, const uint64_t *keys
   return HOTROW_OK;
 }
 
-hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
-                                  const uint32_t *slots, const float *grads, const uint32_t *ticks, size_t key_count)
+hotrow_status hr_cpu_cache_update(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
+                                  const uint32_t *slots, const float *grads, const uint32_t *ticks, size_t count_max,
+                                  const uint32_t *key_count_p)
 {
-  HOTROW_TRY(check_ticks(cache, keys, ticks, key_count));
+  size_t key_count = key_count_p ? hr_min_size(count_max, *key_count_p) : count_max;
+  HOTROW_TRY(check_ticks(keys, ticks, key_count));
   size_t room = room_for_new(cache);
   if (key_count > room / 2 && count_new(cache, keys, hashes, slots, ticks, key_count) > room)
-    return hr_fail(HOTROW_ERR_LIMIT, "%zu gradients and room for %zu in the push list of %zu: take the pushes first",
-                   key_count, room, cache->pushes.capacity);
+    return hr_cache_fail_pushes(cache, key_count, room);
   if (cache->sets.set_count == 0) {
     append_steps(cache, keys, hashes, grads, ticks, key_count);
     return HOTROW_OK;
   }
-  for (size_t first = 0; first < key_count; first += CHUNK_ROWS) {
-    size_t count = hr_min_size(CHUNK_ROWS, key_count - first);
+  hr_pending_open(&cache->pending);
+  for (size_t first = 0; first < key_count; first += HR_CHUNK_ROWS) {
+    size_t count = hr_min_size(HR_CHUNK_ROWS, key_count - first);
     const float *chunk_grads = grads + first * cache->layout.dim;
     const uint32_t *chunk_ticks = ticks ? ticks + first : NULL;
     find_slots(cache, keys + first, hashes + first, slots ? slots + first : NULL, count);
-    apply_held(cache, cache->chunk.slots, chunk_grads, count);
-    if (cache->push_bound == 0)
+    cache->kernels->optimizer_apply(&cache->layout, cache->lr_scale, cache->rows, cache->row_stride,
+                                    cache->cpu.chunk.slots, chunk_grads, NULL, NULL, count, NULL);
+    if (cache->rules.push_bound == 0)
       update_exact(cache, keys + first, hashes + first, chunk_grads, chunk_ticks, count);
     else
       update_pending(cache, keys + first, hashes + first, chunk_grads, chunk_ticks, count);
@@ -256,31 +222,13 @@ hotrow_status hotrow_cache_update(hotrow_cache *cache, const uint64_t *keys, con
   return HOTROW_OK;
 }
 
-void hotrow_cache_flush(hotrow_cache *cache)
+void hr_cpu_cache_flush(hotrow_cache *cache)
 {
   const hr_cache_sets *sets = &cache->sets;
   for (uint32_t set = 0; set < sets->set_count && hr_pending_used_count(&cache->pending) > 0; set++)
     for (uint32_t ways = sets->occupied[set]; ways; ways &= ways - 1) {
       uint32_t slot = set * HOTROW_CACHE_WAYS + (uint32_t)__builtin_ctz(ways);
       if (sets->meta[slot].pending > 0)
-        hr_cache_hand_out(cache, slot, sets->meta[slot].pending);
+        hr_cpu_cache_hand_out(cache, slot, sets->meta[slot].pending);
     }
-}
-
-void hotrow_cache_take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p)
-{
-  hr_push_list *pushes = &cache->pushes;
-  *list_p = (hotrow_cache_push_list){.keys = pushes->keys,
-                                     .hashes = pushes->hashes,
-                                     .steps = pushes->steps,
-                                     .grads = pushes->grads,
-                                     .squares = pushes->square_dim > 0 ? pushes->squares : NULL,
-                                     .is_exact = pushes->is_exact,
-                                     .count = pushes->count};
-  pushes->count = 0;
-}
-
-size_t hotrow_cache_push_count(const hotrow_cache *cache)
-{
-  return cache->pushes.count;
 }
