@@ -57,6 +57,8 @@ hotrow_status hr_device_grow_here(hr_core *core, hr_room *room, size_t size)
 
 static void free_arrays(const hotrow_kernels *kernels, hr_device_table *device)
 {
+  hotrow_cache_plan_destroy(device->plan);
+  device->plan = NULL;
   void *there[] = {device->slots,  device->seen,      device->indices,
                    device->states, device->key_slots, device->select_scratch};
   void *here[] = {device->asked_keys, device->asked_hashes, device->asked_index, device->answers, device->flags};
@@ -73,9 +75,10 @@ static void free_arrays(const hotrow_kernels *kernels, hr_device_table *device)
   device->capacity = 0;
 }
 
-static hotrow_status grow_arrays(hr_core *core, hr_device_table *device, size_t capacity)
+static hotrow_status grow_arrays(hr_core *core, hotrow_table *table, size_t capacity)
 {
   const hotrow_kernels *kernels = core->row_kernels;
+  hr_device_table *device = table->device;
   HOTROW_TRY(hr_device_wait(core));
   free_arrays(kernels, device);
   HOTROW_TRY(kernels->alloc(capacity * sizeof *device->slots, (void **)&device->slots));
@@ -89,6 +92,7 @@ static hotrow_status grow_arrays(hr_core *core, hr_device_table *device, size_t 
   HOTROW_TRY(kernels->alloc_host(capacity * sizeof *device->asked_index, (void **)&device->asked_index));
   HOTROW_TRY(kernels->alloc_host(capacity * sizeof *device->answers, (void **)&device->answers));
   HOTROW_TRY(kernels->alloc_host(capacity * sizeof *device->flags, (void **)&device->flags));
+  HOTROW_TRY(hotrow_cache_plan_create(table->cache, capacity, &device->plan));
   device->capacity = capacity;
   return HOTROW_OK;
 }
@@ -261,38 +265,47 @@ static hotrow_status read_keys(hr_core *core, hotrow_table *table, const uint32_
   return hr_device_wait(core);
 }
 
-/* The asked keys of a lookup: those of which nothing or something too old is held. In probe mode, where nobody caches
- * and where somebody watches, they are all. */
-static hotrow_status read_plan(hr_core *core, hotrow_table *table, size_t key_count)
+/* All distinct keys are asked keys, for somebody who watches: those that are found, too. */
+static hotrow_status ask_all(hr_core *core, hotrow_table *table)
 {
-  const hotrow_kernels *kernels = core->row_kernels;
   hr_device_table *device = table->device;
-  hr_workspace *lookup = &table->lookup;
-  bool is_all = !table->is_announced || core->options.observe;
-  uint32_t *count_there = (uint32_t *)(void *)device->number, *here = (uint32_t *)(void *)device->number_here;
-  if (!is_all) /* MISSING and STALE are even, FRESH is not, and nothing is DOUBTFUL */
-    kernels->select(device->states, key_count, 1, 0, device->select_scratch, core->stream, device->indices,
-                    count_there);
-  HOTROW_TRY(kernels->copy_out(here, count_there, sizeof *here, core->stream));
-  HOTROW_TRY(kernels->copy_out(here + 1, lookup->dedup.unique_count_p, sizeof *here, core->stream));
-  HOTROW_TRY(hr_device_wait(core));
-  lookup->unique_count = here[1];
-  table->asked_count = is_all ? lookup->unique_count : here[0];
-  table->asked_keys = device->asked_keys;
-  table->asked_hashes = device->asked_hashes;
-  uint32_t count = table->asked_count;
+  uint32_t count = table->lookup.unique_count;
+  table->asked_count = count;
   if (count == 0)
     return HOTROW_OK;
-  HOTROW_TRY(kernels->copy_out(device->flags, device->states, lookup->unique_count, core->stream));
-  if (!is_all)
-    HOTROW_TRY(kernels->copy_out(device->asked_index, device->indices, count * sizeof *here, core->stream));
-  HOTROW_TRY(read_keys(core, table, is_all ? NULL : device->indices, count, device->asked_keys, device->asked_hashes,
-                       table->slots, table->seen));
-  for (uint32_t a = 0; a < count; a++) {
-    if (is_all)
-      device->asked_index[a] = a;
-    table->states[a] = device->flags[device->asked_index[a]];
-  }
+  HOTROW_TRY(core->row_kernels->copy_out(device->flags, device->states, count, core->stream));
+  HOTROW_TRY(read_keys(core, table, NULL, count, device->asked_keys, device->asked_hashes, table->slots, table->seen));
+  memcpy(table->states, device->flags, count);
+  for (uint32_t u = 0; u < count; u++)
+    device->asked_index[u] = u;
+  return HOTROW_OK;
+}
+
+/* The asked keys of a lookup: those of which nothing, something too old or something doubtful is held. The only wait
+ * where all are found. */
+static hotrow_status read_plan(hr_core *core, hotrow_table *table, size_t key_count)
+{
+  hr_device_table *device = table->device;
+  hr_workspace *lookup = &table->lookup;
+  const hotrow_dedup *dedup = &lookup->dedup;
+  uint32_t *here = (uint32_t *)(void *)device->number_here;
+  hotrow_cache_plan_rows rows;
+  HOTROW_TRY(core->row_kernels->copy_out(here, dedup->unique_count_p, sizeof *here, core->stream));
+  HOTROW_TRY(hotrow_cache_plan_start(device->plan, dedup->keys, dedup->hashes, device->slots, device->seen,
+                                     device->states, key_count, dedup->unique_count_p));
+  HOTROW_TRY(hotrow_cache_plan_wait(device->plan, &rows));
+  lookup->unique_count = *here;
+  table->asked_keys = device->asked_keys;
+  table->asked_hashes = device->asked_hashes;
+  if (core->options.observe)
+    return ask_all(core, table);
+  table->asked_count = (uint32_t)rows.count;
+  memcpy(device->asked_keys, rows.keys, rows.count * sizeof *rows.keys);
+  memcpy(device->asked_hashes, rows.hashes, rows.count * sizeof *rows.hashes);
+  memcpy(device->asked_index, rows.indexes, rows.count * sizeof *rows.indexes);
+  memcpy(table->slots, rows.slots, rows.count * sizeof *rows.slots);
+  memcpy(table->seen, rows.seen, rows.count * sizeof *rows.seen);
+  memcpy(table->states, rows.states, rows.count);
   return HOTROW_OK;
 }
 
@@ -310,13 +323,12 @@ hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r)
   HOTROW_TRY(remember_keys(device, r));
   HOTROW_TRY(hr_core_dedup(core, table, &table->lookup, keys, r->key_count));
   if (device->capacity != table->lookup.capacity || !table->states) {
-    HOTROW_TRY(grow_arrays(core, device, table->lookup.capacity));
+    HOTROW_TRY(grow_arrays(core, table, table->lookup.capacity));
     HOTROW_TRY(hr_core_grow_lookup(table));
   }
   table->told_before = table->told;
   hotrow_cache_begin_batch(table->cache);
   HOTROW_TRY(take_window(core, table, &batch, &next_use));
-  HOTROW_TRY(core->row_kernels->fill(device->states, HOTROW_ROW_FRESH, r->key_count, core->stream));
   hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, r->key_count, dedup->unique_count_p, next_use,
                       device->slots, device->seen, device->states);
   HOTROW_TRY(read_plan(core, table, r->key_count));

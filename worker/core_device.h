@@ -25,6 +25,7 @@ typedef struct hr_device_table {
   uint32_t *key_slots; /* of each key as given */
   void *select_scratch;
   size_t capacity;
+  hotrow_cache_plan *plan; /* owned */
   /* The same on the host, of the keys that are asked about; pinned, [capacity]. */
   uint64_t *asked_keys, *asked_hashes;
   uint32_t *asked_index; /* among the distinct keys, ascending */

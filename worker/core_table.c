@@ -52,8 +52,8 @@ void hr_core_destroy_table(hotrow_table *table)
 {
   if (!table)
     return;
+  hr_device_close_table(table); /* its plan goes before the cache */
   hotrow_cache_destroy(table->cache);
-  hr_device_close_table(table);
   hr_lookahead_fini(&table->window);
   free_arrival(&table->arrival);
   free_workspace(&table->lookup);
