@@ -9,6 +9,11 @@
 HR_NO_TAIL_PADDING(hotrow_cache_options, stream);
 HR_NO_TAIL_PADDING(hotrow_cache_stats, push_count);
 
+static const hr_cache_operations *operations_of(const hotrow_kernels *kernels)
+{
+  return kernels->device == HOTROW_CPU ? hr_cpu_cache_operations() : hr_cuda_cache_operations();
+}
+
 static hotrow_status check_bounds(const hotrow_cache_options *o)
 {
   if (o->pull_bound > HOTROW_BOUND_MAX)
@@ -25,12 +30,24 @@ static hotrow_status check_bounds(const hotrow_cache_options *o)
   return HOTROW_OK;
 }
 
+/* A table that lacks a kernel that the cache calls, or that is not for a device that this build knows. */
+static hotrow_status check_device(const hotrow_cache_options *o)
+{
+  const hotrow_kernels *k = o->kernels;
+  if (!operations_of(k))
+    return hr_fail(HOTROW_ERR_UNSUPPORTED, "cache on device %s: this build has none", k->name);
+  if (!k->probe || !k->scan || !k->optimizer_apply || !k->pending_add || !k->pack || !k->unpack)
+    return hr_fail(HOTROW_ERR_UNSUPPORTED, "cache on device %s: its function table lacks kernels", k->name);
+  if (k->device == HOTROW_CPU && o->stream)
+    return hr_fail(HOTROW_ERR_INVALID, "cache: a stream is given, and device %s has none", k->name);
+  return HOTROW_OK;
+}
+
 static hotrow_status check_options(const hotrow_cache_options *o)
 {
   if (!o->kernels)
     return hr_fail(HOTROW_ERR_INVALID, "cache: kernels is NULL");
-  if (o->kernels->device != HOTROW_CPU)
-    return hr_fail(HOTROW_ERR_UNSUPPORTED, "cache on device %s: only the CPU is supported", o->kernels->name);
+  HOTROW_TRY(check_device(o));
   if (!o->segments)
     return hr_fail(HOTROW_ERR_INVALID, "cache: segments is NULL");
   if (!hr_cache_policy_get(o->policy))
@@ -129,9 +146,13 @@ static hr_cache_rules make_rules(const hotrow_cache_options *o, const hotrow_row
 static hotrow_status take_memory(hotrow_cache *cache, const hotrow_cache_options *o)
 {
   size_t size_bytes = layout(cache, o, NULL);
-  if (size_bytes > SIZE_MAX / 2 || cache->kernels->alloc(size_bytes + HR_ARENA_BASE, &cache->memory) != HOTROW_OK)
-    return hr_fail(HOTROW_ERR_NO_MEMORY, "cache: %zu bytes do not fit into the memory of device %s", size_bytes,
+  hotrow_status status = HOTROW_ERR_NO_MEMORY;
+  if (size_bytes <= SIZE_MAX / 2)
+    status = cache->kernels->alloc(size_bytes + HR_ARENA_BASE, &cache->memory);
+  if (status == HOTROW_ERR_NO_MEMORY)
+    return hr_fail(status, "cache: %zu bytes do not fit into the memory of device %s", size_bytes,
                    cache->kernels->name);
+  HOTROW_TRY(status);
   layout(cache, o, hr_arena_base(cache->memory));
   return HOTROW_OK;
 }
@@ -151,7 +172,8 @@ hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_ca
   HOTROW_TRY(hr_alloc(1, sizeof(hotrow_cache), "cache", &memory));
   hotrow_cache *cache = memory;
   cache->kernels = o.kernels;
-  cache->operations = &hr_cpu_cache_operations;
+  cache->stream = o.stream;
+  cache->operations = operations_of(o.kernels);
   cache->rules = make_rules(&o, &row);
   cache->layout = row;
   cache->lr_scale = 1.0f;

@@ -77,8 +77,44 @@ typedef struct hr_cpu_side {
   hotrow_cache_stats stats;
 } hr_cpu_side;
 
+/* What the passes of another device leave to each other; each array holds row_count, ranks one more. */
+typedef struct hr_device_scratch {
+  uint32_t *demand; /* [set_count], zero between calls: rows that want a way of each set */
+  uint32_t *slots;
+  uint32_t *steps;
+  uint32_t *sums;
+  uint32_t *own_sums; /* update: of each key */
+  uint32_t *out_sums; /* of each entry to be filled, NONE: it is row out_rows of the gradients */
+  uint32_t *out_rows;
+  uint32_t *rounded_entries;
+  uint32_t *rounded_sums;
+  uint32_t *ranks_a; /* flags, then how many come before; the last one is how many there are */
+  uint32_t *ranks_b;
+  uint32_t *ranks_c;
+  uint8_t *flags;
+  uint8_t *kinds;
+  float *grads;
+  float *squares;
+  float *one_sums;
+  void *packed;
+  float *scales;
+  void *scan;
+  size_t row_count;
+} hr_device_scratch;
+
+/* What counts there is in hr_device_books; the host knows bounds. */
+typedef struct hr_device_books hr_device_books;
+
+typedef struct hr_device_side {
+  hr_device_books *books;
+  hr_device_scratch scratch;
+  size_t staged_bound;   /* at most so many staging rows are in use */
+  uint64_t placed_bound; /* at most so many entries and rows with pending steps there are */
+} hr_device_side;
+
 struct hotrow_cache {
   const hotrow_kernels *kernels; /* borrowed */
+  void *stream;                  /* borrowed; NULL on the CPU */
   const hr_cache_operations *operations;
   hr_cache_rules rules;
   hotrow_row_layout layout;
@@ -94,12 +130,15 @@ struct hotrow_cache {
   uint32_t staging_first;
   uint32_t staging_count;
   hr_cpu_side cpu;
+  hr_device_side device;
   void *memory; /* owned: every array above */
 };
 
 #define HR_LOOKUPS_PER_ROW 20u /* after so many uses are halved */
 
-extern const hr_cache_operations hr_cpu_cache_operations;
+const hr_cache_operations *hr_cpu_cache_operations(void);
+/* NULL: this build has none. */
+const hr_cache_operations *hr_cuda_cache_operations(void);
 
 /* State i of an array that is NULL when rows have none, or when nothing is kept and so nothing is previewed. */
 HR_SHARED_FN const float *hr_state_at(const hotrow_cache *cache, const float *states, size_t i)

@@ -57,7 +57,7 @@ hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p);
   void hr_##device##_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream,                 \
                                     uint64_t *row_p);                                                                  \
   void hr_##device##_sum_ranks(const float *values, size_t rank_stride, uint32_t rank_count, size_t count,             \
-                                void *stream, float *sums);                                                            \
+                               void *stream, float *sums);                                                             \
   void hr_##device##_gather_words(const uint32_t *words, const uint32_t *index, size_t count, void *stream,            \
                                   uint32_t *out);                                                                      \
   void hr_##device##_scatter_words(const uint32_t *values, const uint32_t *index, size_t count, void *stream,          \

@@ -318,6 +318,9 @@ static hotrow_status open_storage(host *h, const hotrow_server_options *o, const
   d->dirty_bytes_max = o->cut_bytes < shares->cut_bytes_max ? o->cut_bytes : shares->cut_bytes_max;
   d->log_bytes_max = o->memory_bytes ? d->dirty_bytes_max : HR_CUT_LOG_FACTOR * o->cut_bytes;
   d->durability = options->durability = o->durability;
+  uint64_t due_bytes = o->durability == HOTROW_DURABILITY_LOG ? d->log_bytes_max : d->dirty_bytes_max;
+  if (due_bytes > HR_CUT_BYTES_MAX / HR_CUT_NEXT_FACTOR)
+    options->cut_bytes_max = due_bytes < SIZE_MAX / HR_CUT_NEXT_FACTOR ? due_bytes * HR_CUT_NEXT_FACTOR : SIZE_MAX;
   options->storage = hr_rocksdb_calls(d->storage);
   options->epoch = hr_rocksdb_epoch(d->storage);
   return HOTROW_OK;

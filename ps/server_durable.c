@@ -42,7 +42,9 @@ static void take_result(hr_durable *d)
     hr_log(HOTROW_LOG_DEBUG, "cut %llu durable, %llu rows and %llu ms of writing so far", (unsigned long long)number,
            (unsigned long long)counts.rows, (unsigned long long)(counts.write_ns / 1000000));
     hr_shard_count_writes(d->shard, counts.rows, counts.bytes, counts.write_ns);
-    hr_shard_cut_is_durable(d->shard, number);
+    uint64_t begin_ns = hr_now_ns();
+    hr_shard_cut_is_durable(d->shard, number); /* a cut that somebody waits for is begun */
+    hr_shard_count_cut(d->shard, hr_now_ns() - begin_ns);
     return;
   }
   fail(d, status);
@@ -88,15 +90,27 @@ static void begin_cut(hr_durable *d, uint64_t now_ns)
   note(d, status);
 }
 
+static void copy_cut(hr_durable *d)
+{
+  uint64_t begin_ns = hr_now_ns();
+  hotrow_status status = hr_shard_copy(d->shard);
+  hr_shard_count_cut(d->shard, hr_now_ns() - begin_ns);
+  note(d, status);
+}
+
 /* A refused cut is not tried again before it is due: it was copied for nothing. */
 static void tend(hr_durable *d, uint64_t now_ns)
 {
   take_result(d);
   take_logged(d);
-  if (d->is_failed || (d->durability == HOTROW_DURABILITY_NONE && !hr_shard_awaits_cut(d->shard)))
+  if (d->is_failed)
+    return;
+  if (hr_shard_is_copying(d->shard))
+    copy_cut(d);
+  if (d->durability == HOTROW_DURABILITY_NONE && !hr_shard_awaits_cut(d->shard))
     return;
   hand_over_log(d, now_ns);
-  if (hr_rocksdb_is_busy(d->storage))
+  if (hr_shard_is_copying(d->shard) || hr_rocksdb_is_busy(d->storage))
     return;
   bool has_log = d->durability == HOTROW_DURABILITY_LOG;
   bool is_long = hr_shard_dirty_bytes(d->shard) >= (has_log ? d->log_bytes_max : d->dirty_bytes_max) ||
@@ -128,6 +142,8 @@ void hr_durable_wait(hr_durable *d, void *socket)
     size_t size = sizeof events;
     if (zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) != 0 || (events & ZMQ_POLLIN))
       return;
+    if (hr_shard_is_copying(d->shard))
+      continue;
     d->before_wait(d->context);
     zmq_pollitem_t items[] = {{.socket = socket, .events = ZMQ_POLLIN},
                               {.fd = hr_rocksdb_fd(d->storage), .events = ZMQ_POLLIN}};
@@ -139,7 +155,11 @@ void hr_durable_wait(hr_durable *d, void *socket)
 static void wait_for_results(hr_durable *d)
 {
   /* Who waits for a table makes the shard begin one cut after the other. */
-  while (hr_rocksdb_is_busy(d->storage) || hr_rocksdb_is_logging(d->storage)) {
+  while (hr_shard_is_copying(d->shard) || hr_rocksdb_is_busy(d->storage) || hr_rocksdb_is_logging(d->storage)) {
+    if (hr_shard_is_copying(d->shard)) {
+      copy_cut(d);
+      continue;
+    }
     hr_rocksdb_wait(d->storage);
     take_result(d);
     take_logged(d);

@@ -12,10 +12,13 @@
 #define HR_CUT_INTERVAL_MS_DEFAULT 1000u
 #define HR_CUT_INTERVAL_LOG_MS_DEFAULT 60000u /* with a log: a cut keeps it waiting for as long as it is written */
 #define HR_CUT_INTERVAL_MS_MAX 86400000u
-/* A cut is copied on the shard's thread, where rows lie in no order: 3 ms a MiB at dim 16. Nobody is to wait 20 ms. */
+/* Small, as a client that pushes waits for one when it has too many pushes that are not durable. */
 #define HR_CUT_BYTES_DEFAULT ((uint64_t)4 << 20)
 #define HR_CUT_LOG_FACTOR 16u /* with a log a cut is made when it, or what is dirty, has so many times cut_bytes */
-#define HR_LOG_RETRY_MS 100u  /* when a full disk may have room again */
+#define HR_CUT_NEXT_FACTOR                                                                                             \
+  4u                         /* while a cut is under way the next may become so much larger than when it is due, and   \
+                                HR_CUT_BYTES_MAX */
+#define HR_LOG_RETRY_MS 100u /* when a full disk may have room again */
 
 typedef struct hr_durable {
   hr_rocksdb *storage; /* owned; NULL: the shard is memory only */

@@ -30,6 +30,10 @@ hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_
   shard->options = *options;
   if (shard->options.held_bytes_max == 0)
     shard->options.held_bytes_max = HR_SHARD_HELD_BYTES_MAX;
+  if (shard->options.cut_bytes_max == 0)
+    shard->options.cut_bytes_max = HR_CUT_BYTES_MAX;
+  if (shard->options.cut_turn_bytes == 0)
+    shard->options.cut_turn_bytes = HR_CUT_TURN_BYTES;
   hotrow_status status = hr_map(HR_REPLY_POOL_BYTES, "reply pool", &pool);
   if (status == HOTROW_OK)
     status = hr_announce_log_init(&shard->log, options->announce_log_count);

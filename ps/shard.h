@@ -30,6 +30,7 @@
 #define HR_SHARD_SESSIONS_MAX 4096u /* the session idle longest is forgotten for a new one, and then fenced */
 #define HR_SHARD_BLOBS_MAX 1024u
 #define HR_SHARD_JOBS_MAX 256u /* the job idle longest is forgotten for a new one, with its sessions */
+#define HR_CUT_BYTES_MAX ((size_t)256 << 20)
 #define HR_SHARD_HELD_BYTES_MAX ((size_t)4 << 30)
 
 typedef struct hr_shard hr_shard;
@@ -80,6 +81,9 @@ typedef struct hr_shard_options {
                                     leave for others, without one new rows are refused */
   hr_shard_aside aside;         /* checkpoints are made safe there */
   hotrow_durability durability; /* of a shard with a storage */
+  size_t cut_turn_bytes;        /* that are copied at a time; 0: HR_CUT_TURN_BYTES */
+  size_t cut_bytes_max;         /* of rows of the next cut while one is under way: with more nothing that changes rows
+                                   is taken, but for exact steps; 0: HR_CUT_BYTES_MAX */
 } hr_shard_options;
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p);
@@ -92,10 +96,18 @@ hotrow_status hr_shard_load(hr_shard *shard, const char *path, hr_load_progress 
 void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *frames, size_t frame_count,
                       uint64_t now_ns);
 
-/* Hands a cut to the storage, which must be there. A client that asks for a new table makes the shard do so too.
+/* Begins a cut, of this moment, and puts the first part of it into the storage, which must be there. A client that asks
+ * for a new table makes the shard do so too.
+ *
  *   HOTROW_ERR_BUSY  the last cut is not durable yet
  * and what the storage returns: then there is no cut, and the next call tries again. */
 hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p);
+/* Is there more of it to be copied? Then hr_shard_copy() puts the next part into the storage, and with the last one it
+ * is handed over: to be called between messages, which may change what they like. A part takes half a millisecond. What
+ * hr_shard_cut() returns but HOTROW_ERR_BUSY, and then there is no cut any more. */
+bool hr_shard_is_copying(const hr_shard *shard);
+hotrow_status hr_shard_copy(hr_shard *shard);
+#define HR_CUT_TURN_BYTES ((size_t)512 << 10) /* as hr_table_copy() counts them: 4096 rows of dim 16 */
 /* The storage has the last cut safe. Sends the replies that waited for it; not to be called from within the storage. */
 void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number);
 /* The storage has lost the cut under way, or can take none any more: there will be no further one. Who waits for a
@@ -137,7 +149,7 @@ hotrow_status hr_shard_replay(hr_shard *shard, const void *record, size_t size, 
 /* Counts a message that the transport itself refused (too many frames, too large). */
 void hr_shard_count_refused(hr_shard *shard);
 
-/* What only the owner knows: how long the last message took; how long a cut took to be copied; the totals of what the
+/* What only the owner knows: how long the last message took; how long a turn of a cut took; the totals of what the
  * storage has written in cuts, and in its log; replies that nobody took, and bytes of those that are on their way. */
 void hr_shard_count_time(hr_shard *shard, uint64_t ns);
 void hr_shard_count_cut(hr_shard *shard, uint64_t copy_ns);

@@ -13,48 +13,6 @@
 
 /* ---- what a cut holds ---- */
 
-typedef struct row_sink {
-  const hr_storage *storage;
-  const hr_table_desc *desc;
-  size_t float_count;
-} row_sink;
-
-static hotrow_status put_row(uint64_t key, uint32_t clock, const float *value_and_state, void *context)
-{
-  const row_sink *sink = context;
-  return sink->storage->put_row(sink->storage->context, sink->desc, key, clock, value_and_state, sink->float_count);
-}
-
-static hotrow_status delete_row(uint64_t key, void *context)
-{
-  const row_sink *sink = context;
-  return sink->storage->delete_row(sink->storage->context, sink->desc, key);
-}
-
-static hotrow_status put_bucket(uint64_t number, const void *bytes, size_t size_bytes, void *context)
-{
-  const row_sink *sink = context;
-  return sink->storage->put_bucket(sink->storage->context, sink->desc, number, bytes, size_bytes);
-}
-
-static hotrow_status put_tables(const hr_shard *shard, const hr_storage *storage)
-{
-  for (size_t i = 0; i < shard->table_count; i++) {
-    const hr_table_desc *desc = hr_table_get_desc(shard->tables[i]);
-    if (shard->table_cuts[i] == HR_TABLE_CHANGED || shard->stored_counts[i] != desc->row_count ||
-        shard->stored_steps[i] != desc->step)
-      HOTROW_TRY(storage->put_table(storage->context, desc));
-  }
-  for (size_t i = 0; i < shard->table_count; i++) {
-    hr_table *table = shard->tables[i];
-    row_sink sink = {storage, hr_table_get_desc(table), hr_table_record_floats(table)};
-    HOTROW_TRY(hr_table_visit_dirty(table, put_row, &sink));
-    HOTROW_TRY(hr_table_visit_gone(table, delete_row, &sink));
-    HOTROW_TRY(hr_table_visit_admission(table, put_bucket, &sink));
-  }
-  return HOTROW_OK;
-}
-
 /* Pushes that wait for their step are in no cut: their clients send them again. Neither are those of an exact step that
  * were refused behind a waiting one, as steps must come in order: they are refused again. */
 static bool is_replayed(const hr_outcome *outcome)
@@ -100,9 +58,15 @@ static hotrow_status put_job(const hr_job *job, const hr_storage *storage)
   return storage->put_job(storage->context, &stored, members);
 }
 
-static hotrow_status put_cut(hr_shard *shard, const hr_storage *storage)
+/* What is little, and so copied at once. */
+static hotrow_status put_state(hr_shard *shard, const hr_storage *storage)
 {
-  HOTROW_TRY(put_tables(shard, storage));
+  for (size_t i = 0; i < shard->table_count; i++) {
+    const hr_table_desc *desc = hr_table_get_desc(shard->tables[i]);
+    if (shard->table_cuts[i] == HR_TABLE_CHANGED || shard->stored_counts[i] != desc->row_count ||
+        shard->stored_steps[i] != desc->step)
+      HOTROW_TRY(storage->put_table(storage->context, desc));
+  }
   for (const hr_job *job = shard->jobs; job; job = job->next)
     HOTROW_TRY(put_job(job, storage));
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
@@ -110,7 +74,67 @@ static hotrow_status put_cut(hr_shard *shard, const hr_storage *storage)
       hr_stored_session stored = hr_cut_describe_session(session);
       HOTROW_TRY(storage->put_session(storage->context, &stored));
     }
-  return storage->end_cut(storage->context, shard->cut_number);
+  return HOTROW_OK;
+}
+
+/* ---- its moment, and its copy ---- */
+
+/* There is no cut: whatever was to be in it is to be in the next one. */
+static void abandon(hr_shard *shard)
+{
+  shard->is_copying = shard->cut_in_progress = false;
+  shard->is_cut_awaited = shard->is_cut_awaited || shard->was_cut_awaited;
+  hr_memory_end_cut(shard);
+  for (size_t i = 0; i < shard->table_count; i++) {
+    hr_table_abandon_cut(shard->tables[i]);
+    shard->stored_counts[i] = UINT64_MAX; /* not known: described anew */
+    if (shard->table_cuts[i] == HR_TABLE_IN_CUT)
+      shard->table_cuts[i] = HR_TABLE_CHANGED;
+  }
+  for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
+    for (hr_session *session = shard->sessions[i]; session; session = session->next) {
+      session->cut_seq = session->durable_seq;
+      session->fence_in_cut = false;
+    }
+}
+
+/* From here on the cut is copied, and whatever changes is copied before. */
+static hotrow_status begin(hr_shard *shard, const hr_storage *storage)
+{
+  shard->cut_in_progress = shard->is_copying = true;
+  shard->was_cut_awaited = shard->is_cut_awaited;
+  shard->is_cut_awaited = false;
+  shard->counters.pushes_in_cut = shard->counters.pushes_applied;
+  hr_memory_begin_cut(shard, hr_shard_dirty_bytes(shard));
+  for (size_t i = 0; i < shard->table_count; i++) {
+    const hr_table_desc *desc = hr_table_get_desc(shard->tables[i]);
+    HOTROW_TRY(hr_table_begin_cut(shard->tables[i], storage));
+    shard->stored_counts[i] = desc->row_count;
+    shard->stored_steps[i] = desc->step;
+    if (shard->table_cuts[i] == HR_TABLE_CHANGED)
+      shard->table_cuts[i] = HR_TABLE_IN_CUT;
+  }
+  for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
+    for (hr_session *session = shard->sessions[i]; session; session = session->next) {
+      session->cut_seq = session->applied_seq;
+      session->fence_in_cut = session->fences;
+    }
+  return HOTROW_OK;
+}
+
+static hotrow_status copy(hr_shard *shard)
+{
+  const hr_storage *storage = shard->options.storage;
+  size_t budget = shard->options.cut_turn_bytes;
+  for (size_t i = 0; i < shard->table_count; i++) {
+    HOTROW_TRY(hr_table_copy(shard->tables[i], &budget));
+    if (hr_table_is_copying(shard->tables[i]))
+      return HOTROW_OK;
+  }
+  HOTROW_TRY(storage->end_cut(storage->context, shard->cut_number));
+  shard->is_copying = false;
+  shard->counters.cuts++;
+  return HOTROW_OK;
 }
 
 hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
@@ -123,28 +147,35 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
     return hr_fail(HOTROW_ERR_BUSY, "cut %llu is not durable yet", (unsigned long long)shard->cut_number);
   hotrow_status status = storage->begin_cut(storage->context, ++shard->cut_number);
   if (status == HOTROW_OK)
-    status = put_cut(shard, storage);
+    status = put_state(shard, storage);
+  if (status == HOTROW_OK) {
+    status = begin(shard, storage);
+    if (status == HOTROW_OK)
+      status = copy(shard);
+    if (status != HOTROW_OK)
+      abandon(shard);
+  }
   shard->is_refused = status != HOTROW_OK;
   HOTROW_TRY(status);
-  shard->cut_in_progress = true;
-  shard->is_cut_awaited = false;
-  shard->counters.cuts++;
-  shard->counters.pushes_in_cut = shard->counters.pushes_applied;
-  hr_memory_begin_cut(shard, hr_shard_dirty_bytes(shard));
-  for (size_t i = 0; i < shard->table_count; i++) {
-    hr_table_begin_cut(shard->tables[i]);
-    shard->stored_counts[i] = hr_table_get_desc(shard->tables[i])->row_count;
-    shard->stored_steps[i] = hr_table_get_desc(shard->tables[i])->step;
-    if (shard->table_cuts[i] == HR_TABLE_CHANGED)
-      shard->table_cuts[i] = HR_TABLE_IN_CUT;
-  }
-  for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
-    for (hr_session *session = shard->sessions[i]; session; session = session->next) {
-      session->cut_seq = session->applied_seq;
-      session->fence_in_cut = session->fences;
-    }
   *number_p = shard->cut_number;
   return HOTROW_OK;
+}
+
+bool hr_shard_is_copying(const hr_shard *shard)
+{
+  return shard->is_copying;
+}
+
+hotrow_status hr_shard_copy(hr_shard *shard)
+{
+  HOTROW_ASSERT(shard->is_copying);
+  hotrow_status status = copy(shard);
+  if (status == HOTROW_OK)
+    return HOTROW_OK;
+  abandon(shard);
+  shard->is_refused = true;
+  hr_checkpoint_cut_failed(shard);
+  return status;
 }
 
 bool hr_shard_awaits_cut(const hr_shard *shard)
@@ -197,7 +228,7 @@ static bool answer_waiting(hr_shard *shard, hr_session *session)
 
 void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
 {
-  HOTROW_ASSERT(shard->cut_in_progress && number == shard->cut_number);
+  HOTROW_ASSERT(shard->cut_in_progress && !shard->is_copying && number == shard->cut_number);
   bool is_awaited = false;
   shard->cut_in_progress = false;
   shard->counters.cuts_durable++;
@@ -224,11 +255,12 @@ void hr_shard_degrade(hr_shard *shard)
 {
   HOTROW_ASSERT(shard->options.storage && !shard->is_degraded);
   shard->is_degraded = true;
-  shard->cut_in_progress = false;
   snprintf(shard->degraded_by, sizeof shard->degraded_by, "shard %u is degraded and makes nothing durable: %s",
            shard->options.shard_index, hotrow_last_error());
   hr_fail_text(HOTROW_ERR_STORAGE, shard->degraded_by, strlen(shard->degraded_by));
   hr_checkpoint_cut_failed(shard);
+  if (shard->cut_in_progress)
+    abandon(shard);
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
     for (hr_session *session = shard->sessions[i]; session; session = session->next)
       if (session->asked.op != 0) {

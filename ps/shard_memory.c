@@ -166,11 +166,27 @@ static hotrow_status fetch(hr_shard *shard, hr_table *table, const uint64_t *key
   return status;
 }
 
+/* The next cut must not become larger while the storage is slow with this one: who changes rows waits for the disk, and
+ * who reads them does not. */
+static hotrow_status check_next_cut(hr_shard *shard)
+{
+  size_t dirty = shard->cut_in_progress ? hr_shard_dirty_bytes(shard) : 0, max = shard->options.cut_bytes_max;
+  if (dirty < max)
+    return HOTROW_OK;
+  shard->is_cut_awaited = true;
+  return hr_fail(HOTROW_ERR_BUSY,
+                 "shard %u has %zu bytes of rows that changed since cut %llu, which is not durable yet",
+                 shard->options.shard_index, dirty, (unsigned long long)shard->cut_number);
+}
+
 hotrow_status hr_memory_prepare(hr_shard *shard, hr_table *table, const uint64_t *keys, size_t key_count, bool creates)
 {
-  if (shard->options.memory_bytes == 0 || is_at_ease(shard, table, key_count))
+  hotrow_status next_cut = creates ? check_next_cut(shard) : HOTROW_OK;
+  if (next_cut == HOTROW_OK && (shard->options.memory_bytes == 0 || is_at_ease(shard, table, key_count)))
     return HOTROW_OK;
   size_t missing_count = find_missing(shard, table, keys, key_count);
+  if (next_cut != HOTROW_OK && missing_count > cold_count(table))
+    return next_cut; /* some will be new */
   uint64_t cold = cold_count(table), count = creates || missing_count < cold ? missing_count : cold;
   if (count == 0)
     return HOTROW_OK;
@@ -193,6 +209,7 @@ hotrow_status hr_memory_prepare_push(hr_shard *shard, hr_table *table, const uin
 
 hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, size_t section_count)
 {
+  HOTROW_TRY(check_next_cut(shard));
   for (size_t i = 0; shard->options.memory_bytes > 0 && i < section_count; i++) {
     hr_table *table;
     if (hr_shard_find_table(shard, sections[i].table, &table) != HOTROW_OK) /* a push that will be refused */

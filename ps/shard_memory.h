@@ -14,7 +14,7 @@ size_t hr_memory_used(const hr_shard *shard);
 /* To be called before a table is asked for the rows of these keys: those that only the storage has are fetched, and
  * there is room for as many as are missing. If `creates` missing rows will be made.
  *
- *   HOTROW_ERR_BUSY   rows that could leave are not durable yet: a cut was asked for
+ *   HOTROW_ERR_BUSY   rows that could leave are not durable yet, or the next cut is large enough: one was asked for
  *   HOTROW_ERR_QUOTA  there is no room, and none will be
  *   HOTROW_ERR_NO_MEMORY, HOTROW_ERR_LIMIT, HOTROW_ERR_INVALID (another shard's key), HOTROW_ERR_STORAGE,
  *   HOTROW_ERR_CORRUPT */

@@ -51,7 +51,7 @@ typedef struct hr_shard_counters {
   uint64_t log_writes, log_records, log_bytes, log_write_ns;
   uint64_t replies_dropped, unread_bytes;
   uint64_t busy_ns, request_ns;
-  uint64_t request_times[HOTROW_TIME_BUCKETS];
+  uint64_t request_times[HOTROW_TIME_BUCKETS], cut_turn_times[HOTROW_TIME_BUCKETS];
   uint64_t rows_evicted; /* that left memory */
   uint64_t rows_fetched; /* that came back */
   uint64_t storage_bytes, process_bytes;
@@ -96,7 +96,9 @@ struct hr_shard {
   hr_announce_log log;
   hr_shard_memory memory;
   uint64_t cut_number;  /* of the last cut begun */
-  bool cut_in_progress; /* handed over and not durable */
+  bool cut_in_progress; /* begun and not durable */
+  bool is_copying;      /* and not handed over yet: its rows are copied in turns */
+  bool was_cut_awaited; /* is_cut_awaited, when the cut under way was begun */
   bool is_cut_awaited;  /* a client waits for pushes that are in no cut */
   bool is_degraded;     /* the storage has failed: there are no more cuts */
   bool is_refused;      /* the storage has refused the last cut: it may take the next one */

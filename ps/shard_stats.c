@@ -11,7 +11,7 @@
 #include "shard_checkpoint.h"
 #include "shard_memory.h"
 
-HR_NO_TAIL_PADDING(hotrow_shard_counts, log_write_ns);
+HR_NO_TAIL_PADDING(hotrow_shard_counts, cut_turn_times);
 _Static_assert(HOTROW_OP_COUNT == HR_OP_COUNT, "operations of the wire");
 _Static_assert(HOTROW_REFUSAL_COUNT == HR_REFUSED_COUNT, "reasons of a shard");
 
@@ -51,6 +51,7 @@ void hr_shard_count_time(hr_shard *shard, uint64_t ns)
 void hr_shard_count_cut(hr_shard *shard, uint64_t copy_ns)
 {
   shard->counters.cut_copy_ns += copy_ns;
+  shard->counters.cut_turn_times[bucket_of(copy_ns)]++;
   shard->counters.busy_ns += copy_ns;
 }
 
@@ -146,6 +147,7 @@ static void fill_totals(const hr_shard_counters *c, hotrow_shard_counts *counts)
   counts->busy_ns = c->busy_ns;
   counts->request_ns = c->request_ns;
   memcpy(counts->request_times, c->request_times, sizeof counts->request_times);
+  memcpy(counts->cut_turn_times, c->cut_turn_times, sizeof counts->cut_turn_times);
   memcpy(counts->messages, c->messages, sizeof counts->messages);
   memcpy(counts->refused, c->refused, sizeof counts->refused);
 }
@@ -282,16 +284,23 @@ static void write_numbers(const hotrow_shard_counts *c, writer *w)
   write_counter(w, "ticks", c->messages[HR_OP_TICK]);
 }
 
+static void write_times(writer *w, const char *name, const uint64_t *times)
+{
+  write_text(w, ",\"%s\":[", name);
+  for (size_t i = 0; i < HOTROW_TIME_BUCKETS; i++)
+    write_text(w, "%s%llu", i ? "," : "", (unsigned long long)times[i]);
+  write_text(w, "]");
+}
+
 static void write_arrays(const hr_shard_counters *c, writer *w)
 {
   static const char *const dtypes[] = {"f32", "f16", "i8"};
   for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++)
     write_text(w, ",\"bytes_pulled_%s\":%llu,\"bytes_pushed_%s\":%llu", dtypes[i],
                (unsigned long long)c->bytes_pulled[i], dtypes[i], (unsigned long long)c->bytes_pushed[i]);
-  write_text(w, ",\"request_times\":[");
-  for (size_t i = 0; i < HOTROW_TIME_BUCKETS; i++)
-    write_text(w, "%s%llu", i ? "," : "", (unsigned long long)c->request_times[i]);
-  write_text(w, "],\"messages\":{");
+  write_times(w, "request_times", c->request_times);
+  write_times(w, "cut_turn_times", c->cut_turn_times);
+  write_text(w, ",\"messages\":{");
   for (int op = HR_OP_HELLO; op < HR_OP_COUNT; op++)
     write_text(w, "%s\"%s\":%llu", op > HR_OP_HELLO ? "," : "", hr_op_name((uint8_t)op),
                (unsigned long long)c->messages[op]);

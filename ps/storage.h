@@ -1,8 +1,9 @@
 /* Storage seam: where the cuts of a shard go, and what a cut consists of.
  *
  * A cut is what a shard holds at one moment: rows with their clocks, and of every session how many of its pushes are in
- * them. All of it becomes durable together or none of it does. The shard hands a cut over within one call
- * (hr_shard_cut) and goes on; when the storage has it safe, the owner calls hr_shard_cut_is_durable().
+ * them. All of it becomes durable together or none of it does. The shard copies it in turns (hr_shard_cut,
+ * hr_shard_copy), hands it over with the last of them and goes on; when the storage has it safe, the owner calls
+ * hr_shard_cut_is_durable().
  *
  * A cut's rows and tables are those that changed since the cut before and replace what the storage has of them. Its
  * sessions and jobs are all there are: others are forgotten. A row's announced clock is in no cut: after a restore
@@ -50,10 +51,10 @@ _Static_assert(sizeof(hr_stored_session) == 144 && sizeof(hr_stored_member) == 3
  * last pushed to. float_count counts all of it. */
 typedef hotrow_status (*hr_stored_row_fn)(uint64_t key, uint32_t clock, const float *record, void *context);
 
-/* The calls of one cut: begin, tables, rows, rows to be deleted, buckets, jobs, sessions, end; what pointers point at
- * is the shard's and is to be copied. All are called on the shard's thread and must not wait for a disk. After a
- * failure no more calls of that cut come and the storage forgets it; the shard goes on, what was dirty stays so, and
- * the next cut has another number.
+/* The calls of one cut: begin, tables, jobs, sessions; then rows, rows to be deleted and buckets as they come, while
+ * the shard goes on; end. What pointers point at is the shard's and is to be copied. All are called on the shard's
+ * thread and must not wait for a disk. After a failure no more calls of that cut come and the storage forgets it; what
+ * was dirty stays so, and the next cut has another number.
  *
  * get_rows and visit_rows read what is durable, also after a failure; NULL: this storage cannot be read, and all rows
  * stay in memory. The shard's thread waits for the disk. HOTROW_ERR_STORAGE, HOTROW_ERR_CORRUPT, HOTROW_ERR_NO_MEMORY,
@@ -64,7 +65,7 @@ typedef struct hr_storage {
   hotrow_status (*put_table)(void *context, const hr_table_desc *desc);
   hotrow_status (*put_row)(void *context, const hr_table_desc *desc, uint64_t key, uint32_t clock, const float *record,
                            size_t float_count);
-  /* The row of this key, if there is one, goes for good; the cut has no new one. */
+  /* The row of this key, if there is one, goes for good. If the cut has a new one that is put too, before or after. */
   hotrow_status (*delete_row)(void *context, const hr_table_desc *desc, uint64_t key);
   /* A bucket of hr_admission, by its number. */
   hotrow_status (*put_bucket)(void *context, const hr_table_desc *desc, uint64_t number, const void *bytes,

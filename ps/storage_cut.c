@@ -79,13 +79,14 @@ static hotrow_status begin_cut(void *context, uint64_t number)
   HOTROW_ASSERT(atomic_load_explicit(&s->slot.state, memory_order_acquire) == HR_SLOT_FREE);
   if (s->has_failed)
     return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
-  hr_bytes_empty(s, &s->cut.entries);
+  hr_entries_empty(s, &s->cut.entries);
   hr_bytes_empty(s, &s->cut.jobs);
   hr_bytes_empty(s, &s->cut.sessions);
   HOTROW_TRY(hr_rocksdb_check_space(s, 0)); /* before rows are copied for nothing */
-  s->cut.row_count = s->cut.entry_count = 0;
+  s->cut.row_count = 0;
   s->cut.number = number;
   s->cut.log_number = hr_rocksdb_end_record(s);
+  s->cut.log_bytes = s->log.bytes_since_cut;
   s->is_open = true;
   return HOTROW_OK;
 }
@@ -95,10 +96,9 @@ static uint8_t *take_entry(hr_rocksdb *s, const uint8_t *key, uint32_t key_size,
 {
   HOTROW_ASSERT(s->is_open);
   hr_entry_head head = {key_size, value_size};
-  uint8_t *memory = hr_bytes_take(&s->cut.entries, sizeof head + key_size + value_size);
+  uint8_t *memory = hr_entries_take(&s->cut.entries, sizeof head + key_size + value_size);
   if (!memory)
     return NULL;
-  s->cut.entry_count++;
   memcpy(memory, &head, sizeof head);
   memcpy(memory + sizeof head, key, key_size);
   return memory + sizeof head + key_size;
@@ -220,7 +220,7 @@ static hotrow_status end_cut(void *context, uint64_t number)
     return HOTROW_OK;
   }
   HOTROW_TRY(hr_rocksdb_check_space(s, s->cut.entries.size));
-  s->log.bytes_since_cut = 0;
+  s->log.bytes_since_cut -= s->cut.log_bytes;
   hr_rocksdb_hand_over(s, &s->slot);
   return HOTROW_OK;
 }
@@ -291,7 +291,7 @@ static void put_entry(rocksdb_writebatch_t *batch, const uint8_t *entry)
     rocksdb_writebatch_delete(batch, key, head.key_size);
 }
 
-static int compare_keys(const void *a, const void *b)
+static int compare_entries(const void *a, const void *b)
 {
   const uint8_t *const *x = a, *const *y = b;
   hr_entry_head head_x, head_y;
@@ -299,29 +299,40 @@ static int compare_keys(const void *a, const void *b)
   memcpy(&head_y, *y, sizeof head_y);
   size_t size = head_x.key_size < head_y.key_size ? head_x.key_size : head_y.key_size;
   int order = memcmp(*x + sizeof head_x, *y + sizeof head_y, size);
-  return order ? order : (head_x.key_size > head_y.key_size) - (head_x.key_size < head_y.key_size);
+  if (order == 0)
+    order = (head_x.key_size > head_y.key_size) - (head_x.key_size < head_y.key_size);
+  return order ? order : (head_x.value_size > 0) - (head_y.value_size > 0); /* a row is deleted, then put */
 }
 
-/* In the order of their keys RocksDB takes in rows three times as fast: each goes in where the one before did. If there
- * is no memory for the order they go in as they come. */
-static void put_entries(hr_rocksdb *s, rocksdb_writebatch_t *batch, const hr_bytes *entries, size_t count)
+/* What is deleted, then what is put, for a row may be both. */
+static void put_unsorted(rocksdb_writebatch_t *batch, const hr_entries *entries)
 {
-  const uint8_t **order = malloc((count + 1) * sizeof *order);
-  size_t done = 0;
-  for (size_t at = 0; at < entries->size; done++) {
-    hr_entry_head head;
-    const uint8_t *entry = entries->bytes + at;
-    memcpy(&head, entry, sizeof head);
-    if (order)
-      order[done] = entry;
-    else
-      put_entry(batch, entry);
-    at += sizeof head + head.key_size + head.value_size;
+  for (int puts = 0; puts < 2; puts++) {
+    hr_entries_place place = {0};
+    for (const uint8_t *entry; (entry = hr_entries_next(entries, &place));) {
+      hr_entry_head head;
+      memcpy(&head, entry, sizeof head);
+      if ((head.value_size > 0) == (puts > 0))
+        put_entry(batch, entry);
+    }
   }
-  HOTROW_ASSERT(done == count);
-  if (order)
-    qsort(order, count, sizeof *order, compare_keys);
-  for (size_t i = 0; order && i < count; i++) {
+}
+
+/* In the order of their keys RocksDB takes in rows three times as fast: each goes in where the one before did. */
+static void put_entries(hr_rocksdb *s, rocksdb_writebatch_t *batch, const hr_entries *entries)
+{
+  const uint8_t **order = malloc((entries->count + 1) * sizeof *order);
+  if (!order) {
+    put_unsorted(batch, entries);
+    return;
+  }
+  size_t count = 0;
+  hr_entries_place place = {0};
+  for (const uint8_t *entry; (entry = hr_entries_next(entries, &place));)
+    order[count++] = entry;
+  HOTROW_ASSERT(count == entries->count);
+  qsort(order, count, sizeof *order, compare_entries);
+  for (size_t i = 0; i < count; i++) {
     put_entry(batch, order[i]);
     if (i % LOG_EVERY_ENTRIES == 0)
       write_log_between(s);
@@ -355,7 +366,7 @@ static hotrow_status write_cut(hr_rocksdb *s)
 {
   const hr_cut *cut = &s->cut;
   rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-  put_entries(s, batch, &cut->entries, cut->entry_count);
+  put_entries(s, batch, &cut->entries);
   write_log_between(s);
   put(batch, HR_STORE_JOBS, &cut->jobs);
   put(batch, HR_STORE_SESSIONS, &cut->sessions);
@@ -380,6 +391,7 @@ static hotrow_status write_and_count_cut(hr_rocksdb *s)
   s->counts.rows += s->cut.row_count;
   s->counts.bytes += s->cut.entries.size + s->cut.jobs.size + s->cut.sessions.size;
   s->counts.write_ns += hr_now_ns() - begin_ns;
+  hr_entries_empty(s, &s->cut.entries); /* here, as giving back much takes the system some time */
   return status;
 }
 
@@ -442,7 +454,7 @@ void hr_rocksdb_stop_writer(hr_rocksdb *s)
   }
   if (s->event_fd >= 0)
     close(s->event_fd);
-  hr_bytes_free(&s->cut.entries);
+  hr_entries_free(&s->cut.entries);
   hr_bytes_free(&s->cut.jobs);
   hr_bytes_free(&s->cut.sessions);
   hr_bytes_free(&s->log.filling);

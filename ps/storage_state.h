@@ -23,6 +23,28 @@ void *hr_bytes_take(hr_bytes *b, size_t size_bytes);
 void hr_bytes_empty(const hr_rocksdb *storage, hr_bytes *b); /* keeps its memory, unless that is much */
 void hr_bytes_free(hr_bytes *b);
 
+typedef struct hr_entry_head {
+  uint32_t key_size, value_size;
+} hr_entry_head;
+
+/* storage_entries.c: {hr_entry_head, key, value} one after the other, none across two blocks. */
+typedef struct hr_entry_block hr_entry_block;
+typedef struct hr_entries {
+  hr_entry_block *first,
+      *last; /* owned; of those that are filled. Behind the last are empty ones; NULL: none is filled */
+  size_t size, count;
+} hr_entries;
+typedef struct hr_entries_place { /* zero: before the first */
+  const hr_entry_block *block;
+  size_t at;
+} hr_entries_place;
+
+/* Room for one entry more. NULL: no memory, which is said, and nothing has changed. */
+void *hr_entries_take(hr_entries *entries, size_t size_bytes);
+void hr_entries_empty(const hr_rocksdb *storage, hr_entries *entries); /* keeps its memory, unless that is much */
+void hr_entries_free(hr_entries *entries);
+const uint8_t *hr_entries_next(const hr_entries *entries, hr_entries_place *place); /* NULL: there is none */
+
 enum {
   HR_SLOT_FREE,   /* the shard's thread may fill it */
   HR_SLOT_HANDED, /* the writer's */
@@ -37,16 +59,13 @@ typedef struct hr_slot {
 typedef struct hr_cut {
   uint64_t number;
   uint64_t log_number; /* of the last record that it covers */
-  hr_bytes entries;    /* {hr_entry_head, key, value} of tables, rows and buckets; no value: the row goes */
+  size_t log_bytes;    /* of log.bytes_since_cut, those before it */
+  hr_entries entries;  /* tables, rows and buckets; no value: the row goes */
   hr_bytes jobs;       /* one value each */
   hr_bytes sessions;
-  uint64_t entry_count, row_count;
+  uint64_t row_count;
   uint64_t hash; /* of jobs and sessions */
 } hr_cut;
-
-typedef struct hr_entry_head {
-  uint32_t key_size, value_size;
-} hr_entry_head;
 
 /* Before each record of the log: its size, a multiple of 8. */
 typedef struct hr_record_head {

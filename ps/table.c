@@ -157,7 +157,8 @@ size_t hr_table_memory_bytes(const hr_table *table)
   size_t ahead =
       hr_table_memory_ahead(&table->memory, HR_ARRAY_ROWS) + hr_table_memory_ahead(&table->memory, HR_ARRAY_KEYS) +
       hr_table_memory_ahead(&table->memory, HR_ARRAY_ANNOUNCED) + hr_table_memory_ahead(&table->memory, HR_ARRAY_INDEX);
-  size_t mark_bytes = table->marks.bytes ? table->slot_count + table->marks.dirty_peak * sizeof *table->marks.dirty : 0;
+  size_t mark_bytes =
+      table->marks.bytes ? table->slot_count + 2 * table->marks.dirty_peak * sizeof *table->marks.dirty : 0;
   const hr_expiry *e = &table->expiry;
   size_t set_bytes = (e->gone.slot_count + e->leaving.slot_count + e->busy.slot_count) * sizeof *e->gone.slots;
   size_t admitted_bytes = table->admitted.count_max * (sizeof(uint64_t) + sizeof(uint32_t) +

@@ -86,11 +86,6 @@ hotrow_status hr_table_make_room(hr_table *table, const uint64_t *keys, size_t k
 uint64_t hr_table_expired_count(const hr_table *table);      /* rows that went for good, ever */
 uint64_t hr_table_not_admitted_count(const hr_table *table); /* pushed rows that were dropped, ever */
 
-/* What a cut has of this beside rows: keys to delete, buckets of hr_admission that changed. */
-typedef hotrow_status (*hr_table_gone_fn)(uint64_t key, void *context);
-hotrow_status hr_table_visit_gone(const hr_table *table, hr_table_gone_fn visit, void *context);
-typedef hotrow_status (*hr_table_bucket_fn)(uint64_t number, const void *bytes, size_t size_bytes, void *context);
-hotrow_status hr_table_visit_admission(const hr_table *table, hr_table_bucket_fn visit, void *context);
 /* HOTROW_ERR_CORRUPT */
 hotrow_status hr_table_restore_admission(hr_table *table, uint64_t number, const void *bytes, size_t size_bytes);
 
@@ -110,10 +105,20 @@ hotrow_status hr_table_track(hr_table *table);
 void hr_table_untrack(hr_table *table);
 void hr_table_touch_all(hr_table *table);             /* as if all rows had been pushed to */
 uint64_t hr_table_dirty_count(const hr_table *table); /* at least as many as there are */
-hotrow_status hr_table_visit_dirty(hr_table *table, hr_table_visit_fn visit, void *context);
-/* The rows that were just visited are in a cut: none is dirty, and none may leave memory before the cut has ended. */
-void hr_table_begin_cut(hr_table *table);
-void hr_table_end_cut(hr_table *table);
+/* A cut is of this moment: of the rows that are dirty, the keys whose rows went for good since the cut before, and the
+ * buckets of hr_admission that changed. None of them is dirty any more, and no row may leave memory before the cut has
+ * ended. They are put into the storage (borrowed) as they are now, in turns: by hr_table_copy(), and each that is about
+ * to change before. HOTROW_ERR_NO_MEMORY: there is no cut */
+hotrow_status hr_table_begin_cut(hr_table *table, const hr_storage *storage);
+bool hr_table_is_copying(const hr_table *table); /* is there something left to copy? */
+/* A turn: at least one thing is copied, and no more than *budget_p, in bytes, with HR_COPY_ENTRY_BYTES for each thing;
+ * what is left of it is in *budget_p. What the storage returns, now or when something had to be copied before it
+ * changed: then the cut is abandoned. */
+hotrow_status hr_table_copy(hr_table *table, size_t *budget_p);
+#define HR_COPY_ENTRY_BYTES 64u /* what finding a row takes, and putting it in, in bytes that are copied meanwhile */
+void hr_table_end_cut(hr_table *table); /* it is durable */
+/* There is no cut: all that was in it is dirty, and deleted by the next one. */
+void hr_table_abandon_cut(hr_table *table);
 
 /* From now on little memory is touched ahead of need: it is counted. */
 void hr_table_save_memory(hr_table *table);

@@ -9,6 +9,9 @@
 
 #define PARTITION_BUCKETS (1u << (HR_ADMISSION_BITS - HR_PARTITION_BITS))
 #define BUCKETS_BYTES (((size_t)1 << HR_ADMISSION_BITS) * sizeof(hr_admission_bucket))
+#define TRACK_BYTES (((size_t)1 << HR_ADMISSION_BITS) * (sizeof(uint8_t) + 2 * sizeof(uint32_t)))
+#define BIT_A 1u
+#define BIT_B 2u
 #define DRAW_BITS 24u /* a float tells so many apart */
 
 _Static_assert(HR_ADMISSION_BITS >= HR_PARTITION_BITS, "a bucket is of one partition, and so of one shard");
@@ -35,20 +38,88 @@ void hr_admission_set_owner(hr_admission *admission, uint32_t shard_index, uint3
 void hr_admission_fini(hr_admission *admission)
 {
   hr_unmap(admission->buckets, BUCKETS_BYTES);
-  hr_key_set_fini(&admission->changed);
+  hr_unmap(admission->changed < admission->cutting ? admission->changed : admission->cutting, TRACK_BYTES);
   *admission = (hr_admission){0};
 }
 
 size_t hr_admission_bytes(const hr_admission *admission)
 {
-  return admission->bucket_count * sizeof *admission->buckets +
-         admission->changed.slot_count * sizeof *admission->changed.slots;
+  size_t track = admission->marks ? sizeof *admission->marks + 2 * sizeof *admission->changed : 0;
+  return admission->bucket_count * (sizeof *admission->buckets + track);
 }
 
-hotrow_status hr_admission_reserve(hr_admission *admission, size_t count)
+/* ---- for cuts ---- */
+
+hotrow_status hr_admission_track(hr_admission *admission)
 {
-  return admission->buckets && admission->is_tracked ? hr_key_set_reserve(&admission->changed, count) : HOTROW_OK;
+  void *memory;
+  if (!admission->buckets)
+    return HOTROW_OK;
+  HOTROW_TRY(hr_map(TRACK_BYTES, "which keys without a row have changed", &memory));
+  admission->changed = memory;
+  admission->cutting = admission->changed + ((size_t)1 << HR_ADMISSION_BITS);
+  admission->marks = (uint8_t *)(admission->cutting + ((size_t)1 << HR_ADMISSION_BITS));
+  admission->changed_bit = BIT_A;
+  return HOTROW_OK;
 }
+
+static void note_change(hr_admission *admission, uint32_t at)
+{
+  if (!admission->marks || (admission->marks[at] & admission->changed_bit))
+    return;
+  admission->marks[at] |= admission->changed_bit;
+  admission->changed[admission->changed_count++] = at;
+}
+
+void hr_admission_begin_cut(hr_admission *admission)
+{
+  HOTROW_ASSERT(admission->pending_bit == 0);
+  uint32_t *list = admission->cutting;
+  admission->cutting = admission->changed;
+  admission->changed = list;
+  admission->cutting_count = admission->changed_count;
+  admission->changed_count = admission->cutting_at = 0;
+  admission->pending_bit = admission->changed_bit;
+  admission->changed_bit ^= BIT_A | BIT_B;
+}
+
+static bool take(hr_admission *admission, uint32_t at, uint64_t *number_p, const hr_admission_bucket **bucket_p)
+{
+  if (!(admission->marks[at] & admission->pending_bit))
+    return false;
+  admission->marks[at] &= (uint8_t)~admission->pending_bit;
+  *number_p = admission->first + at;
+  *bucket_p = &admission->buckets[at];
+  return true;
+}
+
+bool hr_admission_next(hr_admission *admission, uint64_t *number_p, const hr_admission_bucket **bucket_p)
+{
+  while (admission->cutting_at < admission->cutting_count)
+    if (take(admission, admission->cutting[admission->cutting_at++], number_p, bucket_p))
+      return true;
+  admission->pending_bit = 0;
+  return false;
+}
+
+bool hr_admission_take(hr_admission *admission, uint64_t hash, uint64_t *number_p, const hr_admission_bucket **bucket_p)
+{
+  uint32_t at = (uint32_t)(hash >> (64u - HR_ADMISSION_BITS)) - admission->first;
+  return admission->pending_bit && at < admission->bucket_count && take(admission, at, number_p, bucket_p);
+}
+
+void hr_admission_abandon_cut(hr_admission *admission)
+{
+  for (uint32_t i = 0; i < admission->cutting_count; i++) {
+    uint32_t at = admission->cutting[i];
+    admission->marks[at] &= admission->changed_bit;
+    note_change(admission, at);
+  }
+  admission->cutting_count = 0;
+  admission->pending_bit = 0;
+}
+
+/* ---- asking ---- */
 
 /* One more push to this key. */
 static bool count_push(hr_admission_bucket *bucket, uint64_t key, uint32_t count_min)
@@ -83,8 +154,7 @@ bool hr_admission_ask(hr_admission *admission, const hr_table_desc *desc, uint64
     return true; /* another shard's key: it is refused when its row is made */
   hr_admission_bucket *bucket = &admission->buckets[number - admission->first];
   bucket->asked++;
-  if (admission->is_tracked)
-    hr_key_set_add(&admission->changed, number);
+  note_change(admission, number - admission->first);
   if (desc->admit_count > 0)
     return count_push(bucket, key, desc->admit_count);
   uint64_t drawn = hr_mix64(hr_mix64(desc->seed ^ hash) + bucket->asked) >> (64u - DRAW_BITS);

@@ -10,8 +10,6 @@
 #include <hr/hash.h>
 #include <hr/wire.h>
 
-#include "key_set.h"
-
 #define HR_ADMISSION_BITS 18u /* of a hash that name its bucket: 2^18 of them, 16 MiB, for 1.5 million keys */
 #define HR_ADMISSION_WAYS 6u
 
@@ -25,8 +23,13 @@ _Static_assert(sizeof(hr_admission_bucket) == 64, "a bucket is one cache line, a
 typedef struct hr_admission {
   hr_admission_bucket *buckets; /* owned: address space for all of them; NULL: every key gets a row */
   uint32_t first, bucket_count; /* of this shard's keys; buckets[0] is the first */
-  hr_key_set changed;           /* since the last cut; kept if is_tracked */
-  bool is_tracked;
+  /* Those that changed since the last cut, and those in it: as rows' (table_dirty.c). NULL: nobody asks. */
+  uint8_t *marks;    /* owned, with the lists; of each bucket: changed_bit, pending_bit */
+  uint32_t *changed; /* numbers, from 0 */
+  uint32_t *cutting;
+  uint32_t changed_count, cutting_count, cutting_at;
+  uint8_t changed_bit;
+  uint8_t pending_bit; /* in the cut and still to be copied; 0: none is */
 } hr_admission;
 
 /* For all keys. HOTROW_ERR_NO_MEMORY */
@@ -36,9 +39,19 @@ void hr_admission_set_owner(hr_admission *admission, uint32_t shard_index, uint3
 void hr_admission_fini(hr_admission *admission);
 size_t hr_admission_bytes(const hr_admission *admission);
 
-/* Room to note that `count` buckets changed. HOTROW_ERR_NO_MEMORY */
-hotrow_status hr_admission_reserve(hr_admission *admission, size_t count);
-/* A push to a key that has no row: does it get one now? Reserved before. */
+/* From now on it knows which buckets changed since the last cut. HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_admission_track(hr_admission *admission);
+/* Those that have changed are in a cut. */
+void hr_admission_begin_cut(hr_admission *admission);
+/* One of those that are still to be copied, which counts as copied then. False: there is none. */
+bool hr_admission_next(hr_admission *admission, uint64_t *number_p, const hr_admission_bucket **bucket_p);
+/* The bucket of a key that is about to ask: is it one of those? Likewise. */
+bool hr_admission_take(hr_admission *admission, uint64_t hash, uint64_t *number_p,
+                       const hr_admission_bucket **bucket_p);
+/* There is no cut: what was in it is in the next one. */
+void hr_admission_abandon_cut(hr_admission *admission);
+
+/* A push to a key that has no row: does it get one now? */
 bool hr_admission_ask(hr_admission *admission, const hr_table_desc *desc, uint64_t hash, uint64_t key);
 
 /* A bucket as it was stored. False: this shard has none of this number, or it is none. */

@@ -40,7 +40,7 @@ size_t hr_table_record_bytes(const hr_table *table)
 size_t hr_table_row_bytes(const hr_table *table)
 {
   return table->row_stride * sizeof *table->rows + sizeof *table->keys + sizeof *table->announced +
-         sizeof *table->marks.bytes + sizeof *table->marks.dirty + HR_INDEX_ROW_BYTES;
+         sizeof *table->marks.bytes + 2 * sizeof *table->marks.dirty + HR_INDEX_ROW_BYTES;
 }
 
 uint64_t hr_table_slot_count(const hr_table *table)
@@ -61,7 +61,7 @@ static void move_last(hr_table *table, uint32_t to, uint32_t last)
   if (!marks->bytes)
     return;
   marks->bytes[to] = marks->bytes[last];
-  if (marks->bytes[to] & HR_ROW_DIRTY) {
+  if (marks->bytes[to] & marks->dirty_bit) {
     marks->dirty[marks->dirty_count++] = to;
     marks->stale_count++;
   }
@@ -71,10 +71,13 @@ void hr_table_take_out(hr_table *table, uint32_t row)
 {
   hr_row_marks *marks = &table->marks;
   uint64_t key = table->keys[row];
-  if (marks->bytes && (marks->bytes[row] & HR_ROW_DIRTY))
+  uint32_t last = (uint32_t)table->resident_count - 1;
+  hr_table_copy_before_it_goes(table, row);
+  hr_table_copy_before_it_goes(table, last);
+  if (marks->bytes && (marks->bytes[row] & marks->dirty_bit))
     marks->stale_count++;
   hr_index_remove(&table->index, hr_key_hash(key, table->seed), key);
-  uint32_t last = (uint32_t)--table->resident_count;
+  table->resident_count--;
   if (row != last)
     move_last(table, row, last);
 }
@@ -83,7 +86,7 @@ static bool may_go(const hr_row_marks *marks, uint8_t mark)
 {
   bool is_in_flight =
       marks->in_flight != 0 && !HR_MUTANT(EARLY_EVICTION) && mark >> HR_ROW_CUT_SHIFT == marks->in_flight;
-  return !(mark & (HR_ROW_DIRTY | HR_ROW_USED)) && !is_in_flight;
+  return !(mark & (HR_ROW_DIRTY_A | HR_ROW_DIRTY_B | HR_ROW_USED)) && !is_in_flight;
 }
 
 uint64_t hr_table_evict(hr_table *table, uint64_t count)

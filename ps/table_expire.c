@@ -242,28 +242,6 @@ hotrow_status hr_table_make_room(hr_table *table, const uint64_t *keys, size_t k
   return HOTROW_OK;
 }
 
-/* ---- for cuts ---- */
-
-hotrow_status hr_table_visit_gone(const hr_table *table, hr_table_gone_fn visit, void *context)
-{
-  const hr_key_set *gone = &table->expiry.gone;
-  uint64_t key;
-  for (size_t i = 0; hr_key_set_count(gone) > 0 && i <= gone->slot_count; i++)
-    if (hr_key_set_at(gone, i, &key) && !hr_table_has_resident(table, key)) /* there is no new row of this key */
-      HOTROW_TRY(visit(key, context));
-  return HOTROW_OK;
-}
-
-hotrow_status hr_table_visit_admission(const hr_table *table, hr_table_bucket_fn visit, void *context)
-{
-  const hr_admission *admission = &table->admission;
-  uint64_t number;
-  for (size_t i = 0; hr_key_set_count(&admission->changed) > 0 && i <= admission->changed.slot_count; i++)
-    if (hr_key_set_at(&admission->changed, i, &number))
-      HOTROW_TRY(visit(number, &admission->buckets[number - admission->first], sizeof *admission->buckets, context));
-  return HOTROW_OK;
-}
-
 hotrow_status hr_table_restore_admission(hr_table *table, uint64_t number, const void *bytes, size_t size_bytes)
 {
   if (!hr_admission_restore(&table->admission, number, bytes, size_bytes))

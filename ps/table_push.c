@@ -87,6 +87,7 @@ static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const 
   uint32_t *push_rows = table->push_rows;
   const bool is_announced = table->desc.announce_step > 0;
   uint32_t *push_clocks = is_announced || hr_table_is_packed(table) ? table->push_clocks : NULL;
+  const uint8_t pending_bit = HR_MUTANT(FORGOTTEN_COPY) ? 0 : table->marks.pending_bit;
   hr_entry *entries[HR_PROBE_BLOCK];
   hr_probe probe = hr_probe_begin(&table->index, keys, key_count);
   size_t i = 0;
@@ -101,6 +102,8 @@ static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const 
         }
       }
       push_rows[i] = entry->row;
+      if (pending_bit && (table->marks.bytes[entry->row] & pending_bit)) /* a cut has it as it still is */
+        hr_table_copy_row(table, entry->row, entry->clock);
       hr_table_use(table, entry->row);
       hr_table_stamp(table, entry->row);
       entry->clock += steps ? steps[i] : 1;
@@ -163,7 +166,6 @@ static hotrow_status grow(void **array_p, size_t count, size_t element_size)
 static hotrow_status reserve_admitted(hr_table *table, size_t count)
 {
   hr_admitted *a = &table->admitted;
-  HOTROW_TRY(hr_admission_reserve(&table->admission, count));
   if (count <= a->count_max)
     return HOTROW_OK;
   a->count_max = 0;
@@ -176,6 +178,13 @@ static hotrow_status reserve_admitted(hr_table *table, size_t count)
   return HOTROW_OK;
 }
 
+static bool may_have_row(hr_table *table, uint64_t key)
+{
+  uint64_t hash = hr_key_hash(key, table->seed);
+  hr_table_copy_bucket(table, hash);
+  return hr_admission_ask(&table->admission, &table->desc, hash, key);
+}
+
 /* Leaves those rows out whose keys have none and get none now. */
 static hotrow_status admit(hr_table *table, pushed_rows *rows)
 {
@@ -185,8 +194,7 @@ static hotrow_status admit(hr_table *table, pushed_rows *rows)
   hr_table_look(table, rows->keys, rows->count, table->push_rows, table->push_clocks);
   for (size_t i = 0; i < rows->count; i++) {
     uint64_t key = rows->keys[i];
-    if (table->push_rows[i] == HR_ROW_NONE &&
-        !hr_admission_ask(&table->admission, &table->desc, hr_key_hash(key, table->seed), key))
+    if (table->push_rows[i] == HR_ROW_NONE && !may_have_row(table, key))
       continue;
     a->keys[count] = key;
     a->steps[count] = rows->steps ? rows->steps[i] : 1;

@@ -17,24 +17,37 @@ typedef struct hr_announced {
 } hr_announced;
 
 /* What a byte of hr_row_marks says: */
-#define HR_ROW_DIRTY 1u /* changed since it was last put in a cut */
-#define HR_ROW_USED 2u  /* asked for or pushed to since eviction last came by */
-#define HR_ROW_CUT_SHIFT 2u
+#define HR_ROW_DIRTY_A 1u /* of these two one is dirty_bit, and the other, while a cut is copied, pending_bit */
+#define HR_ROW_DIRTY_B 2u
+#define HR_ROW_USED 4u /* asked for or pushed to since eviction last came by */
+#define HR_ROW_CUT_SHIFT 3u
 #define HR_ROW_CUTS                                                                                                    \
-  63u /* the rest: the number of the last cut that it is in, 1 .. HR_ROW_CUTS and again; 0: in none                    \
+  31u /* the rest: the number of the last cut that it is in, 1 .. HR_ROW_CUTS and again; 0: in none                    \
        */
 
 typedef struct hr_row_marks {
   uint8_t *bytes;  /* owned [row_count_max]; NULL: nobody asks */
   uint32_t *dirty; /* owned [2 row_count_max]: the dirty rows in the order in which they changed; one that was moved is
                       there by both its numbers, and the old one may be another row's now or nobody's */
+  uint32_t *cutting; /* owned, likewise: the list of the cut that is copied */
   uint64_t dirty_count, dirty_peak;
-  uint64_t stale_count; /* entries of the list by numbers that are no longer those of the rows */
+  uint64_t stale_count; /* entries of `dirty` by numbers that are no longer those of the rows */
+  uint8_t dirty_bit;    /* changed since it was last put in a cut */
+  uint8_t pending_bit;  /* in the cut and still to be copied; 0: no cut is being copied */
   bool counts_use;      /* HR_ROW_USED is kept */
   uint8_t next_cut;     /* its number */
   uint8_t in_flight;    /* the number of the cut that is not durable yet; 0: there is none */
   uint64_t hand;        /* the row that eviction comes by next */
 } hr_row_marks;
+
+/* How far a cut is copied. */
+typedef struct hr_table_cut_state {
+  const hr_storage *storage;  /* borrowed: where it is copied to */
+  uint64_t row_at, row_count; /* in marks.cutting */
+  size_t gone_at;             /* in expiry.leaving */
+  hotrow_status status;       /* not OK: it could not be copied, and has been abandoned */
+  char sentence[HR_ERROR_TEXT_BYTES];
+} hr_table_cut_state;
 
 /* Rows that go for good. */
 typedef struct hr_expiry {
@@ -44,7 +57,7 @@ typedef struct hr_expiry {
   uint64_t stored_hand; /* likewise, the key, of rows that only the storage has */
   uint64_t draws;       /* of rows that may make room */
   hr_key_set gone;      /* rows that went since the last cut: it deletes them. Kept if there are marks */
-  hr_key_set leaving;   /* deleted by the cut that is not durable yet */
+  hr_key_set leaving;   /* deleted by the cut that is not durable yet, or by one that was abandoned */
   hr_key_set busy;      /* scratch: keys of the request in hand */
 } hr_expiry;
 
@@ -81,6 +94,7 @@ struct hr_table {
   uint64_t *keys;          /* borrowed */
   hr_announced *announced; /* borrowed; touched only if desc.announce_step > 0 */
   hr_row_marks marks;
+  hr_table_cut_state cut;
   hr_expiry expiry;
   hr_admission admission;
   hr_admitted admitted;
@@ -136,11 +150,18 @@ void hr_table_apply(hr_table *table, const hr_section *push, const float *grads,
 static inline void hr_table_touch(hr_table *table, uint32_t row)
 {
   hr_row_marks *marks = &table->marks;
-  if (!marks->bytes || (marks->bytes[row] & HR_ROW_DIRTY))
+  if (!marks->bytes || (marks->bytes[row] & marks->dirty_bit))
     return;
-  marks->bytes[row] |= HR_ROW_DIRTY;
+  marks->bytes[row] |= marks->dirty_bit;
   marks->dirty[marks->dirty_count++] = row;
 }
+
+/* table_dirty.c. A row that is in the cut and still to be copied is about to change: it is copied. */
+void hr_table_copy_row(hr_table *table, uint32_t row, uint32_t clock);
+/* Any row is about to leave its place, for another or for good: the same, if it is such a row. */
+void hr_table_copy_before_it_goes(hr_table *table, uint32_t row);
+/* A key with this hash is about to ask for a row: its bucket likewise. */
+void hr_table_copy_bucket(hr_table *table, uint64_t hash);
 
 static inline void hr_table_use(const hr_table *table, uint32_t row)
 {

@@ -120,21 +120,25 @@ static hotrow_status get_stats(const hotrow_cache *cache, hotrow_cache_stats *st
   return HOTROW_OK;
 }
 
-const hr_cache_operations hr_cpu_cache_operations = {
-    .layout = layout,
-    .begin_batch = begin_batch,
-    .lookup = hr_cpu_cache_lookup,
-    .expect = hr_cpu_cache_expect,
-    .refresh = hr_cpu_cache_refresh,
-    .insert = hr_cpu_cache_insert,
-    .stage = hr_cpu_cache_stage,
-    .update = hr_cpu_cache_update,
-    .flush = hr_cpu_cache_flush,
-    .take_pushes = take_pushes,
-    .invalidate = hr_cpu_cache_invalidate,
-    .mark_stale = hr_cpu_cache_mark_stale,
-    .announce = hr_cpu_cache_announce,
-    .announce_gone = hr_cpu_cache_announce_gone,
-    .credit = hr_cpu_cache_credit,
-    .get_stats = get_stats,
-};
+const hr_cache_operations *hr_cpu_cache_operations(void)
+{
+  static const hr_cache_operations operations = {
+      .layout = layout,
+      .begin_batch = begin_batch,
+      .lookup = hr_cpu_cache_lookup,
+      .expect = hr_cpu_cache_expect,
+      .refresh = hr_cpu_cache_refresh,
+      .insert = hr_cpu_cache_insert,
+      .stage = hr_cpu_cache_stage,
+      .update = hr_cpu_cache_update,
+      .flush = hr_cpu_cache_flush,
+      .take_pushes = take_pushes,
+      .invalidate = hr_cpu_cache_invalidate,
+      .mark_stale = hr_cpu_cache_mark_stale,
+      .announce = hr_cpu_cache_announce,
+      .announce_gone = hr_cpu_cache_announce_gone,
+      .credit = hr_cpu_cache_credit,
+      .get_stats = get_stats,
+  };
+  return &operations;
+}

@@ -1,20 +1,6 @@
 /* Own steps: applied to held rows at once, then kept or handed out; flush and take. */
 #include "cache_cpu.h"
 
-/* Runs [*begin_p, *end_p) of entries that are not NONE, from left to right: kernels take arrays without gaps. */
-static bool next_run(const uint32_t *slots, size_t count, size_t *begin_p, size_t *end_p)
-{
-  size_t begin = *end_p;
-  while (begin < count && slots[begin] == HOTROW_SLOT_NONE)
-    begin++;
-  size_t end = begin;
-  while (end < count && slots[end] != HOTROW_SLOT_NONE)
-    end++;
-  *begin_p = begin;
-  *end_p = end;
-  return begin < end;
-}
-
 /* The chunk's slots, NONE where a row is not held. Those that the caller knows from this batch are taken without a look
  * at the keys, whose lines cost as much as a quarter of a row: they can have become others by invalidate alone. Keys
  * are probed for where the slot known is NONE, of staging or of another set. */
@@ -39,13 +25,6 @@ static void find_slots(hotrow_cache *cache, const uint64_t *keys, const uint64_t
   hr_cache_probe(cache, chunk->sought_keys, chunk->sought_hashes, sought_count, chunk->sought_slots);
   for (size_t r = 0; r < sought_count; r++)
     chunk->slots[chunk->sought[r]] = chunk->sought_slots[r];
-}
-
-static void apply_held(hotrow_cache *cache, const uint32_t *slots, const float *grads, size_t count)
-{
-  for (size_t begin = 0, end = 0; next_run(slots, count, &begin, &end);)
-    cache->kernels->optimizer_apply(&cache->layout, cache->lr_scale, cache->rows, cache->row_stride, slots + begin,
-                                    grads + begin * cache->layout.dim, NULL, NULL, end - begin, NULL);
 }
 
 void hr_cpu_cache_hand_out(hotrow_cache *cache, uint32_t slot, uint32_t steps)
@@ -154,9 +133,7 @@ static void update_pending(hotrow_cache *cache, const uint64_t *keys, const uint
   hr_pending_pool *pool = &cache->pending;
   size_t dim = cache->layout.dim, rounded_count = 0;
   acquire_sums(cache, ticks, count);
-  for (size_t begin = 0, end = 0; next_run(chunk->sums, count, &begin, &end);)
-    cache->kernels->pending_add(&cache->layout, pool->sums, pool->stride, chunk->sums + begin, chunk->flags + begin,
-                                grads + begin * dim, end - begin, NULL);
+  cache->kernels->pending_add(&cache->layout, pool->sums, pool->stride, chunk->sums, chunk->flags, grads, count, NULL);
   for (size_t i = 0; i < count; i++) {
     uint32_t steps = chunk->steps[i];
     if (chunk->sums[i] == HOTROW_SLOT_NONE) {
@@ -235,7 +212,8 @@ hotrow_status hr_cpu_cache_update(hotrow_cache *cache, const uint64_t *keys, con
     const float *chunk_grads = grads + first * cache->layout.dim;
     const uint32_t *chunk_ticks = ticks ? ticks + first : NULL;
     find_slots(cache, keys + first, hashes + first, slots ? slots + first : NULL, count);
-    apply_held(cache, cache->cpu.chunk.slots, chunk_grads, count);
+    cache->kernels->optimizer_apply(&cache->layout, cache->lr_scale, cache->rows, cache->row_stride,
+                                    cache->cpu.chunk.slots, chunk_grads, NULL, NULL, count, NULL);
     if (cache->rules.push_bound == 0)
       update_exact(cache, keys + first, hashes + first, chunk_grads, chunk_ticks, count);
     else

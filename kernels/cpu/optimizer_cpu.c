@@ -151,7 +151,7 @@ HR_ROW_INLINE void step_row(hotrow_optimizer o, float grad_scale, hotrow_optimiz
 /* Asks for row i, should there be one. */
 HR_ROW_INLINE void prefetch_update(const rows_update *u, size_t i, size_t floats)
 {
-  if (i < u->row_count)
+  if (i < u->row_count && u->slots[i] != HOTROW_SLOT_NONE)
     hr_prefetch_row(u->rows + u->slots[i] * u->row_stride, floats);
 }
 
@@ -176,7 +176,8 @@ HR_ROW_INLINE void apply_segment(const rows_update *u, const hotrow_segment_layo
     if ((kind == HOTROW_ROWWISE_ADAGRAD || kind == HOTROW_ROWWISE_ADAM) && i % HR_MEAN_ROWS == 0)
       hr_mean_squares_of_group(grads, grad_stride, dim, i, end, means);
     uint32_t k = u->steps ? u->steps[i] : 1;
-    HOTROW_ASSERT(u->slots[i] != HOTROW_SLOT_NONE);
+    if (u->slots[i] == HOTROW_SLOT_NONE)
+      continue;
     HOTROW_ASSERT(k >= 1);
     float *row = u->rows + u->slots[i] * u->row_stride;
     step_row(o, grad_scale, kind, dim, row + value_offset, row + state_offset, grads + i * grad_stride, k,

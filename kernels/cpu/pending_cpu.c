@@ -37,9 +37,10 @@ typedef struct pending_sums {
 HR_ROW_INLINE void add_grads(const pending_sums *p, size_t first, size_t end, size_t row_count, size_t prefetch_floats)
 {
   for (size_t i = first; i < end; i++) {
-    if (i + HR_ROWS_AHEAD < row_count)
+    if (i + HR_ROWS_AHEAD < row_count && p->slots[i + HR_ROWS_AHEAD] != HOTROW_SLOT_NONE)
       hr_prefetch_row(p->sums + p->slots[i + HR_ROWS_AHEAD] * p->stride, prefetch_floats);
-    HOTROW_ASSERT(p->slots[i] != HOTROW_SLOT_NONE);
+    if (p->slots[i] == HOTROW_SLOT_NONE)
+      continue;
     float *sum = p->sums + p->slots[i] * p->stride;
     const float *g = p->grads + i * p->dim;
     if (p->is_first[i])
@@ -55,6 +56,8 @@ HR_ROW_INLINE void add_squares_of_segment(const pending_sums *p, const hotrow_se
   const float *grads = p->grads + segment->value_offset;
   size_t offset = p->dim + segment->square_offset;
   for (size_t i = first; i < end; i++) {
+    if (p->slots[i] == HOTROW_SLOT_NONE)
+      continue;
     float *sum = p->sums + p->slots[i] * p->stride + offset;
     if (p->is_first[i])
       set_squares(sum, grads + i * p->dim, segment->dim);
@@ -71,6 +74,8 @@ HR_ROW_INLINE void add_means_of_segment(const pending_sums *p, const hotrow_segm
   for (size_t i = first; i < end; i++) {
     if (i % HR_MEAN_ROWS == 0)
       hr_mean_squares_of_group(p->grads + segment->value_offset, p->dim, segment->dim, i, end, means);
+    if (p->slots[i] == HOTROW_SLOT_NONE)
+      continue;
     float *sum = p->sums + p->slots[i] * p->stride + offset;
     *sum = p->is_first[i] ? means[i % HR_MEAN_ROWS] : *sum + means[i % HR_MEAN_ROWS];
   }

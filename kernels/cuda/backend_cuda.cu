@@ -2,7 +2,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "check_cuda.h"
+#include <hr/check_cuda.h>
 
 extern "C" {
 #include <hr/log.h>

@@ -2,7 +2,7 @@
 #ifndef HASH_CUDA_H
 #define HASH_CUDA_H
 
-#include "check_cuda.h"
+#include <hr/check_cuda.h>
 
 #define HR_XXH3_SECRET 0xc73ab174c5ecd5a2u /* two words of XXH3's secret, xored */
 #define HR_XXH3_PRIME 0x9fb21c651e98df25u

@@ -1,8 +1,8 @@
 /* How many of ascending hashes lie below each of some bounds.
  * Grid: one thread per bound, a binary search each. Bytes per bound: 8 read and 4 written, and 8 per step of the
  * search. */
-#include "check_cuda.h"
 #include "kernels_impl.h"
+#include <hr/check_cuda.h>
 
 static __global__ void find_lower_bounds(const uint64_t *__restrict__ hashes, const uint32_t *__restrict__ count_p,
                                          const uint64_t *__restrict__ bounds, size_t bound_count,

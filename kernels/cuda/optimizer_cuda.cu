@@ -34,7 +34,8 @@ static __global__ __launch_bounds__(HR_CUDA_BLOCK_THREADS, 4) void apply_rows(co
 {
   size_t step = hr_row_step(shape);
   for (size_t i = hr_first_row(shape); i < u.row_count; i += step)
-    step_row<width, kind>(&u.rule, row_of(u, i), shape);
+    if (u.slots[i] != HOTROW_SLOT_NONE)
+      step_row<width, kind>(&u.rule, row_of(u, i), shape);
 }
 
 template <hotrow_optimizer_kind kind> static void apply_segment(const rows_update *u, cudaStream_t stream)

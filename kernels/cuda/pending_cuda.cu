@@ -21,6 +21,8 @@ template <unsigned width> static __global__ void add_plain(pending_sums p, hr_ro
 {
   size_t step = hr_row_step(shape);
   for (size_t i = hr_first_row(shape); i < p.row_count; i += step) {
+    if (p.slots[i] == HOTROW_SLOT_NONE)
+      continue;
     size_t at = p.slots[i] * p.stride;
     add_columns<width>(p.sums + at, p.squares ? p.squares + at : NULL, p.grads + i * p.grad_stride, p.dim,
                        p.is_first[i] != 0, shape);
@@ -32,6 +34,8 @@ template <unsigned width> static __global__ void add_with_mean(pending_sums p, h
 {
   size_t step = hr_row_step(shape);
   for (size_t i = hr_first_row(shape); i < p.row_count; i += step) {
+    if (p.slots[i] == HOTROW_SLOT_NONE)
+      continue;
     size_t at = p.slots[i] * p.stride;
     bool is_first = p.is_first[i] != 0;
     const float *g = p.grads + i * p.grad_stride;

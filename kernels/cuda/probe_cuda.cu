@@ -2,8 +2,8 @@
  * Grid: eight lanes per key, four keys per warp, warps striding over the rest. Each lane reads two ways (16 bytes), so
  * a set is one line of 128 bytes read at once. Bytes per key: 16 read, 128 of its set, 2 of what is taken, 4 written.
  */
-#include "check_cuda.h"
 #include "kernels_impl.h"
+#include <hr/check_cuda.h>
 
 #define LANES_PER_KEY 8u
 #define WAYS_PER_LANE (HOTROW_CACHE_WAYS / LANES_PER_KEY)

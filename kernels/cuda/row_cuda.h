@@ -8,9 +8,9 @@
 
 #include <hr/launch.h>
 
-#include "check_cuda.h"
 #include "kernels_impl.h"
 #include "shared_math.h"
+#include <hr/check_cuda.h>
 
 #define HR_WARP_LANES 32u
 #define HR_SECTOR_LANES 8u /* narrower parts of a row would fetch parts of memory sectors */

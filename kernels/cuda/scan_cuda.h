@@ -4,7 +4,7 @@
 #ifndef SCAN_CUDA_H
 #define SCAN_CUDA_H
 
-#include "check_cuda.h"
+#include <hr/check_cuda.h>
 
 #define HR_TILE_THREADS 256u
 #define HR_TILE_ITEMS 8u /* of one thread, one behind the other */

@@ -3,7 +3,7 @@
 #ifndef SORT_CUDA_H
 #define SORT_CUDA_H
 
-#include "check_cuda.h"
+#include <hr/check_cuda.h>
 
 /* Bytes of scratch, aligned to 256, for count < 2^31. */
 size_t hr_cuda_sort_scratch_size(size_t count);

@@ -2,8 +2,8 @@
  * Grid: one thread per sum, in order, so that neighbouring threads read neighbouring floats of a rank; blocks stride
  * over what exceeds the grid. Every addition is rounded on its own, so the bits are the CPU's. Bytes per sum:
  * 4*rank_count read, 4 written. */
-#include "check_cuda.h"
 #include "kernels_impl.h"
+#include <hr/check_cuda.h>
 
 static __global__ void sum_ranks(const float *__restrict__ values, size_t rank_stride, uint32_t rank_count,
                                  size_t count, float *__restrict__ sums)

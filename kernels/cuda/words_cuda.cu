@@ -1,7 +1,7 @@
 /* Words by index: slots, clocks and counts that go with rows.
  * Grid: one thread per word, or per segment; blocks stride over what exceeds the grid. Bytes per word: 4 of index, 4
  * read, 4 written. */
-#include "check_cuda.h"
+#include <hr/check_cuda.h>
 #include "kernels_impl.h"
 
 static __global__ void gather_words(const uint32_t *__restrict__ words, const uint32_t *__restrict__ index,

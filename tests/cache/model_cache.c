@@ -13,6 +13,7 @@ void model_start(model_cache *m, const hotrow_cache_options *options, const hotr
   memset(m, 0, sizeof *m);
   memset(sketch_lines, 0, sizeof sketch_lines);
   m->options = *options;
+  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &m->options.kernels));
   m->layout = *layout;
   m->lr_scale = 1.0f;
   m->set_count = (uint32_t)(options->row_count + WAYS - 1) / WAYS;

@@ -1,5 +1,5 @@
 /* The cache against a model of it, over random sequences of operations. */
-#include "hr_test.h"
+#include "device_cache.h"
 #include "model_cache.h"
 
 #include <hr/hash.h>
@@ -42,35 +42,51 @@ static const uint32_t *next_use_of(const draw *d, size_t i)
   return d->next_use ? d->next_use + i : NULL;
 }
 
-/* Up to BATCH distinct keys, low numbers more often, and what a shard might say of them. */
+/* What a shard might say of key k. News may be as late as the row itself, or older. Clocks begin just below the wrap.
+ */
+static void draw_key(draw *d, size_t k)
+{
+  model_row *r = model_find(&model, all_keys[k]);
+  size_t n = d->count++, state_dim = model.layout.state_dim;
+  d->index[n] = k;
+  d->keys[n] = all_keys[k];
+  d->hashes[n] = all_hashes[k];
+  d->slots[n] = r ? (uint32_t)(r - model.rows) : HOTROW_SLOT_NONE;
+  d->steps[n] = 1 + (uint32_t)hr_rng_below(&rng, 4);
+  d->next_use_array[n] = HOTROW_BATCH_NONE;
+  if (hr_rng_below(&rng, 3)) /* past and present batches too */
+    d->next_use_array[n] = model.batch + (uint32_t)hr_rng_below(&rng, 6) - (model.batch ? 1 : 0);
+  d->clocks[n] = r ? r->seen + (uint32_t)hr_rng_below(&rng, 8) - 2 : (uint32_t)hr_rng_below(&rng, 20) - 10;
+  for (size_t c = 0; c < DIM; c++)
+    d->values[n * DIM + c] = random_float();
+  for (size_t c = 0; c < state_dim; c++)
+    d->optimizer_states[n * state_dim + c] = hr_rng_unit(&rng) + (c == 2 * DIM ? (float)hr_rng_below(&rng, 9) : 0.0f);
+}
+
+static int by_hash(const void *a, const void *b)
+{
+  uint64_t x = all_hashes[*(const size_t *)a], y = all_hashes[*(const size_t *)b];
+  return x < y ? -1 : x > y;
+}
+
+/* Up to BATCH distinct keys, low numbers more often. Mostly their hashes rise, as dedup gives them. */
 static void draw_keys(draw *d, bool held_only)
 {
   bool taken[KEYS] = {false};
-  size_t wanted = hr_rng_below(&rng, BATCH + 1), state_dim = model.layout.state_dim;
+  size_t wanted = hr_rng_below(&rng, BATCH + 1), drawn[BATCH], count = 0;
   d->count = 0;
   d->next_use = hr_rng_below(&rng, 3) == 0 ? NULL : d->next_use_array;
   for (size_t i = 0; i < wanted; i++) {
     size_t k = hr_rng_below(&rng, 1 + hr_rng_below(&rng, KEYS));
-    model_row *r = model_find(&model, all_keys[k]);
-    if (taken[k] || (held_only && !r))
+    if (taken[k] || (held_only && !model_find(&model, all_keys[k])))
       continue;
     taken[k] = true;
-    size_t n = d->count++;
-    d->index[n] = k;
-    d->keys[n] = all_keys[k];
-    d->hashes[n] = all_hashes[k];
-    d->slots[n] = r ? (uint32_t)(r - model.rows) : HOTROW_SLOT_NONE;
-    d->steps[n] = 1 + (uint32_t)hr_rng_below(&rng, 4);
-    d->next_use_array[n] = HOTROW_BATCH_NONE;
-    if (hr_rng_below(&rng, 3)) /* past and present batches too */
-      d->next_use_array[n] = model.batch + (uint32_t)hr_rng_below(&rng, 6) - (model.batch ? 1 : 0);
-    /* News may be as late as the row itself, or older. Clocks begin just below the wrap. */
-    d->clocks[n] = r ? r->seen + (uint32_t)hr_rng_below(&rng, 8) - 2 : (uint32_t)hr_rng_below(&rng, 20) - 10;
-    for (size_t c = 0; c < DIM; c++)
-      d->values[n * DIM + c] = random_float();
-    for (size_t c = 0; c < state_dim; c++)
-      d->optimizer_states[n * state_dim + c] = hr_rng_unit(&rng) + (c == 2 * DIM ? (float)hr_rng_below(&rng, 9) : 0.0f);
+    drawn[count++] = k;
   }
+  if (hr_rng_below(&rng, 4))
+    qsort(drawn, count, sizeof *drawn, by_hash);
+  for (size_t i = 0; i < count; i++)
+    draw_key(d, drawn[i]);
 }
 
 static void begin_both(void)
@@ -82,7 +98,7 @@ static void begin_both(void)
 
 static void lookup_both(draw *d)
 {
-  hotrow_cache_lookup(cache, d->keys, d->hashes, d->count, NULL, d->next_use, d->slots, d->seen, d->states);
+  device_lookup(cache, d->keys, d->hashes, d->count, d->next_use, d->slots, d->seen, d->states);
   for (size_t i = 0; i < d->count; i++) {
     CHECK_EQ(d->states[i], model_lookup(&model, d->keys[i], next_use_of(d, i)));
     model_row *r = model_find(&model, d->keys[i]);
@@ -95,7 +111,7 @@ static void lookup_both(draw *d)
 static void expect_both(draw *d)
 {
   uint32_t batch = model.batch + (uint32_t)hr_rng_below(&rng, 8) - (model.batch ? 1 : 0);
-  hotrow_cache_expect(cache, d->keys, d->hashes, d->count, NULL, batch, d->states);
+  device_expect(cache, d->keys, d->hashes, d->count, batch, d->states);
   for (size_t i = 0; i < d->count; i++) {
     hotrow_row_state state = model_state(&model, model_find(&model, d->keys[i]));
     CHECK_EQ(d->states[i], state == HOTROW_ROW_FRESH || state == HOTROW_ROW_DOUBTFUL);
@@ -105,8 +121,7 @@ static void expect_both(draw *d)
 
 static void refresh_both(draw *d)
 {
-  hotrow_cache_refresh(cache, d->slots, d->clocks, d->values, model.layout.state_dim ? d->optimizer_states : NULL,
-                       d->count);
+  device_refresh(cache, d->slots, d->clocks, d->values, model.layout.state_dim ? d->optimizer_states : NULL, d->count);
   for (size_t i = 0; i < d->count; i++)
     model_refresh(&model, d->keys[i], d->clocks[i], d->values + i * DIM,
                   d->optimizer_states + i * model.layout.state_dim);
@@ -116,12 +131,12 @@ static void insert_both(draw *d)
 {
   uint32_t got[BATCH], expected[BATCH];
   size_t state_dim = model.layout.state_dim;
-  hotrow_status status = hotrow_cache_insert(cache, d->keys, d->hashes, d->clocks, d->values,
-                                             state_dim ? d->optimizer_states : NULL, d->next_use, d->count, got);
+  hotrow_status status = device_insert(cache, d->keys, d->hashes, d->clocks, d->values,
+                                       state_dim ? d->optimizer_states : NULL, d->next_use, d->count, got);
   CHECK_EQ(status, model_insert(&model, d->keys, d->hashes, d->clocks, d->values, d->optimizer_states, d->next_use,
                                 d->count, expected));
   size_t stride;
-  const float *base = hotrow_cache_rows(cache, &stride);
+  const float *base = device_rows(cache, model.set_count * WAYS + STAGING, &stride);
   for (size_t i = 0; i < d->count && status == HOTROW_OK; i++) {
     CHECK_EQ(got[i], expected[i]);
     batch_slots[d->index[i]] = got[i];
@@ -142,8 +157,8 @@ static void update_both(draw *d)
   uint32_t known[BATCH];
   for (size_t i = 0; i < d->count; i++)
     known[i] = batch_slots[d->index[i]];
-  hotrow_status status = hotrow_cache_update(cache, d->keys, d->hashes, hr_rng_below(&rng, 4) ? known : NULL, d->values,
-                                             ticks, d->count, NULL);
+  hotrow_status status =
+      device_update(cache, d->keys, d->hashes, hr_rng_below(&rng, 4) ? known : NULL, d->values, ticks, d->count);
   CHECK_EQ(status, fits ? HOTROW_OK : HOTROW_ERR_LIMIT);
   model.leaving_count = 0;
   for (size_t i = 0; i < d->count && fits; i++) {
@@ -156,9 +171,8 @@ static void take_both(void)
 {
   hotrow_cache_push_list list;
   size_t square_dim = model.layout.square_dim;
-  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
+  device_take_pushes(cache, &list);
   CHECK_EQ(list.count, model.push_count);
-  CHECK((list.squares != NULL) == (square_dim > 0));
   for (size_t i = 0; i < list.count; i++) {
     const model_push *p = &model.pushes[i];
     CHECK(list.keys[i] == p->key && list.hashes[i] == p->hash);
@@ -202,7 +216,7 @@ static void forget_or_mark_both(bool forget)
 
 static void announce_both(draw *d)
 {
-  hotrow_cache_announce(cache, d->keys, d->hashes, d->clocks, d->count);
+  device_announce(cache, d->keys, d->hashes, d->clocks, d->count);
   for (size_t i = 0; i < d->count && model.options.mode == HOTROW_CACHE_ANNOUNCE; i++) {
     model_row *r = model_find(&model, d->keys[i]);
     if (r && (int32_t)(d->clocks[i] - r->announced) > 0)
@@ -213,7 +227,7 @@ static void announce_both(draw *d)
 static void credit_both(draw *d)
 {
   const uint32_t *steps = hr_rng_below(&rng, 2) ? d->steps : NULL;
-  hotrow_cache_credit(cache, d->keys, d->hashes, steps, d->count);
+  device_credit(cache, d->keys, d->hashes, steps, d->count);
   for (size_t i = 0; i < d->count && model.options.mode == HOTROW_CACHE_ANNOUNCE; i++)
     if (model_find(&model, d->keys[i]))
       model_find(&model, d->keys[i])->seen += steps ? steps[i] : 1;
@@ -222,7 +236,7 @@ static void credit_both(draw *d)
 static void compare(void)
 {
   size_t stride, held_count = 0;
-  const float *base = hotrow_cache_rows(cache, &stride);
+  const float *base = device_rows(cache, model.set_count * WAYS, &stride);
   for (size_t s = 0; s < model.set_count * WAYS; s++) {
     const model_row *r = &model.rows[s];
     held_count += r->held;
@@ -254,7 +268,7 @@ static void start(hotrow_cache_options *o, const hotrow_segment *segments, uint3
   o->segment_count = segment_count;
   CHECK_OK(hr_row_layout_make(segments, segment_count, &layout));
   CHECK(layout.dim == DIM && layout.state_dim <= STATE_MAX);
-  CHECK_OK(hotrow_cache_create(o, &cache));
+  CHECK_OK(device_create(o, &cache));
   model_start(&model, o, &layout);
   memset(steps_made, 0, sizeof steps_made);
   memset(steps_out, 0, sizeof steps_out);
@@ -311,7 +325,6 @@ static void run_operations(int operation_count)
 static hotrow_cache_options options_of(uint32_t push_bound, uint32_t round, uint32_t run)
 {
   hotrow_cache_options o = HOTROW_CACHE_OPTIONS_INIT;
-  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &o.kernels));
   o.row_count = round == 7 ? 0 : (round % 3 + 1) * WAYS - round; /* 1 to 3 sets, or staging alone */
   o.staging_row_count = STAGING;
   o.pull_bound = (push_bound + round) % 6;
@@ -344,7 +357,7 @@ static void same_as_the_model(void)
         if (o.is_rounded && o.mode == HOTROW_CACHE_PROBE)
           o.pull_bound = run % 2;
         start(&o, segments, segment_count);
-        run_operations(400);
+        run_operations(device_rounds(400));
         hotrow_cache_destroy(cache);
       }
 }
@@ -361,7 +374,6 @@ static void chunks_leave_no_trace(void)
   static float values[MANY * 2], pushed[MANY];
   hotrow_segment segment = {.dim = 2, .optimizer = {.kind = HOTROW_SGD, .lr = 1.0f}};
   hotrow_cache_options o = HOTROW_CACHE_OPTIONS_INIT;
-  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &o.kernels));
   o.segments = &segment;
   o.segment_count = 1;
   o.row_count = 2048;
@@ -369,7 +381,7 @@ static void chunks_leave_no_trace(void)
   o.push_bound = 1;
   o.mode = HOTROW_CACHE_ANNOUNCE;
   o.announce_step = 1;
-  CHECK_OK(hotrow_cache_create(&o, &cache));
+  CHECK_OK(device_create(&o, &cache));
   for (uint32_t i = 0; i < MANY; i++) {
     keys[i] = i;
     hashes[i] = hr_key_hash(i, 3);
@@ -379,28 +391,28 @@ static void chunks_leave_no_trace(void)
     values[2 * i + 1] = 1.0f;
   }
   size_t stride;
-  const float *base = hotrow_cache_rows(cache, &stride);
   for (uint32_t round = 0; round < 4; round++) {
     hotrow_cache_begin_batch(cache);
-    CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, values, NULL, next_use, MANY, slots));
+    CHECK_OK(device_insert(cache, keys, hashes, clocks, values, NULL, next_use, MANY, slots));
     uint32_t held_count = 0;
+    const float *base = device_rows(cache, 2048 + MANY, &stride);
     for (uint32_t i = 0; i < MANY; i++) {
       float steps = slots[i] < 2048 ? (float)round : 0.0f; /* held since the first round, or new in each */
       held_count += slots[i] < 2048;
       CHECK(base[slots[i] * stride] == (float)i - steps * (float)i && base[slots[i] * stride + 1] == 1.0f - steps);
     }
     CHECK(held_count > 1900 && held_count <= 2048);
-    hotrow_cache_credit(cache, keys, hashes, clocks, MANY);
-    hotrow_cache_announce(cache, keys, hashes, clocks, MANY);
-    hotrow_cache_lookup(cache, keys, hashes, MANY, NULL, next_use, slots, seen, states);
-    hotrow_cache_expect(cache, keys, hashes, MANY, NULL, round + 2, is_held);
+    device_credit(cache, keys, hashes, clocks, MANY);
+    device_announce(cache, keys, hashes, clocks, MANY);
+    device_lookup(cache, keys, hashes, MANY, next_use, slots, seen, states);
+    device_expect(cache, keys, hashes, MANY, round + 2, is_held);
     for (uint32_t i = 0; i < MANY; i++) {
       CHECK(slots[i] == HOTROW_SLOT_NONE || seen[i] == (round + 2) * clocks[i]);
       CHECK_EQ(is_held[i], slots[i] != HOTROW_SLOT_NONE);
     }
-    CHECK_OK(hotrow_cache_update(cache, keys, hashes, NULL, values, NULL, MANY, NULL));
+    CHECK_OK(device_update(cache, keys, hashes, NULL, values, NULL, MANY));
     hotrow_cache_push_list list;
-    CHECK_OK(hotrow_cache_take_pushes(cache, &list));
+    device_take_pushes(cache, &list);
     for (size_t p = 0; p < list.count; p++) {
       CHECK(list.grads[2 * p + 1] == (float)list.steps[p]);
       pushed[list.keys[p]] += list.grads[2 * p + 1];
@@ -428,12 +440,13 @@ static void counted_probe(const uint64_t *set_keys, const uint16_t *occupied, ui
 
 static uint64_t few_keys[FEW], few_hashes[FEW];
 
-static size_t update_few(const uint32_t *slots)
+/* What the host counts is what the CPU looks for: a kernel looks for single keys itself. */
+static void update_few(const uint32_t *slots, size_t sought_count)
 {
   static const float grads[FEW * DIM];
   probed_count = 0;
-  CHECK_OK(hotrow_cache_update(cache, few_keys, few_hashes, slots, grads, NULL, FEW, NULL));
-  return probed_count;
+  CHECK_OK(device_update(cache, few_keys, few_hashes, slots, grads, NULL, FEW));
+  CHECK(device->device != HOTROW_CPU || probed_count == sought_count);
 }
 
 static void known_slots_are_not_looked_for(void)
@@ -444,34 +457,34 @@ static void known_slots_are_not_looked_for(void)
   uint8_t states[FEW];
   hotrow_segment segment = {.dim = DIM};
   hotrow_cache_options o = options_of(5, 0, 1);
-  hotrow_kernels counted = *o.kernels;
-  plain_kernels = o.kernels;
+  hotrow_kernels counted = *device;
+  plain_kernels = device;
   counted.probe = counted_probe;
   o.kernels = &counted;
   o.segments = &segment;
   o.segment_count = 1;
   o.row_count = 4096; /* many sets */
-  CHECK_OK(hotrow_cache_create(&o, &cache));
+  CHECK_OK(device_create(&o, &cache));
   for (uint32_t i = 0; i < FEW; i++) {
     few_keys[i] = i;
     few_hashes[i] = hr_key_hash(i, 3);
   }
-  CHECK_OK(hotrow_cache_insert(cache, few_keys, few_hashes, clocks, values, NULL, NULL, FEW, slots));
-  CHECK_EQ(update_few(NULL), FEW);
-  CHECK_EQ(update_few(slots), 0);
+  CHECK_OK(device_insert(cache, few_keys, few_hashes, clocks, values, NULL, NULL, FEW, slots));
+  update_few(NULL, FEW);
+  update_few(slots, 0);
   slots[1] = HOTROW_SLOT_NONE;
   slots[2] = (uint32_t)o.row_count; /* of staging */
   slots[3] = slots[0];              /* of another set */
-  CHECK_EQ(update_few(slots), 3);
+  update_few(slots, 3);
   hotrow_cache_invalidate(cache, few_hashes[0], few_hashes[0]);
-  CHECK_EQ(update_few(slots), FEW);
+  update_few(slots, FEW);
   hotrow_cache_begin_batch(cache);
-  hotrow_cache_lookup(cache, few_keys, few_hashes, FEW, NULL, NULL, slots, seen, states);
-  CHECK_EQ(update_few(slots), 1); /* the one that is gone */
+  device_lookup(cache, few_keys, few_hashes, FEW, NULL, slots, seen, states);
+  update_few(slots, 1); /* the one that is gone */
   hotrow_cache_push_list list;
   uint32_t steps = 0;
   hotrow_cache_flush(cache);
-  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
+  device_take_pushes(cache, &list);
   for (size_t i = 0; i < list.count; i++)
     steps += list.steps[i];
   CHECK_EQ(steps, 5 * FEW);
@@ -486,17 +499,17 @@ static void empty_calls_do_nothing(void)
   hotrow_cache_push_list list;
   start(&o, &segment, 1);
   for (int round = 0; round < 2; round++) {
-    hotrow_cache_lookup(cache, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL);
-    CHECK_OK(hotrow_cache_insert(cache, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL));
-    CHECK_OK(hotrow_cache_update(cache, NULL, NULL, NULL, NULL, NULL, 0, NULL));
-    hotrow_cache_refresh(cache, NULL, NULL, NULL, NULL, 0);
-    hotrow_cache_expect(cache, NULL, NULL, 0, NULL, 9, NULL);
-    hotrow_cache_announce(cache, NULL, NULL, NULL, 0);
-    hotrow_cache_credit(cache, NULL, NULL, NULL, 0);
+    device_lookup(cache, NULL, NULL, 0, NULL, NULL, NULL, NULL);
+    CHECK_OK(device_insert(cache, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL));
+    CHECK_OK(device_update(cache, NULL, NULL, NULL, NULL, NULL, 0));
+    device_refresh(cache, NULL, NULL, NULL, NULL, 0);
+    device_expect(cache, NULL, NULL, 0, 9, NULL);
+    device_announce(cache, NULL, NULL, NULL, 0);
+    device_credit(cache, NULL, NULL, NULL, 0);
     hotrow_cache_mark_stale(cache, 1, 0);
     hotrow_cache_invalidate(cache, 1, 0);
     hotrow_cache_flush(cache);
-    CHECK_OK(hotrow_cache_take_pushes(cache, &list));
+    device_take_pushes(cache, &list);
     CHECK_EQ(list.count, 0);
     compare();
     hotrow_cache_begin_batch(cache);
@@ -505,8 +518,9 @@ static void empty_calls_do_nothing(void)
   hotrow_cache_destroy(cache);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+  device_open(argc, argv);
   RUN(chunks_leave_no_trace);
   RUN(empty_calls_do_nothing);
   RUN(known_slots_are_not_looked_for);

@@ -1,6 +1,6 @@
 /* Which row goes: the policies over metadata written by hand, the sketch, and all of it through the cache. */
 #include "cache_rules.h"
-#include "hr_test.h"
+#include "device_cache.h"
 
 #include <hotrow/cache.h>
 #include <hr/hash.h>
@@ -105,14 +105,13 @@ static hotrow_cache *one_set(hotrow_cache_policy policy)
 {
   hotrow_cache_options options = HOTROW_CACHE_OPTIONS_INIT;
   hotrow_segment segment = {.dim = 1, .optimizer = {.kind = HOTROW_SGD}};
-  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
   options.segments = &segment;
   options.segment_count = 1;
   options.row_count = WAYS;
   options.staging_row_count = 4;
   options.policy = policy;
   hotrow_cache *cache;
-  CHECK_OK(hotrow_cache_create(&options, &cache));
+  CHECK_OK(device_create(&options, &cache));
   return cache;
 }
 
@@ -121,7 +120,7 @@ static bool look(hotrow_cache *cache, uint64_t key)
   uint64_t hash = hr_key_hash(key, 1);
   uint32_t slot, seen;
   uint8_t state;
-  hotrow_cache_lookup(cache, &key, &hash, 1, NULL, NULL, &slot, &seen, &state);
+  device_lookup(cache, &key, &hash, 1, NULL, &slot, &seen, &state);
   CHECK((slot == HOTROW_SLOT_NONE) == (state == HOTROW_ROW_MISSING));
   return slot != HOTROW_SLOT_NONE;
 }
@@ -131,7 +130,7 @@ static uint32_t bring_until(hotrow_cache *cache, uint64_t key, uint32_t next_use
   uint32_t clock = 0, slot;
   uint64_t hash = hr_key_hash(key, 1);
   float value = (float)key;
-  CHECK_OK(hotrow_cache_insert(cache, &key, &hash, &clock, &value, NULL, &next_use, 1, &slot));
+  CHECK_OK(device_insert(cache, &key, &hash, &clock, &value, NULL, &next_use, 1, &slot));
   return slot;
 }
 
@@ -254,7 +253,7 @@ static void an_expected_row_stays_until_it_was_needed(void)
   fill_set(cache);
   uint32_t batch = hotrow_cache_batch(cache);
   CHECK_EQ(batch, WAYS);
-  hotrow_cache_expect(cache, keys, hashes, 2, NULL, batch + 40, is_held);
+  device_expect(cache, keys, hashes, 2, batch + 40, is_held);
   CHECK(is_held[0] == 1 && is_held[1] == 0);
   for (uint32_t round = 0; round < 40; round++) {
     hotrow_cache_begin_batch(cache);
@@ -290,8 +289,9 @@ static void the_farthest_makes_room(void)
   hotrow_cache_destroy(cache);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+  device_open(argc, argv);
   RUN(oldest_goes_first_and_ties_go_by_way);
   RUN(rows_needed_now_or_later_stay);
   RUN(uses_rank_before_age);

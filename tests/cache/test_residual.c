@@ -1,6 +1,6 @@
 /* Gradients in halves and bytes: nothing is lost, steps are counted exactly, and what the list calls rounded is what
  * the dtype says. */
-#include "hr_test.h"
+#include "device_cache.h"
 
 #include <math.h>
 
@@ -27,7 +27,6 @@ static void create(hotrow_optimizer_kind kind, hotrow_dtype wire_dtype, uint32_t
   hotrow_segment segment = {.dim = DIM, .optimizer = {.kind = kind}};
   hotrow_cache_options o = HOTROW_CACHE_OPTIONS_INIT;
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &kernels));
-  o.kernels = kernels;
   o.segments = &segment;
   o.segment_count = 1;
   o.row_count = ROWS;
@@ -35,7 +34,7 @@ static void create(hotrow_optimizer_kind kind, hotrow_dtype wire_dtype, uint32_t
   o.push_bound = push_bound = bound;
   o.wire_dtype = dtype = wire_dtype;
   o.counts_occurrences = occurrences;
-  CHECK_OK(hotrow_cache_create(&o, &cache));
+  CHECK_OK(device_create(&o, &cache));
   memset(made, 0, sizeof made);
   memset(out, 0, sizeof out);
   memset(magnitudes, 0, sizeof magnitudes);
@@ -63,7 +62,7 @@ static void check_rounded(const float *grad)
 static void take(void)
 {
   hotrow_cache_push_list list;
-  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
+  device_take_pushes(cache, &list);
   for (size_t i = 0; i < list.count; i++) {
     uint64_t k = list.keys[i];
     const float *grad = list.grads + i * DIM;
@@ -105,8 +104,8 @@ static void step(bool occurrences, float spread)
     count++;
   }
   hotrow_cache_begin_batch(cache);
-  CHECK_OK(hotrow_cache_insert(cache, keys, hashes, clocks, grads, states, NULL, count, slots));
-  CHECK_OK(hotrow_cache_update(cache, keys, hashes, NULL, grads, occurrences ? ticks : NULL, count, NULL));
+  CHECK_OK(device_insert(cache, keys, hashes, clocks, grads, states, NULL, count, slots));
+  CHECK_OK(device_update(cache, keys, hashes, NULL, grads, occurrences ? ticks : NULL, count));
   take();
 }
 
@@ -136,12 +135,12 @@ static void no_gradient_mass_is_lost(void)
         for (size_t s = 0; s < 3; s++) {
           bool occurrences = kind < 2 && bound & 1;
           create(kinds[kind], (hotrow_dtype)d, bound, occurrences);
-          for (int i = 0; i < 120; i++) {
+          for (int i = 0, end = device_rounds(120); i < end; i++) {
             step(occurrences, spreads[s]);
             if (i % 40 == 39)
               hotrow_cache_invalidate(cache, UINT64_MAX / 4, UINT64_MAX / 2);
           }
-          CHECK((rounded_count > 50) == (kind != 1 || bound > 1 || occurrences));
+          CHECK((rounded_count > (uint64_t)device_rounds(50)) == (kind != 1 || bound > 1 || occurrences));
           uint64_t rounded_before = rounded_count;
           hotrow_cache_flush(cache);
           take();
@@ -157,8 +156,8 @@ static hotrow_cache_push_list one_step(float grad)
   float grads[DIM];
   for (uint32_t c = 0; c < DIM; c++)
     grads[c] = grad;
-  CHECK_OK(hotrow_cache_update(cache, all_keys, all_hashes, NULL, grads, NULL, 1, NULL));
-  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
+  CHECK_OK(device_update(cache, all_keys, all_hashes, NULL, grads, NULL, 1));
+  device_take_pushes(cache, &list);
   return list;
 }
 
@@ -167,14 +166,14 @@ static void bring(void)
   static const uint32_t clock = 0;
   static const float values[DIM], states[DIM];
   uint32_t slot;
-  CHECK_OK(hotrow_cache_insert(cache, all_keys, all_hashes, &clock, values, states, NULL, 1, &slot));
+  CHECK_OK(device_insert(cache, all_keys, all_hashes, &clock, values, states, NULL, 1, &slot));
 }
 
 static uint32_t seen_now(void)
 {
   uint32_t slot, seen;
   uint8_t state;
-  hotrow_cache_lookup(cache, all_keys, all_hashes, 1, NULL, NULL, &slot, &seen, &state);
+  device_lookup(cache, all_keys, all_hashes, 1, NULL, &slot, &seen, &state);
   return seen;
 }
 
@@ -191,7 +190,7 @@ static void one_step_stays(void)
   list = one_step(1.0f);
   CHECK(list.count == 1 && list.steps[0] == 2 && list.grads[0] == 1.0f);
   hotrow_cache_flush(cache);
-  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
+  device_take_pushes(cache, &list);
   CHECK(list.count == 1 && list.steps[0] == 1 && list.grads[0] == 0x1p-20f && list.is_exact[0]);
   CHECK_EQ(seen_now(), 5);
   hotrow_cache_destroy(cache);
@@ -207,7 +206,7 @@ static void squares_go_whole(void)
   CHECK(list.count == 1 && list.steps[0] == 2 && list.squares[0] == 14.0f && list.grads[0] == 6.0f);
   one_step(4.0f);
   hotrow_cache_flush(cache);
-  CHECK_OK(hotrow_cache_take_pushes(cache, &list));
+  device_take_pushes(cache, &list);
   CHECK(list.count == 1 && list.steps[0] == 2 && list.squares[0] == 16.0f && list.grads[0] == 4.0f && list.is_exact[0]);
   hotrow_cache_destroy(cache);
 
@@ -229,8 +228,9 @@ static void without_a_push_bound_all_is_exact(void)
   hotrow_cache_destroy(cache);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+  device_open(argc, argv);
   RUN(one_step_stays);
   RUN(squares_go_whole);
   RUN(without_a_push_bound_all_is_exact);

@@ -1,7 +1,7 @@
 /* The contract, seen from the rows: several workers with a cache each, around a plain shard. Worker j's gradient is 1
  * in column j alone, so that with SGD at lr 1 a row's column j is minus the steps of worker j that it holds, exactly.
  */
-#include "hr_test.h"
+#include "device_cache.h"
 
 #include <hotrow/cache.h>
 #include <hr/hash.h>
@@ -46,6 +46,7 @@ typedef struct worker {
 } worker;
 
 static hotrow_cache_options options;
+static const hotrow_kernels *cpu_kernels;
 static hotrow_segment segment;
 static hotrow_row_layout layout;
 static shard_row shard[KEYS];
@@ -85,8 +86,8 @@ static void apply_one(worker *w)
   const flight *f = &w->flights[w->applied_count++];
   shard_row *s = &shard[f->key];
   uint32_t slot = 0;
-  options.kernels->optimizer_apply(&layout, 1.0f, s->row, ROW_MAX, &slot, f->grad,
-                                   layout.square_dim ? f->squares : NULL, &f->steps, 1, NULL);
+  cpu_kernels->optimizer_apply(&layout, 1.0f, s->row, ROW_MAX, &slot, f->grad, layout.square_dim ? f->squares : NULL,
+                               &f->steps, 1, NULL);
   s->clock += f->steps;
   s->applied[w - workers] += f->steps;
   if (s->clock - s->told < options.announce_step || options.mode == HOTROW_CACHE_PROBE)
@@ -103,20 +104,26 @@ static void take_news(worker *w)
 {
   for (; w->credited_count < w->applied_count; w->credited_count++) {
     const flight *f = &w->flights[w->credited_count];
-    hotrow_cache_credit(w->cache, &f->key, &hashes[f->key], &f->steps, 1);
+    device_credit(w->cache, &f->key, &hashes[f->key], &f->steps, 1);
   }
-  hotrow_cache_announce(w->cache, log_keys + w->log_position, log_hashes + w->log_position,
-                        log_clocks + w->log_position, log_count - w->log_position);
+  device_announce(w->cache, log_keys + w->log_position, log_hashes + w->log_position, log_clocks + w->log_position,
+                  log_count - w->log_position);
   w->log_position = log_count;
   for (size_t k = 0; k < KEYS; k++)
     memcpy(w->known[k], shard[k].applied, sizeof w->known[k]);
+}
+
+static size_t all_row_count(void)
+{
+  return (options.row_count + HOTROW_CACHE_WAYS - 1) / HOTROW_CACHE_WAYS * HOTROW_CACHE_WAYS +
+         options.staging_row_count;
 }
 
 /* Every row that worker j uses without asking lacks no more than the bound of what the last reply spoke of. */
 static void check_fresh(size_t j, const reading *r)
 {
   size_t stride;
-  const float *base = hotrow_cache_rows(workers[j].cache, &stride);
+  const float *base = device_rows(workers[j].cache, all_row_count(), &stride);
   for (size_t i = 0; i < r->count; i++) {
     uint64_t key = r->keys[i];
     uint32_t unseen = 0;
@@ -146,7 +153,7 @@ static void pull(worker *w, reading *r)
   float values[BATCH * DIM], states[BATCH * (ROW_MAX - DIM)];
   size_t missing_count = 0;
   hotrow_cache_begin_batch(w->cache);
-  hotrow_cache_lookup(w->cache, r->keys, r->hashes, r->count, NULL, NULL, r->slots, r->seen, r->states);
+  device_lookup(w->cache, r->keys, r->hashes, r->count, NULL, r->slots, r->seen, r->states);
   if (rows_count_steps)
     check_fresh((size_t)(w - workers), r);
   while (w->applied_count < w->sent_count) /* the pull names the last push before it */
@@ -162,11 +169,10 @@ static void pull(worker *w, reading *r)
       memcpy(values + missing_count * DIM, s->row, DIM * sizeof(float));
       memcpy(states + missing_count++ * layout.state_dim, s->row + DIM, layout.state_dim * sizeof(float));
     } else if (is_pulled(r, i)) {
-      hotrow_cache_refresh(w->cache, &r->slots[i], &s->clock, s->row, s->row + DIM, 1);
+      device_refresh(w->cache, &r->slots[i], &s->clock, s->row, s->row + DIM, 1);
     }
   }
-  CHECK_OK(
-      hotrow_cache_insert(w->cache, missing_keys, missing_hashes, clocks, values, states, NULL, missing_count, slots));
+  CHECK_OK(device_insert(w->cache, missing_keys, missing_hashes, clocks, values, states, NULL, missing_count, slots));
   for (size_t m = 0; m < missing_count; m++)
     r->slots[index[m]] = slots[m];
 }
@@ -174,7 +180,7 @@ static void pull(worker *w, reading *r)
 static void push(worker *w)
 {
   hotrow_cache_push_list list;
-  CHECK_OK(hotrow_cache_take_pushes(w->cache, &list));
+  device_take_pushes(w->cache, &list);
   if (w->credited_count == w->sent_count) /* nothing is on its way: begin anew */
     w->sent_count = w->applied_count = w->credited_count = 0;
   for (size_t i = 0; i < list.count; i++) {
@@ -202,7 +208,7 @@ static void start(hotrow_optimizer_kind kind, hotrow_cache_mode mode, uint32_t r
   CHECK_OK(hr_row_layout_make(&segment, 1, &layout));
   CHECK(DIM + layout.state_dim <= ROW_MAX);
   options = (hotrow_cache_options)HOTROW_CACHE_OPTIONS_INIT;
-  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
+  CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &cpu_kernels));
   options.segments = &segment;
   options.segment_count = 1;
   options.row_count = row_count;
@@ -221,14 +227,14 @@ static void start(hotrow_optimizer_kind kind, hotrow_cache_mode mode, uint32_t r
     shard[k].clock = shard[k].told = (uint32_t)k * 7 - 300; /* some wrap on the way */
   }
   for (size_t j = 0; j < WORKERS; j++)
-    CHECK_OK(hotrow_cache_create(&options, &workers[j].cache));
+    CHECK_OK(device_create(&options, &workers[j].cache));
 }
 
 /* Every row that worker j is about to read, against what is under way too. */
 static void check_reading(size_t j, const reading *r)
 {
   size_t stride;
-  const float *base = hotrow_cache_rows(workers[j].cache, &stride);
+  const float *base = device_rows(workers[j].cache, all_row_count(), &stride);
   for (size_t i = 0; i < r->count; i++) {
     const float *row = base + r->slots[i] * stride;
     uint64_t key = r->keys[i];
@@ -265,7 +271,7 @@ static void step(size_t j)
     grads[i * DIM + j] = 1.0f;
     w->made[r.keys[i]]++;
   }
-  CHECK_OK(hotrow_cache_update(w->cache, r.keys, r.hashes, NULL, grads, NULL, r.count, NULL));
+  CHECK_OK(device_update(w->cache, r.keys, r.hashes, NULL, grads, NULL, r.count));
   if (hr_rng_below(&rng, 50) == 0)
     hotrow_cache_invalidate(w->cache, hr_rng_next(&rng), UINT64_MAX);
   if (hr_rng_below(&rng, 50) == 0)
@@ -281,7 +287,7 @@ static void step(size_t j)
 
 static void run_and_check(void)
 {
-  for (int i = 0; i < 300; i++)
+  for (int i = 0, end = device_rounds(300); i < end; i++)
     step(hr_rng_below(&rng, WORKERS));
   for (size_t j = 0; j < WORKERS; j++) {
     hotrow_cache_flush(workers[j].cache);
@@ -306,10 +312,12 @@ static void bounds_hold_and_nothing_is_lost(void)
   for (int mode = HOTROW_CACHE_PROBE; mode <= HOTROW_CACHE_ANNOUNCE; mode++)
     for (size_t rows = 0; rows < 5; rows++)
       for (size_t b = 0; b < 16; b++) {
+        if (b % 4 != rows % 4 && device_rounds(2) == 1)
+          continue;
         start(HOTROW_SGD, (hotrow_cache_mode)mode, row_counts[rows], bounds[b / 4], bounds[b % 4]);
         run_and_check();
       }
-  CHECK(fresh_count > 50000);
+  CHECK(fresh_count > (device_rounds(2) == 1 ? 1000 : 50000));
 }
 
 /* With push bound 0 and no other worker a cached row is the shard's row, bit for bit, state and all. */
@@ -321,19 +329,19 @@ static void alone_a_copy_is_the_shards_row(void)
   for (int kind = HOTROW_SGD; kind <= HOTROW_LAMB; kind++) {
     hotrow_cache_mode mode = kind & 1 ? HOTROW_CACHE_PROBE : HOTROW_CACHE_ANNOUNCE;
     start((hotrow_optimizer_kind)kind, mode, 64, 5, 0);
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0, end = device_rounds(400); i < end; i++) {
       float grads[BATCH * DIM];
       draw_keys(&r);
       pull(&workers[0], &r);
       for (size_t c = 0; c < r.count * DIM; c++)
         grads[c] = hr_rng_unit(&rng) - 0.5f;
-      CHECK_OK(hotrow_cache_update(workers[0].cache, r.keys, r.hashes, NULL, grads, NULL, r.count, NULL));
+      CHECK_OK(device_update(workers[0].cache, r.keys, r.hashes, NULL, grads, NULL, r.count));
       push(&workers[0]);
       apply_all();
       take_news(&workers[0]);
       size_t stride;
-      const float *base = hotrow_cache_rows(workers[0].cache, &stride);
-      hotrow_cache_lookup(workers[0].cache, r.keys, r.hashes, r.count, NULL, NULL, r.slots, r.seen, r.states);
+      device_lookup(workers[0].cache, r.keys, r.hashes, r.count, NULL, r.slots, r.seen, r.states);
+      const float *base = device_rows(workers[0].cache, all_row_count(), &stride);
       for (size_t k = 0; k < r.count; k++)
         if (r.slots[k] != HOTROW_SLOT_NONE) {
           CHECK_EQ(r.seen[k], shard[r.keys[k]].clock);
@@ -345,8 +353,9 @@ static void alone_a_copy_is_the_shards_row(void)
   }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+  device_open(argc, argv);
   RUN(bounds_hold_and_nothing_is_lost);
   RUN(alone_a_copy_is_the_shards_row);
   return 0;

@@ -201,9 +201,13 @@ static void check_bits(hr_rng *rng, const hotrow_segment *segments, uint32_t seg
       steps[i] = 1 + (uint32_t)hr_rng_below(rng, 5);
     for (size_t i = 0; i < count * square_dim; i++)
       squares[i] = fabsf(squares[i]);
-    for (size_t i = 0; i < count; i++)
-      float_row(segments, segment_count, scales[round], expected + slots[i] * stride, grads + i * dim,
-                has_steps ? steps[i] : 1, squares + i * square_dim);
+    for (size_t i = 0; i < count; i++) {
+      if (hr_rng_below(rng, 5) == 0)
+        slots[i] = HOTROW_SLOT_NONE; /* left out */
+      else
+        float_row(segments, segment_count, scales[round], expected + slots[i] * stride, grads + i * dim,
+                  has_steps ? steps[i] : 1, squares + i * square_dim);
+    }
     apply(&layout, scales[round], rows, stride, slots, grads, has_steps && square_dim > 0 ? squares : NULL,
           has_steps ? steps : NULL, count);
     size_t at = first_difference(rows, expected, ROW_COUNT * stride);

@@ -61,6 +61,10 @@ static void check_add(hr_rng *rng, const hotrow_segment *segments, uint32_t segm
     uint32_t *slots = random_distinct(rng, count, PENDING_COUNT);
     float *grads = random_floats(rng, count * dim);
     for (size_t i = 0; i < count; i++) {
+      if (hr_rng_below(rng, 5) == 0)
+        slots[i] = HOTROW_SLOT_NONE; /* left out */
+      if (slots[i] == HOTROW_SLOT_NONE)
+        continue;
       is_first[i] = used[slots[i]] == 0 || hr_rng_below(rng, 4) == 0;
       used[slots[i]] = 1;
       oracle_add(segments, segment_count, expected + slots[i] * stride, is_first[i], grads + i * dim);

@@ -1,9 +1,9 @@
 #include "kernel_test.h"
 
 /* Sizes around everything that a scan may be cut into: warps, blocks, what one block takes, what all take at once. */
-static const size_t counts[] = {0,    1,    2,    31,   32,   33,    255,   256,    257,    1023,   1024,
-                                1025, 2047, 2048, 2049, 4096, 65535, 65537, 262143, 524289, 1100000};
-#define COUNT_MAX 1100000u
+static const size_t counts[] = {0,    1,    2,    31,   32,   33,   255,   256,   257,   1023,
+                                1024, 1025, 2047, 2048, 2049, 4096, 65535, 65537, 524289};
+#define COUNT_MAX 524289u
 
 static uint32_t values[COUNT_MAX], sums[COUNT_MAX + 2], indices[COUNT_MAX + 1];
 static uint8_t flags[COUNT_MAX];

@@ -88,7 +88,7 @@ void cluster_push(disk_cluster *c, uint64_t first_key, uint64_t key_count, float
 void cluster_pump(disk_cluster *c)
 {
   for (uint32_t i = 0; i < c->count; i++)
-    while (c->shards[i] && hr_rocksdb_is_busy(c->storages[i])) {
+    while (c->shards[i] && test_copy(c->shards[i]->shard) == HOTROW_OK && hr_rocksdb_is_busy(c->storages[i])) {
       uint64_t number;
       hotrow_status status;
       hr_rocksdb_wait(c->storages[i]);
@@ -102,7 +102,7 @@ void cluster_cut(disk_cluster *c)
 {
   uint64_t number;
   for (uint32_t i = 0; i < c->count; i++)
-    CHECK_OK(hr_shard_cut(c->shards[i]->shard, &number));
+    CHECK_OK(test_cut(c->shards[i]->shard, &number));
   cluster_pump(c);
 }
 

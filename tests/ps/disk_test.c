@@ -29,6 +29,7 @@ void disk_start_within(disk *d, const char *dir, size_t memory_bytes)
       .row_count_max = ROWS_MAX,
       .durability = d->durability,
       .memory_bytes = memory_bytes,
+      .cut_turn_bytes = 1,
   });
   d->t->now_ns = 1000000000000u;
   CHECK_OK(hr_rocksdb_restore(d->storage, d->t->shard, d->t->now_ns, NULL, NULL));
@@ -44,7 +45,7 @@ void disk_die(disk *d)
 hotrow_status disk_cut(disk *d)
 {
   uint64_t number, written;
-  hotrow_status status = hr_shard_cut(d->t->shard, &number);
+  hotrow_status status = test_cut(d->t->shard, &number);
   if (status != HOTROW_OK)
     return status;
   hr_rocksdb_wait(d->storage);
@@ -100,6 +101,7 @@ uint32_t disk_create(disk *d, test_client *c, const hr_table_desc *desc)
   test_clear(d->t);
   test_body(c, HR_OP_TABLE_CREATE, desc, sizeof *desc);
   test_send(d->t, c);
+  CHECK_OK(test_copy(d->t->shard));
   if (d->t->reply_count > 0) /* refused: say why */
     CHECK_OK(test_status(&d->t->replies[0].message));
   hr_rocksdb_wait(d->storage);

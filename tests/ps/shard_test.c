@@ -258,6 +258,20 @@ float test_pull_value(test_shard *t, test_client *c, uint32_t table, uint64_t ke
   return got->values[0];
 }
 
+hotrow_status test_copy(hr_shard *shard)
+{
+  hotrow_status status = HOTROW_OK;
+  while (status == HOTROW_OK && hr_shard_is_copying(shard))
+    status = hr_shard_copy(shard);
+  return status;
+}
+
+hotrow_status test_cut(hr_shard *shard, uint64_t *number_p)
+{
+  hotrow_status status = hr_shard_cut(shard, number_p);
+  return status == HOTROW_OK ? test_copy(shard) : status;
+}
+
 long long test_counter(const hr_shard *shard, const char *name)
 {
   static char text[HR_WIRE_STATS_BYTES_MAX];

@@ -76,6 +76,10 @@ uint32_t test_create(test_shard *t, test_client *c, const hr_table_desc *desc);
 hr_message *test_push_row(test_client *c, uint32_t table, uint64_t key, float grad);
 float test_pull_value(test_shard *t, test_client *c, uint32_t table, uint64_t key);
 
+/* The cut that was begun, if there is one, is copied to its end; and hr_shard_cut(), likewise. */
+hotrow_status test_copy(hr_shard *shard);
+hotrow_status test_cut(hr_shard *shard, uint64_t *number_p);
+
 /* A counter of the stats, e.g. "\"gap\"". */
 long long test_counter(const hr_shard *shard, const char *name);
 

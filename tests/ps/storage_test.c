@@ -60,6 +60,8 @@ static hotrow_status put_row(void *context, const hr_table_desc *desc, uint64_t 
 {
   test_storage *s = context;
   CHECK(s->is_open && s->staged.row_count < STORED_ROWS_MAX && float_count <= STORED_FLOATS_MAX);
+  for (size_t i = 0; i < s->staged.row_count; i++)
+    CHECK(s->staged.rows[i].key != key || s->staged.rows[i].table != desc->id); /* once */
   stored_row *row = &s->staged.rows[s->staged.row_count++];
   *row = (stored_row){.key = key, .table = desc->id, .clock = clock, .float_count = float_count};
   memcpy(row->record, record, float_count * sizeof *record);
@@ -70,8 +72,6 @@ static hotrow_status delete_row(void *context, const hr_table_desc *desc, uint64
 {
   test_storage *s = context;
   CHECK(s->is_open && s->staged.gone_count < STORED_GONE_MAX);
-  for (size_t i = 0; i < s->staged.row_count; i++)
-    CHECK(s->staged.rows[i].key != key || s->staged.rows[i].table != desc->id);
   s->staged.gone[s->staged.gone_count++] = (stored_gone){key, desc->id};
   return check_call(s);
 }
@@ -164,6 +164,7 @@ static void merge_bucket(stored_cut *safe, const stored_bucket *bucket)
 
 void test_storage_commit(test_storage *s, hr_shard *shard)
 {
+  CHECK_OK(test_copy(shard));
   CHECK(s->is_whole);
   for (size_t i = 0; i < s->staged.table_count; i++) {
     const hr_table_desc *desc = &s->staged.tables[i];
@@ -171,10 +172,10 @@ void test_storage_commit(test_storage *s, hr_shard *shard)
     s->safe.table_count += desc->id == s->safe.table_count;
     s->safe.tables[desc->id] = *desc;
   }
-  for (size_t i = 0; i < s->staged.row_count; i++)
-    merge_row(&s->safe, &s->staged.rows[i]);
   for (size_t i = 0; i < s->staged.gone_count; i++)
     merge_gone(&s->safe, &s->staged.gone[i]);
+  for (size_t i = 0; i < s->staged.row_count; i++)
+    merge_row(&s->safe, &s->staged.rows[i]);
   for (size_t i = 0; i < s->staged.bucket_count; i++)
     merge_bucket(&s->safe, &s->staged.buckets[i]);
   memcpy(s->safe.jobs, s->staged.jobs, sizeof s->safe.jobs);

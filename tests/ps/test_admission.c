@@ -247,7 +247,7 @@ static void counts_survive_with_the_pushes(void)
 {
   for (int kind = 0; kind < 2; kind++) {
     test_storage *storage = test_storage_open();
-    hr_shard_options options = {.shard_count = 1, .storage = &storage->calls, .epoch = 9};
+    hr_shard_options options = {.shard_count = 1, .storage = &storage->calls, .epoch = 9, .cut_turn_bytes = 1};
     test_shard *t = test_shard_open(&options);
     test_client c = test_worker(1, 7, 0, 1, 100);
     uint64_t number;
@@ -263,7 +263,7 @@ static void counts_survive_with_the_pushes(void)
         CHECK_OK(test_ask(t, &c));
       }
     CHECK_OK(hr_shard_cut(t->shard, &number));
-    test_storage_commit(storage, t->shard);
+    CHECK(hr_shard_is_copying(t->shard)); /* what follows comes while it is copied */
     uint64_t cut_seq = c.push_seq;
     float values[2][60];
     for (int life = 0; life < 2; life++) {
@@ -279,6 +279,7 @@ static void counts_survive_with_the_pushes(void)
       }
       if (life == 1)
         break;
+      test_storage_commit(storage, t->shard);
       test_shard_close(t);
       options.epoch++;
       t = test_shard_open(&options);

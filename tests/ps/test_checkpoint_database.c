@@ -161,7 +161,7 @@ static void the_next_cut_waits_until_the_database_is_copied(void)
   CHECK_EQ(aside_count, SHARDS);
   cluster_push(&c, 0, KEYS, 3.0f);
   for (uint32_t i = 0; i < SHARDS; i++)
-    CHECK_OK(hr_shard_cut(c.shards[i]->shard, &number));
+    CHECK_OK(test_cut(c.shards[i]->shard, &number));
   usleep(50000); /* a writer that did not wait would be done by now */
   run_asides();
   cluster_pump(&c);
@@ -227,7 +227,7 @@ static seam open_seam(void)
   s.t = test_shard_open(&(hr_shard_options){.epoch = 1, .storage = &s.disk->calls, .save_dir = save_dir()});
   s.client = test_worker(1, 7, 0, 1, 100);
   test_greet(s.t, &s.client);
-  CHECK_OK(hr_shard_cut(s.t->shard, &number));
+  CHECK_OK(test_cut(s.t->shard, &number));
   return s;
 }
 

@@ -110,6 +110,7 @@ static void pushes_that_are_not_durable(void)
   hr_shard_count_cut(t->shard, 2500);
   hr_shard_count_writes(t->shard, 11, 22, 33);
   counts = counts_of(t);
+  CHECK_EQ(counts.cut_turn_times[2], 1); /* 2 us and less than 4 */
   CHECK(counts.cut_copy_ns == 2500 && counts.cut_rows == 11 && counts.cut_bytes == 22 && counts.cut_write_ns == 33);
   hr_shard_count_log(t->shard, 1, 2, 3, 4);
   counts = counts_of(t);

@@ -120,6 +120,7 @@ static void make_table(disk *d, test_client *c)
   test_clear(d->t);
   test_body(c, HR_OP_TABLE_CREATE, &desc, sizeof desc);
   test_send(d->t, c);
+  CHECK_OK(test_copy(d->t->shard));
   if (hr_rocksdb_is_busy(d->storage)) {
     hr_rocksdb_wait(d->storage);
     CHECK(hr_rocksdb_take_result(d->storage, &number, &status));

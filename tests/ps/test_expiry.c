@@ -6,6 +6,7 @@
 
 #include "storage_test.h"
 
+#define TURN_BYTES 300u /* of a cut: a few rows */
 #define LIFE 3u
 
 static hr_table_desc mortal(uint32_t steps_to_live)
@@ -357,7 +358,8 @@ static void cut(test_storage *storage, test_shard *t)
 
 static test_shard *start_durable(test_storage *storage, uint64_t epoch)
 {
-  hr_shard_options options = {.shard_count = 1, .storage = &storage->calls, .epoch = epoch};
+  hr_shard_options options = {
+      .shard_count = 1, .storage = &storage->calls, .epoch = epoch, .cut_turn_bytes = TURN_BYTES};
   return test_shard_open(&options);
 }
 
@@ -432,7 +434,7 @@ static void a_failed_cut_forgets_no_deletion(void)
   tick_at(t, &c, 30);
   for (size_t calls = 1; calls <= 6; calls++) { /* begin, table, three rows, session */
     storage->calls_left = calls;
-    CHECK_FAILS(hr_shard_cut(t->shard, &number), HOTROW_ERR_STORAGE, "the disk is full");
+    CHECK_FAILS(test_cut(t->shard, &number), HOTROW_ERR_STORAGE, "the disk is full");
   }
   storage->calls_left = 0;
   cut(storage, t);
@@ -526,6 +528,8 @@ static void pushes_cuts_and_deaths_at_random(void)
           test_storage_commit(storage, t->shard);
           safe = in_cut;
           cut_seq = number;
+        } else if (hr_shard_is_copying(t->shard)) {
+          CHECK_OK(hr_shard_copy(t->shard));
         } else {
           CHECK_OK(hr_shard_cut(t->shard, &number));
           number = seq;

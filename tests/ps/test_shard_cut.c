@@ -7,11 +7,16 @@ typedef struct scene {
   test_storage *disk;
   test_shard *t;
   uint64_t epoch;
+  size_t turn_bytes; /* 0: all at once */
+  size_t next_bytes_max;
 } scene;
 
 static void start(scene *s)
 {
-  s->t = test_shard_open(&(hr_shard_options){.epoch = ++s->epoch, .storage = &s->disk->calls});
+  s->t = test_shard_open(&(hr_shard_options){.epoch = ++s->epoch,
+                                             .storage = &s->disk->calls,
+                                             .cut_turn_bytes = s->turn_bytes,
+                                             .cut_bytes_max = s->next_bytes_max});
   s->t->now_ns = 1000000000000u; /* whoever sends now is not held for silent since the beginning of time */
   test_storage_restore(s->disk, s->t->shard, s->t->now_ns);
 }
@@ -236,6 +241,123 @@ static void a_cut_that_fails_is_made_again(void)
     check_rows(&s, succeeded ? 20 : 21, 0);
     close_scene(&s);
   }
+}
+
+/* Whatever comes while it is copied, row by row: new rows, rows that were copied and rows that were not, another table.
+ */
+static void a_cut_is_of_its_moment(void)
+{
+  for (uint64_t turns = 0; turns < 8; turns++) {
+    scene s = open_scene();
+    test_client a = test_worker(1, 7, 0, 1, 100);
+    uint64_t number = 0;
+    greet(&s, &a);
+    create_plain(&s, &a);
+    for (uint64_t seq = 1; seq <= 20; seq++)
+      CHECK_OK(push(&s, &a, seq));
+    die(&s);
+    s.turn_bytes = 1;
+    start(&s);
+    CHECK_EQ(greet(&s, &a), 0); /* none of them was in a cut */
+    for (uint64_t seq = 1; seq <= 20; seq++)
+      CHECK_OK(push(&s, &a, seq));
+    CHECK_OK(hr_shard_cut(s.t->shard, &number));
+    CHECK(s.disk->staged.row_count == 1 && s.disk->staged.session_count == 1 && hr_shard_is_copying(s.t->shard));
+    CHECK_FAILS(hr_shard_cut(s.t->shard, &number), HOTROW_ERR_BUSY, "not durable yet");
+    for (uint64_t i = 0; i < turns && hr_shard_is_copying(s.t->shard); i++)
+      CHECK_OK(hr_shard_copy(s.t->shard));
+    for (uint64_t seq = 21; seq <= 40; seq++)
+      CHECK_OK(push(&s, &a, seq));
+    test_push_row(&a, 0, 50, 1.0f);
+    CHECK_OK(test_ask(s.t, &a));
+    CHECK_EQ(s.t->replies[0].message.header.durable_seq, 0);
+    CHECK_EQ(s.disk->staged.row_count, 7); /* copied now, or before */
+    CHECK_EQ(hr_shard_dirty_bytes(s.t->shard), 8 * TEST_DIM * sizeof(float));
+    test_storage_commit(s.disk, s.t->shard);
+    CHECK_EQ(s.disk->staged.row_count, 7);
+    die(&s);
+    start(&s);
+    CHECK_EQ(greet(&s, &a), 20);
+    check_rows(&s, 20, 0);
+    CHECK_EQ(hr_table_get_desc(hr_shard_table(s.t->shard, 0))->row_count, 7);
+    close_scene(&s);
+  }
+}
+
+/* Whichever call fails, that of a turn or of a push that has a row copied: the push is applied, and the next cut has
+ * all that this one had. */
+static void a_cut_that_fails_in_a_later_turn_is_made_again(void)
+{
+  for (size_t fail_at = 1; fail_at <= 7; fail_at++)
+    for (uint64_t turns = 0; turns < 3; turns++) {
+      scene s = open_scene();
+      test_client a = test_worker(1, 7, 0, 1, 100);
+      uint64_t number = 0;
+      s.turn_bytes = 1;
+      die(&s);
+      start(&s);
+      greet(&s, &a);
+      create_plain(&s, &a);
+      for (uint64_t seq = 1; seq <= 20; seq++)
+        CHECK_OK(push(&s, &a, seq));
+      CHECK_OK(hr_shard_cut(s.t->shard, &number));
+      s.disk->calls_left = fail_at;
+      hotrow_status status = HOTROW_OK;
+      for (uint64_t i = 0; i < turns && status == HOTROW_OK; i++)
+        status = hr_shard_copy(s.t->shard);
+      for (uint64_t seq = 21; seq <= 23; seq++)
+        CHECK_OK(push(&s, &a, seq));
+      if (status == HOTROW_OK)
+        status = test_copy(s.t->shard);
+      CHECK_FAILS(status, HOTROW_ERR_STORAGE, "disk is full");
+      CHECK(!hr_shard_is_copying(s.t->shard) && test_counter(s.t->shard, "\"degraded\"") == 1);
+      CHECK_EQ(test_counter(s.t->shard, "\"cuts\""), 1);
+      CHECK_EQ(hr_shard_dirty_bytes(s.t->shard), 7 * TEST_DIM * sizeof(float));
+      CHECK_OK(push(&s, &a, 24));
+      CHECK_EQ(s.t->replies[0].message.header.durable_seq, 0);
+      cut_and_commit(&s);
+      CHECK(test_counter(s.t->shard, "\"degraded\"") == 0 && s.disk->staged.table_count == 1);
+      die(&s);
+      start(&s);
+      CHECK_EQ(greet(&s, &a), 24);
+      check_rows(&s, 24, 0);
+      close_scene(&s);
+    }
+}
+
+/* While a cut is under way the next one has a bound: who changes rows is asked to come again, who reads is served. */
+static void a_slow_disk_is_for_those_who_change_rows(void)
+{
+  scene s = {.disk = test_storage_open(), .epoch = 100, .next_bytes_max = 3 * TEST_DIM * sizeof(float)};
+  start(&s);
+  test_client a = test_worker(1, 7, 0, 1, 100), b = test_worker(2, 8, 0, 1, 100);
+  greet(&s, &a);
+  greet(&s, &b);
+  create_plain(&s, &a);
+  for (uint64_t seq = 1; seq <= 7; seq++)
+    CHECK_OK(push(&s, &a, seq)); /* no cut is under way */
+  cut(&s);
+  for (uint64_t seq = 8; seq <= 10; seq++)
+    CHECK_OK(push(&s, &a, seq));
+  CHECK(!hr_shard_awaits_cut(s.t->shard));
+  CHECK_FAILS(push(&s, &a, 11), HOTROW_ERR_BUSY, "24 bytes of rows that changed since cut 2");
+  CHECK(s.t->replies[0].message.header.retry_ms > 0 && hr_shard_awaits_cut(s.t->shard));
+  uint64_t keys[2] = {3, 100};
+  test_add_pull(test_begin(&a, HR_OP_PULL), 0, keys, 2); /* one is new */
+  a.message.header.push_seq = 10;
+  CHECK_FAILS(test_ask(s.t, &a), HOTROW_ERR_BUSY, "since cut 2");
+  test_add_pull(test_begin(&a, HR_OP_PULL), 0, keys, 1);
+  a.message.header.push_seq = 10;
+  CHECK_OK(test_ask(s.t, &a));
+  test_push_row(&b, 0, 200, 1.0f)->header.flags = HR_FLAG_SYNC; /* its step has come: it is not for it to wait */
+  CHECK_OK(test_ask(s.t, &b));
+  test_storage_commit(s.disk, s.t->shard);
+  CHECK_OK(push(&s, &a, 11));
+  cut_and_commit(&s);
+  die(&s);
+  start(&s);
+  CHECK(greet(&s, &a) == 11 && greet(&s, &b) == 1);
+  close_scene(&s);
 }
 
 /* Whoever was told that a rank is its own, has it over a restart too. */
@@ -512,6 +634,9 @@ int main(void)
   RUN(pushes_after_the_cut_are_applied_again);
   RUN(a_cut_holds_what_changed);
   RUN(a_cut_that_fails_is_made_again);
+  RUN(a_cut_is_of_its_moment);
+  RUN(a_cut_that_fails_in_a_later_turn_is_made_again);
+  RUN(a_slow_disk_is_for_those_who_change_rows);
   RUN(a_successor_waits_for_its_cut);
   RUN(a_client_that_waits_makes_a_cut_urgent);
   RUN(a_new_table_waits_for_its_cut);

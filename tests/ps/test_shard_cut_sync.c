@@ -98,8 +98,8 @@ static void greet(scene *s, uint32_t rank)
 
 static void start(scene *s)
 {
-  s->t = test_shard_open(
-      &(hr_shard_options){.epoch = ++s->epoch, .storage = &s->disk->calls, .durability = s->durability});
+  s->t = test_shard_open(&(hr_shard_options){
+      .epoch = ++s->epoch, .storage = &s->disk->calls, .durability = s->durability, .cut_turn_bytes = 1});
   s->t->now_ns = 1000000000000u;
   test_storage_restore(s->disk, s->t->shard, s->t->now_ns);
   s->is_writing = false;
@@ -175,6 +175,8 @@ static uint32_t run(uint64_t seed, hotrow_durability durability)
         test_storage_log(s.disk, s.t->shard);
       else
         begin_or_end_cut(&s);
+    } else if (chance < 20 && hr_shard_is_copying(s.t->shard)) {
+      CHECK_OK(hr_shard_copy(s.t->shard));
     } else {
       send_next(&s, (uint32_t)hr_rng_below(&s.rng, RANKS));
     }

@@ -271,6 +271,34 @@ static void rows_that_nobody_asks_for_go_from_the_disk(void)
   disk_die(&d);
 }
 
+/* A row that goes and is made anew between two cuts is deleted and put by the same one. */
+static void a_row_made_anew_comes_back(void)
+{
+  enum { ROWS = 40, LIFE = 3 };
+  disk d = {0};
+  disk_start(&d, disk_dir("anew"));
+  test_client a = worker(1, 0);
+  hr_table_desc desc = test_desc("t");
+  desc.steps_to_live = LIFE;
+  disk_greet(&d, &a);
+  disk_create(&d, &a, &desc);
+  for (uint32_t life = 0; life < 2; life++) {
+    for (uint64_t key = 0; key < ROWS; key++) {
+      test_push_row(&a, 0, key, 1.0f + (float)life)->header.step = life * (LIFE + 1);
+      CHECK_OK(test_ask(d.t, &a));
+    }
+    CHECK_EQ(hr_table_expired_count(hr_shard_table(d.t->shard, 0)), life * ROWS);
+    CHECK_OK(disk_cut(&d));
+  }
+  disk_die(&d);
+  disk_start(&d, d.dir);
+  disk_greet(&d, &a);
+  CHECK_EQ(hr_table_get_desc(hr_shard_table(d.t->shard, 0))->row_count, ROWS);
+  for (uint64_t key = 0; key < ROWS; key++)
+    CHECK(test_pull_value(d.t, &a, 0, key) == -2.0f);
+  disk_die(&d);
+}
+
 int main(void)
 {
   RUN(a_cut_comes_back);
@@ -281,5 +309,6 @@ int main(void)
   RUN(many_cuts_come_back);
   RUN(keys_without_a_row_come_back);
   RUN(rows_that_nobody_asks_for_go_from_the_disk);
+  RUN(a_row_made_anew_comes_back);
   return 0;
 }

@@ -100,7 +100,7 @@ static void a_record_behind_the_cut_that_covers_it(void)
   begin(&d, "behind", &a, &b);
   for (int round = 1; round <= 3; round++) {
     CHECK_OK(disk_push(&d, &a, 0, 5, 1.0f));
-    CHECK_OK(hr_shard_cut(d.t->shard, &number));
+    CHECK_OK(test_cut(d.t->shard, &number));
     if (round == 2) /* the cut is written before the record is handed over */
       hr_rocksdb_wait(d.storage);
     CHECK_OK(disk_push(&d, &a, 0, 5, 1.0f));
@@ -139,7 +139,7 @@ static void the_watermark_does_not_go_back(void)
   hr_rocksdb_wait(d.storage);
   CHECK_OK(disk_push(&d, &a, 0, 1, 1.0f));
   uint64_t number, written;
-  CHECK_OK(hr_shard_cut(d.t->shard, &number));
+  CHECK_OK(test_cut(d.t->shard, &number));
   while (!hr_rocksdb_take_result(d.storage, &written, &status))
     ;
   hr_shard_cut_is_durable(d.t->shard, written);
@@ -148,7 +148,7 @@ static void the_watermark_does_not_go_back(void)
   hr_shard_log_is_durable(d.t->shard);
   CHECK_EQ(durable_seq(&d, &a), 2);
   CHECK_OK(disk_push(&d, &a, 0, 1, 1.0f)); /* and the other way round */
-  CHECK_OK(hr_shard_cut(d.t->shard, &number));
+  CHECK_OK(test_cut(d.t->shard, &number));
   CHECK_OK(disk_push(&d, &a, 0, 1, 1.0f));
   CHECK_OK(hr_rocksdb_log(d.storage));
   hr_shard_log_is_handed(d.t->shard);
@@ -258,7 +258,7 @@ static void what_changes_beside_rows_comes_back(void)
   CHECK_FAILS(test_ask(d.t, &a), HOTROW_ERR_NOT_FOUND, "no table");
   hr_table_desc desc = test_desc("guessed");
   uint64_t number;
-  CHECK_OK(hr_shard_cut(d.t->shard, &number)); /* under way, so that the table waits for the next */
+  CHECK_OK(test_cut(d.t->shard, &number)); /* under way, so that the table waits for the next */
   test_body(&a, HR_OP_TABLE_CREATE, &desc, sizeof desc);
   test_clear(d.t);
   test_send(d.t, &a);

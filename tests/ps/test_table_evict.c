@@ -19,8 +19,9 @@ typedef struct copy {
   float value[DIM];
 } copy;
 
-static copy now[UNIVERSE], stored[UNIVERSE], in_flight[UNIVERSE], scanned[UNIVERSE];
+static copy now[UNIVERSE], stored[UNIVERSE], in_flight[UNIVERSE], of_moment[UNIVERSE], scanned[UNIVERSE];
 static uint32_t visits[UNIVERSE];
+static bool is_refusing; /* the storage takes no rows of a cut */
 
 static bool same(const float *a, const float *b)
 {
@@ -49,7 +50,20 @@ static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t
   return HOTROW_OK;
 }
 
-static const hr_storage storage = {.context = stored, .get_rows = get_rows, .visit_rows = visit_rows};
+static hotrow_status put_row(void *context, const hr_table_desc *desc, uint64_t key, uint32_t clock,
+                             const float *record, size_t float_count)
+{
+  CHECK(context == stored && desc->dim == float_count);
+  if (is_refusing)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "refused");
+  CHECK_MSG(!in_flight[key].is_there, "key %llu is in the cut twice", (unsigned long long)key);
+  in_flight[key] = (copy){.is_there = true, .clock = clock};
+  memcpy(in_flight[key].value, record, sizeof in_flight[key].value);
+  return HOTROW_OK;
+}
+
+static const hr_storage storage = {
+    .context = stored, .put_row = put_row, .get_rows = get_rows, .visit_rows = visit_rows};
 
 /* Rows begin at 0 and SGD's rate is 1, so that a row is minus the sum of its gradients: whole numbers, exact. */
 static hr_table *make_wide(uint32_t dim, uint32_t announce_step)
@@ -88,21 +102,29 @@ static hotrow_status take_row(uint64_t key, uint32_t clock, const float *value_a
 static void begin_cut(hr_table *table)
 {
   memset(in_flight, 0, sizeof in_flight);
-  memset(visits, 0, sizeof visits);
-  CHECK_OK(hr_table_visit_dirty(table, take_row, in_flight));
-  for (uint32_t key = 0; key < UNIVERSE; key++) {
-    CHECK_MSG(visits[key] <= 1, "key %u is in the cut %u times", key, visits[key]);
-    if (visits[key])
-      CHECK(in_flight[key].clock == now[key].clock && same(in_flight[key].value, now[key].value));
-  }
-  hr_table_begin_cut(table);
+  memcpy(of_moment, now, sizeof of_moment);
+  CHECK_OK(hr_table_begin_cut(table, &storage));
 }
 
+static void copy_some(hr_table *table, size_t budget)
+{
+  if (hr_table_is_copying(table))
+    CHECK_OK(hr_table_copy(table, &budget));
+}
+
+/* Whatever happened while it was copied: what it holds is of its moment, and with what was stored it is all. */
 static void end_cut(hr_table *table)
 {
-  for (uint32_t key = 0; key < UNIVERSE; key++)
+  copy_some(table, SIZE_MAX);
+  for (uint32_t key = 0; key < UNIVERSE; key++) {
     if (in_flight[key].is_there)
       stored[key] = in_flight[key];
+    if (of_moment[key].is_there)
+      CHECK_MSG(stored[key].clock == of_moment[key].clock && same(stored[key].value, of_moment[key].value),
+                "key %u is not in the cut as it was when that was begun", key);
+    else
+      CHECK(!in_flight[key].is_there);
+  }
   hr_table_end_cut(table);
 }
 
@@ -183,6 +205,21 @@ static size_t draw(hr_rng *rng, uint64_t *keys)
   return step % 3 == 0 || step % 5 == 0 ? 1 : count;
 }
 
+/* A storage that takes no more: what was in the cut is in the next one, copied or not. */
+static void fail_cut(hr_table *table, const uint64_t *keys, size_t count)
+{
+  size_t budget = 1;
+  is_refusing = true;
+  push(table, keys, count, NULL);
+  hotrow_status status = hr_table_copy(table, &budget);
+  is_refusing = false;
+  if (status == HOTROW_OK) /* all was copied already */
+    hr_table_abandon_cut(table);
+  else
+    CHECK_FAILS(status, HOTROW_ERR_NO_MEMORY, "refused");
+  CHECK(!hr_table_is_copying(table));
+}
+
 static void no_row_is_lost_whatever_leaves_and_comes_back(void)
 {
   static uint64_t keys[BATCH];
@@ -195,9 +232,15 @@ static void no_row_is_lost_whatever_leaves_and_comes_back(void)
     put_back(table, keys, count);
     push(table, keys, count, NULL);
     if (hr_rng_below(&rng, 4) == 0) {
-      is_cutting ? end_cut(table) : begin_cut(table);
+      if (!is_cutting)
+        begin_cut(table);
+      else if (hr_rng_below(&rng, 4) == 0)
+        fail_cut(table, keys, count);
+      else
+        end_cut(table);
       is_cutting = !is_cutting;
     }
+    copy_some(table, hr_rng_below(&rng, 100 * (HR_COPY_ENTRY_BYTES + sizeof(float) * DIM)));
     if (hr_rng_below(&rng, 3) == 0)
       evicted += hr_table_evict(table, hr_rng_below(&rng, 2 * BATCH));
     if (hr_rng_below(&rng, 40) == 0)
@@ -228,6 +271,8 @@ static void what_is_not_safe_stays(void)
   fill(table, 1000);
   CHECK_EQ(hr_table_evict(table, 1000), 0); /* dirty */
   begin_cut(table);
+  CHECK_EQ(hr_table_evict(table, 1000), 0); /* in a cut that is not copied */
+  copy_some(table, SIZE_MAX);
   CHECK_EQ(hr_table_evict(table, 1000), 0); /* in a cut that is not durable */
   fill(table, 300);                         /* dirty again */
   end_cut(table);
@@ -303,9 +348,10 @@ static void a_row_that_came_back_is_announced_at_its_next_push(void)
   hr_announce_log_fini(&log);
 }
 
-static hotrow_status pass_over(uint64_t key, uint32_t clock, const float *value_and_state, void *context)
+static hotrow_status pass_over(void *context, const hr_table_desc *desc, uint64_t key, uint32_t clock,
+                               const float *record, size_t float_count)
 {
-  (void)key, (void)clock, (void)value_and_state, (void)context;
+  (void)context, (void)desc, (void)key, (void)clock, (void)record, (void)float_count;
   return HOTROW_OK;
 }
 
@@ -323,8 +369,9 @@ static void memory_goes_back(void)
   float *first = hr_table_rows(table, &stride);
   for (uint64_t i = 0; i < UNIVERSE * stride; i++)
     first[i] = 1.0f;
-  CHECK_OK(hr_table_visit_dirty(table, pass_over, NULL));
-  hr_table_begin_cut(table);
+  const hr_storage nowhere = {.put_row = pass_over};
+  CHECK_OK(hr_table_begin_cut(table, &nowhere));
+  copy_some(table, SIZE_MAX);
   hr_table_end_cut(table);
   CHECK_EQ(hr_table_evict(table, UNIVERSE - 10), UNIVERSE - 10);
   CHECK_EQ(hr_table_slot_count(table), UNIVERSE);

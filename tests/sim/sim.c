@@ -126,6 +126,7 @@ static void choose_faults(cluster *sim)
   c->part_bytes = sim_below(sim, 2) ? 1 + sim_below(sim, 400) : 0;
   c->use_whole_pushes = sim_below(sim, 2);
   c->evict_permille = c->is_durable && sim_below(sim, 2) ? (uint32_t)sim_below(sim, 500) : 0;
+  c->cut_turn_bytes = sim_below(sim, 4) ? 1 + sim_below(sim, 1000) : 0;
 }
 
 static void choose_config(cluster *sim, uint64_t seed)

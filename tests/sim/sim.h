@@ -50,6 +50,7 @@ typedef struct sim_config {
   bool use_whole_pushes;       /* a step's gradients mostly come in one push, else in two */
   bool is_durable;             /* shards have storage, and may die */
   bool has_log;                /* and log what they apply */
+  size_t cut_turn_bytes;       /* of a cut that are copied between messages: some rows, or all of them */
   uint32_t evict_permille;     /* of the messages to a durable shard, before which rows leave its memory */
   uint32_t shard_deaths, worker_deaths, partings; /* that will come */
 } sim_config;
@@ -135,6 +136,7 @@ typedef struct sim_event { /* a fault that is planned */
     SIM_PART,
     SIM_HEAL,
     SIM_CUT,
+    SIM_COPY,
     SIM_CUT_IS_DURABLE,
     SIM_LOG_IS_DURABLE
   } kind;
@@ -147,6 +149,7 @@ typedef struct sim_event { /* a fault that is planned */
 typedef struct sim_totals {
   uint64_t reads, stale_reads, messages, dropped, repeated, cut, resends, hits, fetched_ahead, given_up;
   uint64_t announcements, resets, shard_deaths, worker_deaths, replayed, durable_cuts, busy, logged, fetched;
+  uint64_t turns, refused_cuts; /* of cuts: parts copied after their moment, and those that were given up */
 } sim_totals;
 
 typedef struct cluster {

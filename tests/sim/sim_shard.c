@@ -11,6 +11,8 @@
 
 #define CUT_EVERY_NS_MAX 200000000u
 #define CUT_WRITE_NS_MAX 30000000u
+#define COPY_NS_MAX 10000000u /* between two parts of a cut */
+#define REFUSED_PERMILLE 5u   /* of the rows of a cut: it is given up */
 #define DOWN_NS_MAX 100000000u
 #define SHARD_BYTES ((size_t)1 << 40) /* more than there is: rows leave when the simulator says so */
 
@@ -39,6 +41,8 @@ struct sim_shard {
   uint32_t index;
   hr_shard *shard; /* owned; NULL: it is dead */
   hr_storage storage;
+  bool is_copy_planned;
+  bool may_refuse; /* nobody waits for the cut under way */
   sim_cut image;   /* what the cuts of this life add up to */
   sim_cut written; /* the cut that is not durable yet; number 0: none */
   sim_cut durable; /* number 0: none yet */
@@ -62,6 +66,8 @@ static hotrow_status begin_cut(void *context, uint64_t number)
   s->image.number = number;
   s->image.log_number = sim_log_end_record(&s->log);
   s->image.session_count = s->image.job_count = 0;
+  for (uint32_t j = 0; j < s->sim->session_count; j++)
+    s->image.applied[j] = s->sim->sessions[j].streams[s->index].applied;
   return HOTROW_OK;
 }
 
@@ -83,6 +89,8 @@ static hotrow_status put_row(void *context, const hr_table_desc *desc, uint64_t 
   sim_shard *s = context;
   sim_row *row = &s->image.rows[desc->id][sim_index_of_key(s->sim, desc->id, key)];
   CHECK_EQ(float_count, s->sim->config.sessions);
+  if (s->may_refuse && sim_chance(s->sim, REFUSED_PERMILLE))
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a row of a cut");
   *row = (sim_row){.is_there = true, .clock = clock};
   memcpy(row->values, record, float_count * sizeof *record);
   return HOTROW_OK;
@@ -109,8 +117,6 @@ static hotrow_status end_cut(void *context, uint64_t number)
 {
   sim_shard *s = context;
   CHECK_EQ(s->image.number, number);
-  for (uint32_t j = 0; j < s->sim->session_count; j++)
-    s->image.applied[j] = s->sim->sessions[j].streams[s->index].applied;
   s->written = s->image;
   sim_plan(s->sim, (sim_event){SIM_CUT_IS_DURABLE, s->sim->now_ns + 1 + sim_below(s->sim, CUT_WRITE_NS_MAX), 0,
                                s->index, number});
@@ -173,6 +179,7 @@ static void begin_life(sim_shard *s)
                               .shard_count = sim->config.shards,
                               .epoch = 1 + sim_below(sim, 1u << 30),
                               .announce_log_count = sim->config.announce_log_count,
+                              .cut_turn_bytes = sim->config.cut_turn_bytes,
                               .transport = {.send = sim_send_to_worker, .context = sim, .has_room = has_room}};
   s->storage = (hr_storage){.context = s,
                             .begin_cut = begin_cut,
@@ -249,12 +256,38 @@ static void rise(sim_shard *s)
   sim_ledger_check(s->sim, s->index);
 }
 
+/* What is left of a cut is copied between messages to come. */
+static void plan_copy(sim_shard *s)
+{
+  if (s->is_copy_planned || !s->shard || !hr_shard_is_copying(s->shard))
+    return;
+  s->is_copy_planned = true;
+  sim_plan(s->sim, (sim_event){SIM_COPY, s->sim->now_ns + 1 + sim_below(s->sim, COPY_NS_MAX), 0, s->index, 0});
+}
+
+static void take_status(sim_shard *s, hotrow_status status)
+{
+  s->sim->totals.refused_cuts += status != HOTROW_OK;
+  CHECK(status == HOTROW_OK || (status == HOTROW_ERR_NO_MEMORY && s->may_refuse));
+}
+
 static void begin_a_cut(sim_shard *s)
 {
   uint64_t number;
-  if (s->shard && s->written.number == 0)
-    CHECK_OK(hr_shard_cut(s->shard, &number));
+  if (s->shard && s->written.number == 0 && !hr_shard_is_copying(s->shard)) {
+    s->may_refuse = !s->sim->faults_end;
+    take_status(s, hr_shard_cut(s->shard, &number));
+  }
   sim_plan(s->sim, (sim_event){SIM_CUT, s->sim->now_ns + 1 + sim_below(s->sim, CUT_EVERY_NS_MAX), 0, s->index, 0});
+}
+
+static void copy_some(sim_shard *s)
+{
+  s->is_copy_planned = false;
+  if (!s->shard || !hr_shard_is_copying(s->shard))
+    return; /* of a former life */
+  s->sim->totals.turns++;
+  take_status(s, hr_shard_copy(s->shard));
 }
 
 static void finish_cut(sim_shard *s, uint64_t number)
@@ -264,6 +297,7 @@ static void finish_cut(sim_shard *s, uint64_t number)
   s->durable = s->written;
   s->written.number = 0;
   s->sim->totals.durable_cuts++;
+  s->may_refuse = false;            /* who waits for the next cut has it begun now */
   s->sim->shard_in_hand = s->index; /* whoever waited for it is answered */
   hr_shard_cut_is_durable(s->shard, number);
 }
@@ -281,6 +315,9 @@ void sim_shard_event(cluster *sim, const sim_event *event)
   case SIM_CUT:
     begin_a_cut(s);
     break;
+  case SIM_COPY:
+    copy_some(s);
+    break;
   case SIM_LOG_IS_DURABLE:
     sim_log_is_durable(&s->log, s->shard, event->number);
     break;
@@ -288,12 +325,18 @@ void sim_shard_event(cluster *sim, const sim_event *event)
     CHECK_EQ(event->kind, SIM_CUT_IS_DURABLE);
     finish_cut(s, event->number);
   }
+  plan_copy(s);
 }
 
 void sim_shard_finish_cuts(cluster *sim, uint32_t shard)
 {
-  while (sim->shards[shard]->written.number > 0)
-    finish_cut(sim->shards[shard], sim->shards[shard]->written.number);
+  sim_shard *s = sim->shards[shard];
+  while (s->written.number > 0 || hr_shard_is_copying(s->shard)) {
+    if (hr_shard_is_copying(s->shard))
+      CHECK_OK(hr_shard_copy(s->shard));
+    else
+      finish_cut(s, s->written.number);
+  }
 }
 
 void sim_shards_create(cluster *sim)
@@ -325,7 +368,10 @@ void sim_shard_receive(cluster *sim, uint32_t shard, const hr_route_id *from, co
     sim_log_hand_over(&sim->shards[shard]->log, sim->shards[shard]->shard);
   if (sim->config.evict_permille > 0)
     evict_some(sim->shards[shard]);
+  if (!hr_shard_is_copying(sim->shards[shard]->shard))
+    sim->shards[shard]->may_refuse = false; /* a cut that this message begins is waited for */
   hr_shard_receive(sim->shards[shard]->shard, from, frames, count, sim->now_ns);
+  plan_copy(sim->shards[shard]);
 }
 
 typedef struct count_target {

@@ -24,7 +24,12 @@
 #define PULLS_MAX 10000000u
 #define CALL_TIMEOUT_MS 600000u
 #define KEEP 2u
-#define RECORD_HEAD_BYTES 12u  /* key and clock of a row in a full dump */
+#define LOAD_JOB 0u /* jobs of the three clients */
+#define CHECKPOINTS_JOB 2u
+#define READER_JOB 3u
+#define RECORD_HEAD_BYTES 12u /* key and clock of a row in a full dump */
+#define READER_KEYS 256u      /* of a pull of the client that only reads */
+#define READER_PAUSE_NS 1000000
 #define WINDOW_S 0.25          /* in which speed is measured after a restart */
 #define FULL_SPEED 0.9         /* of what it was before */
 #define FULL_SPEED_WAIT_S 60.0 /* for it */
@@ -39,6 +44,24 @@ typedef struct checkpoints {
   size_t count, made_before; /* before anything was measured */
 } checkpoints;
 
+/* What one kind of phases gave. */
+typedef struct phase_result {
+  double rows_per_s[REPEATS_MAX], written_per_s[REPEATS_MAX];
+  double *pull_ms, *read_ms; /* owned, [PULLS_MAX]: of the load, and of the reader */
+  size_t pull_count, read_count;
+  /* No request took longer on the shard's thread, and no turn of a cut: powers of two of microseconds. */
+  double request_ms_max, cut_turn_ms_max;
+} phase_result;
+
+/* A client that only pulls, on a thread of its own: what it waits for is the shard, while pulls of the load also wait
+ * for pushes before them, which wait to be durable when too many are not. */
+typedef struct reader {
+  const struct checkpoint_bench *bench;
+  pthread_t thread;
+  atomic_bool is_ending, has_failed;
+  _Atomic(phase_result *) phase; /* NULL: what it measures is of no phase */
+} reader;
+
 typedef struct checkpoint_bench {
   const bench_checkpoint_options *options;
   char data_dir[512], save_dir[512];
@@ -49,14 +72,8 @@ typedef struct checkpoint_bench {
   hotrow_client *client;
   hotrow_table *table;
   checkpoints checkpoints;
+  reader reader;
 } checkpoint_bench;
-
-/* What one kind of phases gave. */
-typedef struct phase_result {
-  double rows_per_s[REPEATS_MAX], written_per_s[REPEATS_MAX];
-  double *pull_ms; /* owned, [PULLS_MAX] */
-  size_t pull_count;
-} phase_result;
 
 static bool fail(const char *what, const char *why)
 {
@@ -79,6 +96,7 @@ static bool make_batches(checkpoint_bench *b)
   hr_zipf zipf;
   hr_zipf_init(&zipf, 1, o->rows, (double)o->zipf);
   hr_rng rng = {1};
+  size_t total = 0;
   for (uint32_t s = 0; s < BATCH_SETS; s++) {
     uint64_t *keys = malloc(o->batch_keys * sizeof *keys);
     if (!keys)
@@ -91,8 +109,9 @@ static bool make_batches(checkpoint_bench *b)
       if (i == 0 || keys[i] != keys[i - 1])
         keys[count++] = keys[i];
     b->batches[s] = (bench_batch){keys, count};
-    b->batch_rows += count / BATCH_SETS;
+    total += count;
   }
+  b->batch_rows = total / BATCH_SETS;
   b->key_count_max = o->batch_keys > FILL_KEYS ? o->batch_keys : FILL_KEYS;
   b->values = malloc(b->key_count_max * o->dim * sizeof *b->values);
   b->grads = malloc(b->key_count_max * o->dim * sizeof *b->grads);
@@ -134,19 +153,60 @@ static hotrow_status work(checkpoint_bench *b, double *pull_s_p, size_t *rows_p)
   return status == HOTROW_OK ? push(b, batch) : status;
 }
 
-static hotrow_status open_client(checkpoint_bench *b)
+static hotrow_status open_client(const checkpoint_bench *b, uint64_t job, hotrow_client **client_p,
+                                 hotrow_table **table_p)
 {
   hotrow_client_options client_options = HOTROW_CLIENT_OPTIONS_INIT;
   hotrow_table_options table_options = HOTROW_TABLE_OPTIONS_INIT;
   client_options.shards = b->server.endpoint;
   client_options.timeout_ms = CALL_TIMEOUT_MS;
+  client_options.job = job;
   table_options.name = "bench";
   table_options.dim = b->options->dim;
   table_options.optimizer.kind = b->options->optimizer == 0 ? HOTROW_SGD : HOTROW_ROWWISE_ADAGRAD;
   table_options.pull_bound = 1; /* bounds above 0 and no cache: every row is pulled and pushed at once */
   table_options.push_bound = 1;
-  hotrow_status status = hotrow_client_open(&client_options, &b->client);
-  return status == HOTROW_OK ? hotrow_table_create(b->client, &table_options, &b->table) : status;
+  hotrow_status status = hotrow_client_open(&client_options, client_p);
+  return status == HOTROW_OK ? hotrow_table_create(*client_p, &table_options, table_p) : status;
+}
+
+/* ---- the reader ---- */
+
+static hotrow_status read_once(const checkpoint_bench *b, hotrow_client *client, hotrow_table *table, float *values,
+                               size_t turn)
+{
+  const bench_batch *batch = &b->batches[turn % BATCH_SETS];
+  hotrow_lookup_request request = HOTROW_LOOKUP_REQUEST_INIT;
+  request.table = table;
+  request.keys = batch->keys;
+  request.key_count = batch->count < READER_KEYS ? batch->count : READER_KEYS;
+  request.out = values;
+  request.timeout_ms = CALL_TIMEOUT_MS;
+  return hotrow_lookup(client, &request, 1);
+}
+
+static void *run_reader(void *context)
+{
+  reader *r = context;
+  const checkpoint_bench *b = r->bench;
+  hotrow_client *client = NULL;
+  hotrow_table *table = NULL;
+  float *values = malloc(READER_KEYS * b->options->dim * sizeof *values);
+  hotrow_status status = values ? open_client(b, READER_JOB, &client, &table) : HOTROW_ERR_NO_MEMORY;
+  for (size_t turn = 0; status == HOTROW_OK && !atomic_load(&r->is_ending); turn++) {
+    phase_result *phase = atomic_load(&r->phase);
+    double begin = bench_seconds();
+    status = read_once(b, client, table, values, turn);
+    if (phase && phase == atomic_load(&r->phase) && phase->read_count < PULLS_MAX)
+      phase->read_ms[phase->read_count++] = 1e3 * (bench_seconds() - begin);
+    nanosleep(&(struct timespec){.tv_nsec = READER_PAUSE_NS}, NULL);
+  }
+  if (status != HOTROW_OK)
+    fail("reader", hotrow_last_error());
+  atomic_store(&r->has_failed, status != HOTROW_OK);
+  hotrow_client_close(client);
+  free(values);
+  return NULL;
 }
 
 static bool get_counts(const checkpoint_bench *b, hotrow_shard_counts *counts)
@@ -204,7 +264,7 @@ static void *run_checkpoints(void *context)
   hotrow_client *client = NULL;
   options.shards = c->endpoint;
   options.timeout_ms = CALL_TIMEOUT_MS;
-  options.job = 2; /* not that of the load */
+  options.job = CHECKPOINTS_JOB;
   hotrow_status status = hotrow_client_open(&options, &client);
   double due = 0;
   while (status == HOTROW_OK && !atomic_load(&c->is_ending)) {
@@ -227,11 +287,36 @@ static void *run_checkpoints(void *context)
 
 /* ---- with and without ---- */
 
+/* Milliseconds that none of those counted since took longer than. */
+static double longest_ms(const uint64_t *before, const uint64_t *after)
+{
+  uint32_t bucket = HOTROW_TIME_BUCKETS - 1;
+  while (bucket > 0 && before[bucket] == after[bucket])
+    bucket--;
+  return 1e-3 * (double)(UINT64_C(1) << bucket);
+}
+
+static bool note_longest(const checkpoint_bench *b, const hotrow_shard_counts *before, phase_result *r)
+{
+  hotrow_shard_counts after = {0};
+  if (!get_counts(b, &after))
+    return false;
+  double request_ms = longest_ms(before->request_times, after.request_times);
+  double turn_ms = longest_ms(before->cut_turn_times, after.cut_turn_times);
+  r->request_ms_max = request_ms > r->request_ms_max ? request_ms : r->request_ms_max;
+  r->cut_turn_ms_max = turn_ms > r->cut_turn_ms_max ? turn_ms : r->cut_turn_ms_max;
+  return true;
+}
+
 static bool run_phase(checkpoint_bench *b, bool with, phase_result *r, uint32_t repeat)
 {
   size_t rows = 0;
   checkpoints *c = &b->checkpoints;
+  hotrow_shard_counts before = {0};
+  if (!get_counts(b, &before))
+    return false;
   atomic_store(&c->is_on, with);
+  atomic_store(&b->reader.phase, r);
   uint64_t written = bench_server_written_bytes(&b->server);
   double begin = bench_seconds(), end = begin + 1e-3 * b->options->phase_ms;
   while (bench_seconds() < end && !atomic_load(&c->has_failed)) {
@@ -245,11 +330,14 @@ static bool run_phase(checkpoint_bench *b, bool with, phase_result *r, uint32_t 
   r->rows_per_s[repeat] = (double)rows / took;
   r->written_per_s[repeat] = (double)(bench_server_written_bytes(&b->server) - written) / took;
   atomic_store(&c->is_on, false);
+  atomic_store(&b->reader.phase, NULL);
+  if (!note_longest(b, &before, r))
+    return false;
   size_t ignored = 0;
   for (double pull_s; !atomic_load(&c->is_idle) && !atomic_load(&c->has_failed);) /* what is begun ends */
     if (work(b, &pull_s, &ignored) != HOTROW_OK)
       return fail("load", hotrow_last_error());
-  return !atomic_load(&c->has_failed);
+  return !atomic_load(&c->has_failed) && !atomic_load(&b->reader.has_failed);
 }
 
 /* *first_p: before anything is measured. */
@@ -258,15 +346,21 @@ static bool run_phases(checkpoint_bench *b, phase_result *without, phase_result 
   bool ok = pthread_create(&b->checkpoints.thread, NULL, run_checkpoints, &b->checkpoints) == 0;
   if (!ok)
     return fail("checkpoints", "no thread");
-  phase_result warm_up = {.pull_ms = without->pull_ms};
-  ok = run_phase(b, false, &warm_up, 0) &&
+  b->reader.bench = b;
+  bool has_reader = pthread_create(&b->reader.thread, NULL, run_reader, &b->reader) == 0;
+  ok = has_reader || fail("reader", "no thread");
+  phase_result warm_up = {.pull_ms = without->pull_ms, .read_ms = without->read_ms};
+  ok = ok && run_phase(b, false, &warm_up, 0) &&
        run_phase(b, true, &warm_up, 1); /* the first one has no other to share with */
   ok = ok && get_counts(b, first_p);
   b->checkpoints.made_before = b->checkpoints.count;
   for (uint32_t i = 0; ok && i < b->options->repeats; i++)
     ok = run_phase(b, false, without, i) && run_phase(b, true, with, i);
   atomic_store(&b->checkpoints.is_ending, true);
+  atomic_store(&b->reader.is_ending, true);
   pthread_join(b->checkpoints.thread, NULL);
+  if (has_reader)
+    pthread_join(b->reader.thread, NULL);
   return ok;
 }
 
@@ -290,7 +384,7 @@ static bool measure_recovery(checkpoint_bench *b, double rows_per_s, recovery *r
   if (!bench_server_start(b->data_dir, b->save_dir, o->cut_bytes, o->cut_interval_ms, &b->server))
     return false;
   r->ready_s = bench_seconds() - begin;
-  if (open_client(b) != HOTROW_OK || work(b, &pull_s, &rows) != HOTROW_OK)
+  if (open_client(b, LOAD_JOB, &b->client, &b->table) != HOTROW_OK || work(b, &pull_s, &rows) != HOTROW_OK)
     return fail("recovery", hotrow_last_error());
   r->first_pull_s = bench_seconds() - begin;
   while (r->full_speed_s == 0 && bench_seconds() < begin + FULL_SPEED_WAIT_S) {
@@ -311,16 +405,24 @@ static void print_pulls(const checkpoint_bench *b, const char *name, phase_resul
 {
   double p50 = bench_quantile(r->pull_ms, r->pull_count, 0.5), p99 = bench_quantile(r->pull_ms, r->pull_count, 0.99);
   double longest = r->pull_ms[r->pull_count - 1], second = r->pull_ms[r->pull_count > 1 ? r->pull_count - 2 : 0];
+  double read_p50 = bench_quantile(r->read_ms, r->read_count, 0.5);
+  double read_p99 = bench_quantile(r->read_ms, r->read_count, 0.99);
+  double read_longest = r->read_count > 0 ? r->read_ms[r->read_count - 1] : 0;
   double rows = bench_quantile(r->rows_per_s, b->options->repeats, 0.5);
   double written = bench_quantile(r->written_per_s, b->options->repeats, 0.5);
   if (b->options->json)
     printf("\"%s\":{\"rows_per_s\":%.0f,\"written_bytes_per_s\":%.0f,\"pulls\":%zu,\"pull_p50_ms\":%.3f,"
-           "\"pull_p99_ms\":%.3f,\"pull_second_longest_ms\":%.3f,\"pull_longest_ms\":%.3f},",
-           name, rows, written, r->pull_count, p50, p99, second, longest);
+           "\"pull_p99_ms\":%.3f,\"pull_second_longest_ms\":%.3f,\"pull_longest_ms\":%.3f,\"reads\":%zu,"
+           "\"read_p50_ms\":%.3f,\"read_p99_ms\":%.3f,\"read_longest_ms\":%.3f,\"request_ms_max\":%.3f,"
+           "\"cut_turn_ms_max\":%.3f},",
+           name, rows, written, r->pull_count, p50, p99, second, longest, r->read_count, read_p50, read_p99,
+           read_longest, r->request_ms_max, r->cut_turn_ms_max);
   else
     printf("%-8s checkpoints: %.3f M rows/s pulled and pushed, %.0f MB/s written; a pull %.2f ms, p99 %.2f, longest "
-           "%.1f and %.1f\n",
-           name, rows / 1e6, written / 1e6, p50, p99, longest, second);
+           "%.1f and %.1f;\n         a pull of who does not push %.2f, p99 %.2f, longest %.1f; on the shard's thread a "
+           "request took < %.1f, a turn of a cut < %.1f\n",
+           name, rows / 1e6, written / 1e6, p50, p99, longest, second, read_p50, read_p99, read_longest,
+           r->request_ms_max, r->cut_turn_ms_max);
 }
 
 static void print_result(checkpoint_bench *b, phase_result *without, phase_result *with, const recovery *r,
@@ -368,7 +470,7 @@ static bool run(checkpoint_bench *b, phase_result *without, phase_result *with)
   if (!bench_server_start(b->data_dir, b->save_dir, o->cut_bytes, o->cut_interval_ms, &b->server))
     return false;
   b->checkpoints.endpoint = b->server.endpoint;
-  if (open_client(b) != HOTROW_OK)
+  if (open_client(b, LOAD_JOB, &b->client, &b->table) != HOTROW_OK)
     return fail("server", hotrow_last_error());
   if (!fill_table(b) || !run_phases(b, without, with, &first) || !get_counts(b, &last))
     return false;
@@ -398,10 +500,12 @@ int hr_bench_checkpoint(const bench_checkpoint_options *options)
     return HR_EXIT_USAGE;
   }
   without.pull_ms = malloc(PULLS_MAX * sizeof *without.pull_ms);
+  without.read_ms = malloc(PULLS_MAX * sizeof *without.read_ms);
   with.pull_ms = malloc(PULLS_MAX * sizeof *with.pull_ms);
+  with.read_ms = malloc(PULLS_MAX * sizeof *with.read_ms);
   bool ok = make_directory(b, "data", b->data_dir, sizeof b->data_dir) &&
             make_directory(b, "saves", b->save_dir, sizeof b->save_dir);
-  ok = ok && ((without.pull_ms && with.pull_ms) || fail("pulls", "no memory"));
+  ok = ok && ((without.pull_ms && with.pull_ms && without.read_ms && with.read_ms) || fail("pulls", "no memory"));
   ok = ok && make_batches(b) && run(b, &without, &with);
   hotrow_client_close(b->client);
   bench_server_kill(&b->server);
@@ -410,6 +514,8 @@ int hr_bench_checkpoint(const bench_checkpoint_options *options)
   free(b->values);
   free(b->grads);
   free(without.pull_ms);
+  free(without.read_ms);
   free(with.pull_ms);
+  free(with.read_ms);
   return ok ? 0 : HR_EXIT_SOFTWARE;
 }

@@ -142,23 +142,30 @@ static void print_by_name(FILE *out, const hotrow_shard_counts *counts, uint32_t
               hotrow_refusal_name(reason), counts[i].refused[reason]);
 }
 
-static void print_times(FILE *out, const hotrow_shard_counts *counts, uint32_t shards)
+static void print_times(FILE *out, const char *name, const hotrow_shard_counts *c, const uint64_t *times, uint64_t ns)
 {
-  print_head(out, "hotrow_request_seconds", "histogram", "Time of a pull or push on the shard's thread.");
-  for (uint32_t i = 0; i < shards; i++) {
-    const hotrow_shard_counts *c = &counts[i];
-    uint64_t below = 0;
-    for (uint32_t b = 0; b + 1 < HOTROW_TIME_BUCKETS; b++) {
-      below += c->request_times[b];
-      fprintf(out, "hotrow_request_seconds_bucket{shard=\"%" PRIu64 "\",le=\"%.9g\"} %" PRIu64 "\n", c->shard,
-              ldexp(1e-6, (int)b), below);
-    }
-    below += c->request_times[HOTROW_TIME_BUCKETS - 1];
-    fprintf(out, "hotrow_request_seconds_bucket{shard=\"%" PRIu64 "\",le=\"+Inf\"} %" PRIu64 "\n", c->shard, below);
-    fprintf(out, "hotrow_request_seconds_sum{shard=\"%" PRIu64 "\"} %" PRIu64 ".%09" PRIu64 "\n", c->shard,
-            c->request_ns / 1000000000u, c->request_ns % 1000000000u);
-    fprintf(out, "hotrow_request_seconds_count{shard=\"%" PRIu64 "\"} %" PRIu64 "\n", c->shard, below);
+  uint64_t below = 0;
+  for (uint32_t b = 0; b + 1 < HOTROW_TIME_BUCKETS; b++) {
+    below += times[b];
+    fprintf(out, "%s_bucket{shard=\"%" PRIu64 "\",le=\"%.9g\"} %" PRIu64 "\n", name, c->shard, ldexp(1e-6, (int)b),
+            below);
   }
+  below += times[HOTROW_TIME_BUCKETS - 1];
+  fprintf(out, "%s_bucket{shard=\"%" PRIu64 "\",le=\"+Inf\"} %" PRIu64 "\n", name, c->shard, below);
+  fprintf(out, "%s_sum{shard=\"%" PRIu64 "\"} %" PRIu64 ".%09" PRIu64 "\n", name, c->shard, ns / 1000000000u,
+          ns % 1000000000u);
+  fprintf(out, "%s_count{shard=\"%" PRIu64 "\"} %" PRIu64 "\n", name, c->shard, below);
+}
+
+static void print_histograms(FILE *out, const hotrow_shard_counts *counts, uint32_t shards)
+{
+  static const char request[] = "hotrow_request_seconds", turn[] = "hotrow_cut_turn_seconds";
+  print_head(out, request, "histogram", "Time of a pull or push on the shard's thread.");
+  for (uint32_t i = 0; i < shards; i++)
+    print_times(out, request, &counts[i], counts[i].request_times, counts[i].request_ns);
+  print_head(out, turn, "histogram", "Time of the shard's thread in one turn of copying a cut, between requests.");
+  for (uint32_t i = 0; i < shards; i++)
+    print_times(out, turn, &counts[i], counts[i].cut_turn_times, counts[i].cut_copy_ns);
 }
 
 void hr_metrics_print(FILE *out, const hotrow_shard_counts *counts, uint32_t shards)
@@ -169,5 +176,5 @@ void hr_metrics_print(FILE *out, const hotrow_shard_counts *counts, uint32_t sha
   print_memory(out, counts, shards);
   print_lag(out, counts, shards);
   print_by_name(out, counts, shards);
-  print_times(out, counts, shards);
+  print_histograms(out, counts, shards);
 }

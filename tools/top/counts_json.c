@@ -138,6 +138,8 @@ static void take_number(const reader *r, uint64_t value)
     take_named(r->counts, r->names[1], name, value);
   else if (strcmp(r->names[1], "request_times") == 0 && r->index < HOTROW_TIME_BUCKETS)
     r->counts->request_times[r->index] = value;
+  else if (strcmp(r->names[1], "cut_turn_times") == 0 && r->index < HOTROW_TIME_BUCKETS)
+    r->counts->cut_turn_times[r->index] = value;
 }
 
 static void take_text(const reader *r, const char *text)

@@ -10,6 +10,16 @@
  *   hotrow_cache_update          own gradients of the step; rows over the push bound are handed out
  * Slots stay valid until the next hotrow_cache_begin_batch.
  *
+ * On a device (kernels of another device than the CPU) all arrays that a call takes or gives are in the device's
+ * memory, hotrow_cache_rows and the push list's too, and a call queues its work on options.stream and returns: arrays
+ * must stay as they are until the stream has passed. What the host needs to know comes by hotrow_cache_take_pushes and
+ * hotrow_cache_get_stats, which wait for the stream. insert, stage and update wait for it only where they might have to
+ * refuse: the host keeps bounds of what is in use, and so long as a batch asks for no more than staging_row_count rows,
+ * and pushes are taken before two batches' keys (four with a narrow wire_dtype and a push bound) could fill the push
+ * list, it never comes to that. What fails on the device is logged and reported by the next call that waits. Results
+ * are those of the CPU, bit for bit, slots and the order of the push list included. Keys of insert should come in
+ * ascending order of their hashes, as dedup gives them: others are decided one after the other.
+ *
  * Where a call takes key_count_p besides key_count, it may be NULL; else *key_count_p, beside the other arrays, is how
  * many keys there are, and key_count the most there can be: dedup's count goes in without a look at it.
  *
@@ -115,13 +125,12 @@ typedef struct hotrow_cache_stats {
   uint64_t push_count;        /* entries of the push list, not yet taken */
 } hotrow_cache_stats;
 
-/*   HOTROW_ERR_INVALID      kernels, segments, policy, mode, wire_dtype, staging_row_count (0), announce_step (0 in
- *                           announce mode), counts_occurrences (not 0 or 1, or with an optimizer that takes steps one
- *                           by one), is_rounded (not 0 or 1), reserved (not 0)
- *   HOTROW_ERR_UNSUPPORTED  kernels of a device other than the CPU
- *   HOTROW_ERR_LIMIT        row_count, staging_row_count, bounds, announce_step over pull_bound + 1
- *   HOTROW_ERR_NO_MEMORY
- * Free with destroy. */
+/*   HOTROW_ERR_INVALID      kernels, segments, stream (given, on the CPU), policy, mode, wire_dtype, staging_row_count
+ * (0), announce_step (0 in announce mode), counts_occurrences (not 0 or 1, or with an optimizer that takes steps one by
+ * one), is_rounded (not 0 or 1), reserved (not 0) HOTROW_ERR_UNSUPPORTED  kernels of a device that this build does not
+ * know, or a table that lacks some HOTROW_ERR_LIMIT        row_count, staging_row_count, bounds, announce_step over
+ * pull_bound + 1 HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE On a device all of the memory is taken, and none of it only
+ * when touched. Free with destroy. */
 HOTROW_API hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_cache **cache_p);
 HOTROW_API void hotrow_cache_destroy(hotrow_cache *cache); /* accepts NULL; pending gradients are lost: flush first */
 
@@ -176,7 +185,8 @@ HOTROW_API const float *hotrow_cache_rows(const hotrow_cache *cache, size_t *row
  * it need not be looked for again; NULL: all are. It may have been invalidated since.
  *
  *   HOTROW_ERR_INVALID  ticks without counts_occurrences, or a tick of 0
- *   HOTROW_ERR_LIMIT    a tick over HOTROW_PUSH_BOUND_MAX; or the push list has no room: entries and rows with pending
+ *   HOTROW_ERR_LIMIT    a tick over HOTROW_PUSH_BOUND_MAX (on a device, ticks from 1 to that are the caller's promise);
+ *                       or the push list has no room: entries and rows with pending
  *                       steps together are at most row_count + 2 * staging_row_count. Take the pushes first
  *
  * After a failure nothing was updated. */
@@ -190,7 +200,8 @@ HOTROW_API void hotrow_cache_set_lr_scale(hotrow_cache *cache, float lr_scale);
 /* Hands out every row with pending steps (before a save, a barrier, the end). */
 HOTROW_API void hotrow_cache_flush(hotrow_cache *cache);
 
-/* The push list so far; taking it empties it: its arrays hold until the next call that adds to it. A key may stand in
+/* The push list so far; taking it empties it: its arrays hold until the next call that adds to it. Waits for a device,
+ * and returns what failed there (HOTROW_ERR_DEVICE; the list stays). A key may stand in
  * it more than once (evicted, then updated): the entries are in the order in which they must be applied. */
 HOTROW_API hotrow_status hotrow_cache_take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p);
 
@@ -214,6 +225,7 @@ HOTROW_API void hotrow_cache_announce_gone(hotrow_cache *cache, const uint64_t *
 /* Every row with hash in [hash_first, hash_last] is stale until it is refreshed; pending steps are kept. */
 HOTROW_API void hotrow_cache_mark_stale(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last);
 
+/* Waits for a device: HOTROW_ERR_DEVICE. */
 HOTROW_API hotrow_status hotrow_cache_get_stats(const hotrow_cache *cache, hotrow_cache_stats *stats_p);
 
 #ifdef __cplusplus

@@ -152,18 +152,20 @@ typedef struct hotrow_kernels {
                       const float *coefficients, const uint32_t *positions, const uint32_t *offsets,
                       size_t segment_count, void *stream, float *sums);
 
-  /* Applies gradients to rows and their state. slots[i] are distinct. steps NULL: every push is one step (k = 1), and
-   * squares are taken from the gradient. Else steps[i] = k >= 1 and squares[i][square_dim] (NULL if square_dim is 0)
-   * is, segment by segment, the sum over the k steps of g*g (Adagrad and FTRL, per element) or of the mean of g*g over
-   * the segment (row-wise Adagrad); for a row with k = 1 it is ignored and taken from the gradient, so that k = 1 has
-   * one meaning. The mean of g*g is summed in column order and multiplied by 1/(float)dim.
-   * The rules are in <hotrow/base.h>. lr_scale (finite, not negative) multiplies every segment's lr: 1 leaves it. */
+  /* Applies gradients to rows and their state. slots[i] are distinct; those that are HOTROW_SLOT_NONE are left out,
+   * with their gradients. steps NULL: every push is one step (k = 1), and squares are taken from the gradient. Else
+   * steps[i] = k >= 1 and squares[i][square_dim] (NULL if square_dim is 0) is, segment by segment, the sum over the k
+   * steps of g*g (Adagrad and FTRL, per element) or of the mean of g*g over the segment (row-wise Adagrad); for a row
+   * with k = 1 it is ignored and taken from the gradient, so that k = 1 has one meaning. The mean of g*g is summed in
+   * column order and multiplied by 1/(float)dim. The rules are in <hotrow/base.h>. lr_scale (finite, not negative)
+   * multiplies every segment's lr: 1 leaves it. */
   void (*optimizer_apply)(const hotrow_row_layout *layout, float lr_scale, float *rows, size_t row_stride,
                           const uint32_t *slots, const float *grads, const float *squares, const uint32_t *steps,
                           size_t row_count, void *stream);
 
   /* Adds one step to pending sums: pending row p = pending + slots[i]*pending_stride holds G[dim] | squares. For each i
-   * G += grads[i]; squares += g*g or its mean as above. A row with is_first[i] != 0 is set, not added to. */
+   * G += grads[i]; squares += g*g or its mean as above. A row with is_first[i] != 0 is set, not added to. slots[i] that
+   * are HOTROW_SLOT_NONE are left out. */
   void (*pending_add)(const hotrow_row_layout *layout, float *pending, size_t pending_stride, const uint32_t *slots,
                       const uint8_t *is_first, const float *grads, size_t row_count, void *stream);
 

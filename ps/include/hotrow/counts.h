@@ -75,6 +75,9 @@ typedef struct hotrow_shard_counts {
   uint64_t log_records; /* messages that changed something */
   uint64_t log_bytes;
   uint64_t log_write_ns; /* until they were on disk, on a thread of the storage */
+  /* Cuts are copied in turns between requests, and nobody is served during one: how many took so long, as
+   * request_times. Their sum is cut_copy_ns. */
+  uint64_t cut_turn_times[HOTROW_TIME_BUCKETS];
 } hotrow_shard_counts;
 #define HOTROW_SHARD_COUNTS_INIT HOTROW_INIT(hotrow_shard_counts)
 

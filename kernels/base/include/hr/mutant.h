@@ -25,6 +25,7 @@
   X(EARLY_LOG, "the log is called durable when it is handed over")                                                     \
   X(HOLLOW_LOG, "the log has the watermark of a push and not its rows")                                                \
   X(EARLY_EVICTION, "a row leaves memory before the cut that holds it is durable")                                     \
+  X(FORGOTTEN_COPY, "a row that is pushed to before a cut has copied it is in the cut as it is then")                  \
   X(FORGOTTEN_UPDATES, "a row that comes back to memory counts as announced at its clock")
 
 #ifdef HOTROW_MUTANTS
