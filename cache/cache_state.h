@@ -20,6 +20,39 @@ typedef struct hr_fresh_rows {
   const uint32_t *next_use; /* or NULL */
 } hr_fresh_rows;
 
+/* What a lookup was asked and has answered. */
+typedef struct hr_looked_up {
+  const uint64_t *keys;
+  const uint64_t *hashes;
+  const uint32_t *slots;
+  const uint32_t *seen;
+  const uint8_t *states;
+  size_t count;
+  const uint32_t *count_p;
+} hr_looked_up;
+
+/* A plan's arrays, in memory that host and device reach. */
+typedef struct hr_plan_arrays {
+  uint32_t *count;
+  uint32_t *indexes;
+  uint64_t *keys;
+  uint64_t *hashes;
+  uint32_t *slots;
+  uint32_t *seen;
+  uint8_t *states;
+} hr_plan_arrays;
+
+struct hotrow_cache_plan {
+  hotrow_cache *cache; /* borrowed */
+  size_t key_count_max;
+  hr_plan_arrays rows;
+  uint32_t *ranks; /* [key_count_max + 1]: a device's */
+  void *scan;
+  void *event;         /* owned: the plan is written */
+  void *host_memory;   /* owned: rows */
+  void *device_memory; /* owned: ranks, scan */
+};
+
 /* One call of the interface each, with its arguments; what can be refused without a look at the rows has been. */
 typedef struct hr_cache_operations {
   /* The arrays that a device's passes need beside the rows and their books. */
@@ -30,6 +63,7 @@ typedef struct hr_cache_operations {
                  uint8_t *states);
   void (*expect)(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
                  const uint32_t *key_count_p, uint32_t batch, uint8_t *is_held_p);
+  void (*write_plan)(hotrow_cache_plan *plan, const hr_looked_up *looked_up);
   void (*refresh)(hotrow_cache *cache, const uint32_t *slots, const uint32_t *clocks, const float *values,
                   const float *states, size_t row_count);
   hotrow_status (*insert)(hotrow_cache *cache, const hr_fresh_rows *fresh, size_t row_count, uint32_t *slots);

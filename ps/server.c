@@ -254,8 +254,10 @@ static void *run_host(void *context)
     if (h->durable.storage)
       hr_durable_wait(&h->durable, h->socket);
   } while (serve_one(h));
-  if (h->durable.storage)
+  if (h->durable.storage) {
+    hr_rocksdb_stop_reader(h->durable.storage); /* what waits for its rows was not begun */
     h->end_status = hr_durable_finish(&h->durable);
+  }
   publish(h);
   zmq_close(h->socket);
   h->socket = NULL;

@@ -81,6 +81,16 @@ static void hand_over_log(hr_durable *d, uint64_t now_ns)
   d->log_due_ns = now_ns + HR_LOG_RETRY_MS * MS_NS;
 }
 
+/* One at a time: what waits for its rows and what needs none are served in turn. */
+static void take_read(hr_durable *d, uint64_t now_ns)
+{
+  hr_row_read *read = hr_rocksdb_take_read(d->storage);
+  if (!read)
+    return;
+  hr_shard_take_rows(d->shard, read, now_ns);
+  hr_shard_count_time(d->shard, hr_now_ns() - now_ns);
+}
+
 static void begin_cut(hr_durable *d, uint64_t now_ns)
 {
   uint64_t number;
@@ -103,6 +113,7 @@ static void tend(hr_durable *d, uint64_t now_ns)
 {
   take_result(d);
   take_logged(d);
+  take_read(d, hr_now_ns());
   if (d->is_failed)
     return;
   if (hr_shard_is_copying(d->shard))

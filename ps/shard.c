@@ -13,11 +13,12 @@
 #include "shard_cut.h"
 #include "shard_data.h"
 #include "shard_log.h"
+#include "shard_park.h"
 #include "shard_stats.h"
 #include "shard_sync.h"
 
 #define SCRATCH_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint32_t))
-#define MISSING_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint64_t))
+#define MISSING_BYTES (2 * HR_WIRE_KEYS_MAX * sizeof(uint64_t))
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p)
 {
@@ -69,7 +70,8 @@ void hr_shard_destroy(hr_shard *shard)
     free(shard->blobs[i]);
   for (size_t i = 0; i < shard->table_count; i++)
     hr_table_destroy(shard->tables[i]);
-  HOTROW_ASSERT(shard->held_bytes == 0);
+  hr_park_end(shard);
+  HOTROW_ASSERT(shard->held_bytes == 0 && shard->parking.size_bytes == 0);
   hr_announce_log_fini(&shard->log);
   hr_unmap(shard->memory.missing, MISSING_BYTES);
   hr_unmap(shard->clocks, SCRATCH_BYTES);
@@ -387,6 +389,23 @@ static hotrow_status dispatch(hr_shard *shard, hr_session *session, hr_message *
   return hr_fail(HOTROW_ERR_PROTOCOL, "operation %d is not known", message->header.op);
 }
 
+static void begin_logging(hr_shard *shard)
+{
+  shard->is_logging =
+      shard->options.storage && shard->options.durability == HOTROW_DURABILITY_LOG && !shard->is_degraded;
+}
+
+void hr_shard_serve(hr_shard *shard, hr_session *session, hr_message *message)
+{
+  begin_logging(shard);
+  hotrow_status status = check_room(shard, &message->header);
+  if (status == HOTROW_OK)
+    status = dispatch(shard, session, message);
+  if (status != HOTROW_OK)
+    hr_reply_refuse(shard, session, &message->header, status);
+  hr_log_end(shard);
+}
+
 void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *frames, size_t frame_count,
                       uint64_t now_ns)
 {
@@ -403,8 +422,7 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
     return;
   }
   shard->counters.messages[header->op]++;
-  shard->is_logging =
-      shard->options.storage && shard->options.durability == HOTROW_DURABILITY_LOG && !shard->is_degraded;
+  begin_logging(shard);
   hr_session *session = NULL;
   if (header->op == HR_OP_HELLO) {
     status = greet(shard, message);
@@ -415,7 +433,7 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
       status = check_role(session, header);
     if (status == HOTROW_OK)
       status = check_room(shard, header);
-    if (status == HOTROW_OK)
+    if (status == HOTROW_OK && !hr_park(shard, session, frames, frame_count))
       status = dispatch(shard, session, message);
   }
   if (status != HOTROW_OK)

@@ -87,6 +87,7 @@ typedef struct hr_shard_options {
 } hr_shard_options;
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p);
+/* The storage has forgotten what it was asked for. */
 void hr_shard_destroy(hr_shard *shard);
 
 /* Loads a save or a checkpoint into an empty shard (see hr_save_load). */
@@ -95,6 +96,10 @@ hotrow_status hr_shard_load(hr_shard *shard, const char *path, hr_load_progress 
 /* One message. The frames are the caller's and are not kept: what must wait is copied. now_ns only grows. */
 void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *frames, size_t frame_count,
                       uint64_t now_ns);
+
+/* A read that the storage was asked for (hr_storage's ask_rows) has come: the request that waited for it goes on, and
+ * those behind it. The read is the shard's again. */
+void hr_shard_take_rows(hr_shard *shard, hr_row_read *read, uint64_t now_ns);
 
 /* Begins a cut, of this moment, and puts the first part of it into the storage, which must be there. A client that asks
  * for a new table makes the shard do so too.

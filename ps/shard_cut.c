@@ -231,6 +231,7 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
   HOTROW_ASSERT(shard->cut_in_progress && !shard->is_copying && number == shard->cut_number);
   bool is_awaited = false;
   shard->cut_in_progress = false;
+  shard->cut_ended = number;
   shard->counters.cuts_durable++;
   hr_memory_end_cut(shard);
   hr_cut_count_durable(shard, shard->counters.pushes_in_cut);

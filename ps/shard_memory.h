@@ -11,6 +11,20 @@
 /* What is counted of the shard's memory: tables and what they have touched ahead, buffers, copies of cuts. */
 size_t hr_memory_used(const hr_shard *shard);
 
+uint64_t hr_memory_cold_count(const hr_table *table); /* rows that only its storage has */
+/* The keys that are not in memory, ascending, each once, into memory.missing. Those that are count as used. */
+size_t hr_memory_find_missing(hr_shard *shard, const hr_table *table, const uint64_t *keys, size_t key_count);
+/* All rows of this array of the request in hand are in memory: the calls below need not look again. */
+void hr_memory_note_whole(hr_shard *shard, const uint64_t *keys);
+/* Room for `count` rows that are not in memory, new_count of which nobody has yet, and for what changes. Rows of the
+ * table itself leave their places to the new ones; for the rest memory goes back to the system. HOTROW_ERR_BUSY,
+ * HOTROW_ERR_QUOTA, as below */
+hotrow_status hr_memory_make_room(hr_shard *shard, hr_table *table, uint64_t count, uint64_t new_count);
+
+/* The next cut must not become larger while the storage is slow with this one: who changes rows waits for the disk, and
+ * who reads them does not. HOTROW_ERR_BUSY */
+hotrow_status hr_memory_check_next_cut(hr_shard *shard);
+
 /* To be called before a table is asked for the rows of these keys: those that only the storage has are fetched, and
  * there is room for as many as are missing. If `creates` missing rows will be made.
  *

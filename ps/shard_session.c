@@ -7,6 +7,7 @@
 #include <hr/hash.h>
 
 #include "shard_log.h"
+#include "shard_park.h"
 #include "shard_sync.h"
 
 static hr_session **bucket_of(hr_shard *shard, hr_session_id id)
@@ -35,6 +36,7 @@ void hr_session_remove(hr_shard *shard, hr_session *session)
     session->job->members[session->rank].session = NULL;
   }
   hr_held_free(shard, session->pull);
+  hr_park_forget(shard, session);
   for (size_t i = 0; i < HR_PUSH_WINDOW; i++)
     free(session->outcomes[i].sentence);
   free(session);

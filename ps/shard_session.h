@@ -32,6 +32,7 @@ struct hr_session {
   uint64_t decided;      /* bit s % HR_PUSH_WINDOW: a cut that was restored holds push s > received_seq */
   hr_job *job;           /* borrowed; NULL unless a worker */
   hr_held *pull;         /* owned: the pull that waits for its step */
+  hr_parked *parked;     /* owned list: the request whose rows are read, and those behind it */
   hr_header asked;       /* the hello, or request for a table, that waits until a cut is durable; op 0: none */
   uint32_t table;        /* that table */
   uint32_t rank;

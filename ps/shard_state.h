@@ -13,6 +13,7 @@ typedef struct hr_session hr_session;
 typedef struct hr_job hr_job;
 typedef struct hr_blob hr_blob;
 typedef struct hr_shard_checkpoint hr_shard_checkpoint;
+typedef struct hr_parked hr_parked;
 
 /* Why a message was refused, as stats tell it. */
 typedef enum hr_refusal {
@@ -54,6 +55,7 @@ typedef struct hr_shard_counters {
   uint64_t request_times[HOTROW_TIME_BUCKETS], cut_turn_times[HOTROW_TIME_BUCKETS];
   uint64_t rows_evicted; /* that left memory */
   uint64_t rows_fetched; /* that came back */
+  uint64_t requests_parked;
   uint64_t storage_bytes, process_bytes;
 } hr_shard_counters;
 
@@ -64,11 +66,23 @@ typedef struct hr_shard_counters {
 
 /* See shard_memory.h. */
 typedef struct hr_shard_memory {
-  uint64_t *missing;      /* owned [HR_WIRE_KEYS_MAX]: keys of the request in hand */
+  uint64_t *missing;      /* owned [2 HR_WIRE_KEYS_MAX]: keys of the request in hand, and scratch to sort them */
   size_t in_flight_bytes; /* of rows in the cut that is not durable yet */
   size_t foreign_bytes;   /* that the process has elsewhere: see hr_shard_count_foreign */
   bool is_exhausted;      /* nothing more can leave before a cut is durable */
+  /* Arrays of keys of the request in hand all of whose rows were in memory when so many rows had left it. */
+  const uint64_t *whole[HR_WIRE_DATA_SECTIONS_MAX];
+  size_t whole_count;
+  uint64_t whole_evicted;
 } hr_shard_memory;
+
+/* See shard_park.h. */
+typedef struct hr_parking {
+  size_t size_bytes;    /* of all that wait, and their reads */
+  size_t request_count; /* that wait */
+  size_t read_count;    /* on their way */
+  hr_parked *orphans;   /* owned: whose session is gone, until their reads are back */
+} hr_parking;
 
 typedef enum hr_table_cut {
   HR_TABLE_CHANGED, /* to be put in the next cut */
@@ -95,7 +109,9 @@ struct hr_shard {
   hr_save_origin origin;           /* token 0: not started from a checkpoint */
   hr_announce_log log;
   hr_shard_memory memory;
+  hr_parking parking;
   uint64_t cut_number;  /* of the last cut begun */
+  uint64_t cut_ended;   /* of the last cut that is durable */
   bool cut_in_progress; /* begun and not durable */
   bool is_copying;      /* and not handed over yet: its rows are copied in turns */
   bool was_cut_awaited; /* is_cut_awaited, when the cut under way was begun */
@@ -153,6 +169,9 @@ static inline bool hr_shard_waits_for_disk(const hr_shard *shard)
 {
   return shard->options.storage && shard->options.durability != HOTROW_DURABILITY_NONE;
 }
+
+/* Does what a decoded and admitted message asks for, and answers it. */
+void hr_shard_serve(hr_shard *shard, hr_session *session, hr_message *message);
 
 /* The table with this id. HOTROW_ERR_NOT_FOUND */
 hotrow_status hr_shard_find_table(const hr_shard *shard, uint32_t id, hr_table **table_p);

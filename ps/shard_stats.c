@@ -11,7 +11,7 @@
 #include "shard_checkpoint.h"
 #include "shard_memory.h"
 
-HR_NO_TAIL_PADDING(hotrow_shard_counts, cut_turn_times);
+HR_NO_TAIL_PADDING(hotrow_shard_counts, parked_bytes);
 _Static_assert(HOTROW_OP_COUNT == HR_OP_COUNT, "operations of the wire");
 _Static_assert(HOTROW_REFUSAL_COUNT == HR_REFUSED_COUNT, "reasons of a shard");
 
@@ -108,8 +108,8 @@ size_t hr_shard_buffer_bytes(const hr_shard *shard)
 {
   const hr_announce_log *log = &shard->log;
   uint64_t announcements = log->next < log->count_max ? log->next : log->count_max;
-  return shard->held_bytes + announcements * sizeof(hr_announcement) + hr_blobs_bytes(shard) +
-         shard->session_count * sizeof(hr_session) +
+  return shard->held_bytes + shard->parking.size_bytes + announcements * sizeof(hr_announcement) +
+         hr_blobs_bytes(shard) + shard->session_count * sizeof(hr_session) +
          shard->reply_bytes_max * (1 + shard->options.transport.lent_count_max);
 }
 
@@ -128,6 +128,7 @@ static void fill_totals(const hr_shard_counters *c, hotrow_shard_counts *counts)
   }
   counts->rows_evicted = c->rows_evicted;
   counts->rows_fetched = c->rows_fetched;
+  counts->requests_parked = c->requests_parked;
   counts->process_bytes = c->process_bytes;
   counts->resets = c->resets;
   counts->replies_dropped = c->replies_dropped;
@@ -166,6 +167,7 @@ void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts)
       .blobs = shard->blob_count,
       .buffer_bytes = hr_shard_buffer_bytes(shard),
       .held_bytes = shard->held_bytes,
+      .parked_bytes = shard->parking.size_bytes,
       .memory_bytes = hr_memory_used(shard) + shard->counters.storage_bytes,
       .memory_bytes_max = shard->options.memory_bytes,
       .dirty_bytes = hr_shard_dirty_bytes(shard),
@@ -234,6 +236,8 @@ static void write_numbers(const hotrow_shard_counts *c, writer *w)
       NUMBER(index_bytes),
       NUMBER(buffer_bytes),
       NUMBER(held_bytes),
+      NUMBER(parked_bytes),
+      NUMBER(requests_parked),
       NUMBER(dirty_bytes),
       NUMBER(unread_bytes),
       NUMBER(pulls),

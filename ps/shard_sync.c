@@ -334,6 +334,29 @@ static void apply_step(hr_shard *shard, hr_job *job, uint32_t last_rank, const h
   answer_held_pulls(shard, job);
 }
 
+/* The step after which this pull is answered, counted from 1. */
+static uint64_t awaited_step(const hr_header *header)
+{
+  return header->step + (header->op == HR_OP_PUSH_PULL ? (uint64_t)1 : 0);
+}
+
+bool hr_job_visit_waiting(hr_session *session, const hr_header *header, hr_sections_fn visit, void *context)
+{
+  hr_job *job = session->job;
+  if (header->step != job->step_next || *arrived_at(job, header->step) + 1 != job->world_size)
+    return false;
+  for (uint32_t rank = 0; rank < job->world_size; rank++) {
+    const hr_held *push = job->held ? *held_at(job, header->step, rank) : NULL;
+    const hr_session *other = job->members[rank].session;
+    const hr_held *pull = other ? other->pull : NULL;
+    if (push)
+      visit(context, &push->header, push->sections, push->section_count);
+    if (pull && awaited_step(&pull->header) == job->step_next + 1)
+      visit(context, &pull->header, pull->sections, pull->section_count);
+  }
+  return true;
+}
+
 /* A copy of a push that is not the last of its step. Half of the budget is for the step that all wait for, so that
  * ranks which run ahead cannot keep it out. */
 static hotrow_status hold_push(hr_shard *shard, hr_job *job, const hr_header *header, const hr_section *sections,
@@ -413,8 +436,7 @@ hotrow_status hr_job_push(hr_shard *shard, hr_session *session, const hr_header 
 /* A pull is for the step that its header names; that of a push_pull for the one after the step that it ends. */
 bool hr_job_must_wait(const hr_job *job, const hr_header *header)
 {
-  uint64_t step = header->step + (header->op == HR_OP_PUSH_PULL ? (uint64_t)1 : 0);
-  return step > job->step_next;
+  return awaited_step(header) > job->step_next;
 }
 
 hotrow_status hr_job_hold_pull(hr_shard *shard, hr_session *session, const hr_header *header, hr_section *sections,

@@ -62,6 +62,12 @@ hotrow_status hr_job_push(hr_shard *shard, hr_session *session, const hr_header 
 void hr_job_advance(hr_shard *shard, uint32_t step_count); /* so many steps have been made */
 void hr_job_note_step(hr_shard *shard, hr_job *job, const hr_header *header);
 
+/* Does this new push of the session complete its step? Then visits what will be done at once with it: the pushes of the
+ * step, and the pulls that wait for it. */
+typedef void (*hr_sections_fn)(void *context, const hr_header *header, const hr_section *sections,
+                               size_t section_count);
+bool hr_job_visit_waiting(hr_session *session, const hr_header *header, hr_sections_fn visit, void *context);
+
 /* Must a pull of this message wait for its step? */
 bool hr_job_must_wait(const hr_job *job, const hr_header *header);
 /* Keeps the pull until its step has come, in place of an older one of the session. HOTROW_ERR_BUSY, _NO_MEMORY */

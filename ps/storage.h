@@ -58,7 +58,13 @@ typedef hotrow_status (*hr_stored_row_fn)(uint64_t key, uint32_t clock, const fl
  *
  * get_rows and visit_rows read what is durable, also after a failure; NULL: this storage cannot be read, and all rows
  * stay in memory. The shard's thread waits for the disk. HOTROW_ERR_STORAGE, HOTROW_ERR_CORRUPT, HOTROW_ERR_NO_MEMORY,
- * and what `found` returns. */
+ * and what `found` returns.
+ *
+ * ask_rows hands over a read that the shard does not wait for: the storage fills it (hr_row_read_run) and the owner
+ * gives it back by hr_shard_take_rows(). What it reads may be of any moment in between. At most HR_READS_MAX are on
+ * their way; NULL: the shard waits for all its rows. */
+#define HR_READS_MAX 1024u
+typedef struct hr_row_read hr_row_read;
 typedef struct hr_storage {
   void *context;
   hotrow_status (*begin_cut)(void *context, uint64_t number);
@@ -79,6 +85,7 @@ typedef struct hr_storage {
   /* Up to count_max rows of the table, in the order of their keys, from key `first` on. */
   hotrow_status (*visit_rows)(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
                               size_t count_max, hr_stored_row_fn found, void *found_context);
+  void (*ask_rows)(void *context, hr_row_read *read);
 
   /* A database's copy of itself, for a checkpoint. All NULL: it makes none, and checkpoints are written from memory.
    * `hold` is called on the shard's thread when no cut is under way: what is stored stays as it is, and a cut that is

@@ -173,6 +173,8 @@ hotrow_status hr_rocksdb_open(const char *data_dir, uint32_t shard_index, uint32
     status = begin_epoch(s, shard_index, shard_count);
   if (status == HOTROW_OK)
     status = hr_rocksdb_start_writer(s);
+  if (status == HOTROW_OK && memory_bytes > 0)
+    status = hr_rocksdb_start_reader(s);
   if (status != HOTROW_OK) {
     hr_rocksdb_close(s);
     return status;
@@ -185,6 +187,7 @@ void hr_rocksdb_close(hr_rocksdb *s)
 {
   if (!s)
     return;
+  hr_rocksdb_stop_reader(s);
   hr_rocksdb_stop_writer(s);
   if (s->db && s->result == HOTROW_OK && s->flush_result == HOTROW_OK) {
     rocksdb_column_family_handle_destroy(s->rows);

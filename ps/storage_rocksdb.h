@@ -8,6 +8,8 @@
  * The records of a log go the same way, in groups: what the shard has put into its log while one group is written makes
  * up the next (hr_rocksdb_log). Of a group and a cut that are both handed over the group is written first.
  *
+ * Rows that are not in memory are read by a second thread, in the order in which they are asked for.
+ *
  * After the first failed write nothing is written any more and the database is not closed: Debian's RocksDB may abort
  * when it is used after a failed write. A process that has seen one ends with _exit(). */
 #ifndef HR_STORAGE_ROCKSDB_H
@@ -53,11 +55,19 @@ const hr_storage *hr_rocksdb_calls(hr_rocksdb *storage); /* for hr_shard_options
 hotrow_status hr_rocksdb_restore(hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns, hr_load_progress_fn progress,
                                  void *context);
 
-/* Readable (poll) when a cut or a group of records that was handed over has its result. Owned by the storage. */
+/* Readable (poll) when a cut or a group of records that was handed over has its result, or a read is done. Owned by the
+ * storage. */
 int hr_rocksdb_fd(const hr_rocksdb *storage);
 /* True if a cut has its result and it was not taken yet: HOTROW_OK when it is durable; else the storage has failed for
  * good and the sentence is this thread's. On the shard's thread, like these: */
 bool hr_rocksdb_take_result(hr_rocksdb *storage, uint64_t *number_p, hotrow_status *status_p);
+/* A read that was asked for and is done, to be given to hr_shard_take_rows(), or NULL; oldest first. Is there one that
+ * was not taken yet? */
+hr_row_read *hr_rocksdb_take_read(hr_rocksdb *storage);
+bool hr_rocksdb_is_reading(const hr_rocksdb *storage);
+/* Forgets what was asked for: then the shard may be destroyed, and asks for no more. Closing does so too. */
+void hr_rocksdb_stop_reader(hr_rocksdb *storage);
+
 /* Is there a cut whose result was not taken? */
 bool hr_rocksdb_is_busy(const hr_rocksdb *storage);
 /* Blocks until what is under way, if there is anything, has a result that was not taken. */

@@ -67,6 +67,16 @@ typedef struct hr_cut {
   uint64_t hash; /* of jobs and sessions */
 } hr_cut;
 
+/* An entry in its place by its key, bytes as most significant first: the last eight, the first eight; the last byte
+ * says whether it is put. */
+typedef struct hr_entry_order {
+  uint64_t words[2];
+  const uint8_t *entry;
+} hr_entry_order;
+
+/* All entries by their keys; what is deleted is before what is put. Free it. NULL: no memory. */
+hr_entry_order *hr_rocksdb_order(const hr_entries *entries);
+
 /* Before each record of the log: its size, a multiple of 8. */
 typedef struct hr_record_head {
   uint64_t size;
@@ -86,6 +96,18 @@ typedef struct hr_records {
   hr_slot slot;
   hr_rocksdb_log_counts counts;
 } hr_records;
+
+/* Reads that were asked for, in a ring in the order in which they were: those that were taken again, those that are
+ * done, the others. */
+typedef struct hr_reader {
+  hr_row_read *ring[HR_READS_MAX];   /* borrowed from the shard */
+  uint64_t asked_count, taken_count; /* the shard's thread */
+  atomic_ullong done_count;
+  sem_t asked; /* one for each, and one to end */
+  atomic_bool is_ending;
+  pthread_t thread;
+  bool has_thread;
+} hr_reader;
 
 struct hr_rocksdb {
   hr_storage calls;
@@ -109,10 +131,11 @@ struct hr_rocksdb {
   pthread_t writer;
   sem_t handed;         /* one for each cut and each group of records handed over, and one to end */
   hr_slot slot;         /* of the cut */
-  int event_fd;         /* counts the slots that are DONE */
+  int event_fd;         /* counts the slots that are DONE, and the reads */
   hotrow_status result; /* the writer's; once it is not OK the storage has failed, and nothing is written any more */
   char sentence[HR_ERROR_TEXT_BYTES]; /* of that */
   hr_rocksdb_counts counts;
+  hr_reader reader;
   sem_t gate;                 /* of the database: who has it writes a cut, or has it copied */
   hotrow_status flush_result; /* behind the gate; not OK: it failed to be copied in a way that ends all writing */
   char flush_sentence[HR_ERROR_TEXT_BYTES];
@@ -147,6 +170,9 @@ hotrow_status hr_rocksdb_replay(hr_rocksdb *storage, hr_shard *shard, uint64_t n
 /* Fills storage->calls and starts the writer. */
 hotrow_status hr_rocksdb_start_writer(hr_rocksdb *storage);
 void hr_rocksdb_stop_writer(hr_rocksdb *storage);
+
+/* storage_reader.c: the thread that reads rows while the shard goes on, in a database whose rows are read. */
+hotrow_status hr_rocksdb_start_reader(hr_rocksdb *storage);
 
 /* storage_read.c: the calls that read. */
 hotrow_status hr_rocksdb_get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,

@@ -103,8 +103,8 @@ hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void
  * HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_track(hr_table *table);
 void hr_table_untrack(hr_table *table);
-void hr_table_touch_all(hr_table *table);             /* as if all rows had been pushed to */
-uint64_t hr_table_dirty_count(const hr_table *table); /* at least as many as there are */
+void hr_table_touch_all(hr_table *table); /* as if all rows had been pushed to */
+uint64_t hr_table_dirty_count(const hr_table *table);
 /* A cut is of this moment: of the rows that are dirty, the keys whose rows went for good since the cut before, and the
  * buckets of hr_admission that changed. None of them is dirty any more, and no row may leave memory before the cut has
  * ended. They are put into the storage (borrowed) as they are now, in turns: by hr_table_copy(), and each that is about
@@ -140,6 +140,14 @@ uint64_t hr_table_evict(hr_table *table, uint64_t count);
  * returns: some may be back */
 hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_count, bool creates,
                              uint64_t *fetched_count_p);
+/* The same of a read that has come: rows that came to memory, or were made, in the meantime stay as they are. No cut
+ * that was begun since it was asked for may have ended. */
+hotrow_status hr_table_take_read(hr_table *table, const hr_row_read *read, uint64_t *fetched_count_p);
+/* The storage is not asked for these keys (borrowed; ascending), as it is known to have no rows of them; until this is
+ * called again. */
+void hr_table_know_absent(hr_table *table, const uint64_t *keys, size_t key_count);
+/* Is its row gone for good, though the storage may have it yet? */
+bool hr_table_is_gone(const hr_table *table, uint64_t key);
 /* The storage has `row_count` rows in all, of which those that were restored are in memory. */
 void hr_table_set_row_count(hr_table *table, uint64_t row_count);
 size_t hr_table_record_bytes(const hr_table *table); /* value and state, as floats */

@@ -55,7 +55,7 @@ void hr_table_touch_all(hr_table *table)
 
 uint64_t hr_table_dirty_count(const hr_table *table)
 {
-  return table->marks.dirty_count;
+  return table->marks.dirty_count - table->marks.stale_count;
 }
 
 void hr_table_settle(hr_table *table)

@@ -2,6 +2,7 @@
  *
  * The choice is CLOCK's (Corbato 1968): a hand goes round the rows, and one that was used since it last came by is
  * passed over once. */
+#include "row_read.h"
 #include "table_state.h"
 
 #include <string.h>
@@ -11,6 +12,7 @@
 
 /* The next turns of the hand are of keys whose buckets are on their way from memory. */
 #define AHEAD 16u
+#define ASKED_CHUNK 128u /* keys that the storage is asked for at once, where others are left out */
 
 void hr_table_save_memory(hr_table *table)
 {
@@ -145,18 +147,79 @@ static hotrow_status put_back(uint64_t key, uint32_t clock, const float *record,
   return HOTROW_OK;
 }
 
+void hr_table_know_absent(hr_table *table, const uint64_t *keys, size_t key_count)
+{
+  table->absent = keys;
+  table->absent_count = key_count;
+}
+
+/* The first of the absent keys, from `from` on, that is not below `key`. */
+static size_t absent_at(const hr_table *table, size_t from, uint64_t key)
+{
+  size_t end = table->absent_count;
+  while (from < end) {
+    size_t middle = from + (end - from) / 2;
+    if (table->absent[middle] < key)
+      from = middle + 1;
+    else
+      end = middle;
+  }
+  return from;
+}
+
+/* Has the storage look for those keys of which that is not known to be in vain. */
+static hotrow_status get_rows(hr_table *table, const uint64_t *keys, size_t key_count, fetch *f)
+{
+  const hr_storage *storage = table->storage;
+  const size_t float_count = hr_table_record_floats(table);
+  uint64_t unknown[ASKED_CHUNK];
+  if (table->absent_count == 0)
+    return storage->get_rows(storage->context, &table->desc, float_count, keys, key_count, put_back, f);
+  size_t count = 0, at = 0;
+  for (size_t i = 0; i < key_count; i++) {
+    at = absent_at(table, at, keys[i]);
+    if (at == table->absent_count || table->absent[at] != keys[i])
+      unknown[count++] = keys[i];
+    if (count == ASKED_CHUNK || (count > 0 && i + 1 == key_count)) {
+      HOTROW_TRY(storage->get_rows(storage->context, &table->desc, float_count, unknown, count, put_back, f));
+      count = 0;
+    }
+  }
+  return HOTROW_OK;
+}
+
 hotrow_status hr_table_fetch(hr_table *table, const uint64_t *keys, size_t key_count, bool creates,
                              uint64_t *fetched_count_p)
 {
   fetch f = {.table = table};
-  hotrow_status status = table->storage->get_rows(table->storage->context, &table->desc, hr_table_record_floats(table),
-                                                  keys, key_count, put_back, &f);
+  hotrow_status status = get_rows(table, keys, key_count, &f);
   *fetched_count_p = f.count;
   for (size_t i = 0; creates && status == HOTROW_OK && i < key_count; i++) {
     hr_entry *entry;
     if (f.count == 0 || !hr_table_has_resident(table, keys[i])) /* all new: a miss in the index for each is saved */
       status = hr_table_create_row(table, keys[i], &entry);
   }
+  return status;
+}
+
+hotrow_status hr_table_take_read(hr_table *table, const hr_row_read *read, uint64_t *fetched_count_p)
+{
+  fetch f = {.table = table};
+  uint32_t rows[HR_READ_KEYS_MAX], clocks[HR_READ_KEYS_MAX];
+  hotrow_status status = HOTROW_OK;
+  hr_table_look(table, read->keys, read->key_count, rows, clocks);
+  for (size_t i = 0, found = 0; status == HOTROW_OK && i < read->key_count; i++) {
+    hr_entry *entry;
+    bool is_found = found < read->found_count && read->found[found] == i;
+    if (is_found && rows[i] == HR_ROW_NONE)
+      status = put_back(read->keys[i], read->clocks[found], read->records + found * read->float_count, &f);
+    else if (is_found && HR_MUTANT(OVERWRITTEN_ROW))
+      hr_table_write_record(table, rows[i], read->records + found * read->float_count);
+    else if (rows[i] == HR_ROW_NONE && read->creates[i])
+      status = hr_table_create_row(table, read->keys[i], &entry);
+    found += is_found;
+  }
+  *fetched_count_p = f.count;
   return status;
 }
 

@@ -18,7 +18,7 @@ static inline hr_probe_home fetch_home(const hr_index *index, uint64_t key)
 
 #define PROBE probe_scalar
 #define PROBE_TARGET
-#define PROBE_FIND find_scalar
+#define PROBE_LOOK look_scalar
 #define PROBE_MATCH(bucket, key) hr_bucket_match(bucket, key)
 #include "table_probe_body.h"
 
@@ -33,7 +33,7 @@ __attribute__((target("avx2"))) static inline unsigned match_avx2(const hr_bucke
 
 #define PROBE probe_avx2
 #define PROBE_TARGET __attribute__((target("avx2")))
-#define PROBE_FIND find_avx2
+#define PROBE_LOOK look_avx2
 #define PROBE_MATCH(bucket, key) match_avx2(bucket, key)
 #include "table_probe_body.h"
 
@@ -47,7 +47,7 @@ __attribute__((target(AVX512))) static inline unsigned match_avx512(const hr_buc
 
 #define PROBE probe_avx512
 #define PROBE_TARGET __attribute__((target(AVX512)))
-#define PROBE_FIND find_avx512
+#define PROBE_LOOK look_avx512
 #define PROBE_MATCH(bucket, key) match_avx512(bucket, key)
 #include "table_probe_body.h"
 

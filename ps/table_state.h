@@ -99,6 +99,8 @@ struct hr_table {
   hr_admission admission;
   hr_admitted admitted;
   const hr_storage *storage; /* borrowed; NULL: all rows are in memory */
+  const uint64_t *absent;    /* borrowed [absent_count]: keys that it is known to have no rows of */
+  size_t absent_count;
   size_t row_stride, value_floats;
   hr_row_work work;
   uint64_t row_count_max;
@@ -202,8 +204,6 @@ static inline void hr_table_copy_stamp(hr_table *table, uint64_t row, const floa
 bool hr_table_is_dead(const hr_table *table, const float *record);
 /* A row that only the storage has is dead. HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_bury(hr_table *table, uint64_t key);
-/* Does the storage have a row that has gone, as no cut says so yet? */
-bool hr_table_is_gone(const hr_table *table, uint64_t key);
 
 /* Takes a row out of memory; the last one takes its number. Clean or dirty. */
 void hr_table_take_out(hr_table *table, uint32_t row);

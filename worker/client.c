@@ -11,7 +11,7 @@
 #include <hr/memory.h>
 #include <hr/options.h>
 
-HR_NO_TAIL_PADDING(hotrow_client_options, transport); /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
+HR_NO_TAIL_PADDING(hotrow_client_options, lookup_keys_max);
 HR_NO_TAIL_PADDING(hotrow_table_options, storage_dtype);
 HR_NO_TAIL_PADDING(hotrow_lookup_request, stream); /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
 HR_NO_TAIL_PADDING(hotrow_push_request, stream);   /* NOLINT(bugprone-sizeof-expression) */
@@ -19,6 +19,7 @@ HR_NO_TAIL_PADDING(hotrow_push_request, stream);   /* NOLINT(bugprone-sizeof-exp
 #define TIMEOUT_MS_DEFAULT 10000u
 #define WAIT_NS_MAX 100000000u /* of one wait: bounds how late a resend or a deadline is noticed */
 #define BYE_LINGER_MS 200
+#define DEVICE_KEYS_MAX ((uint64_t)1 << 20) /* distinct keys of a lookup on a GPU, unless more are asked for */
 
 uint64_t hr_client_deadline(const hotrow_client *client, uint32_t timeout_ms)
 {
@@ -116,6 +117,9 @@ static hotrow_status check_options(const hotrow_client_options *o)
     return hr_fail(HOTROW_ERR_INVALID, "read_only is %u, must be 0 or 1", o->read_only);
   if (o->transport && (!o->transport->send || !o->transport->receive))
     return hr_fail(HOTROW_ERR_INVALID, "the transport's %s is NULL", o->transport->send ? "receive" : "send");
+  if (o->lookup_keys_max > HOTROW_LOOKUP_KEYS_MAX)
+    return hr_fail(HOTROW_ERR_LIMIT, "lookup_keys_max is %llu, at most %u", (unsigned long long)o->lookup_keys_max,
+                   HOTROW_LOOKUP_KEYS_MAX);
   return o->reserved ? hr_fail(HOTROW_ERR_INVALID, "reserved is %u, must be 0", o->reserved) : HOTROW_OK;
 }
 
@@ -140,6 +144,7 @@ static hotrow_status create_core(hotrow_client *client, const hotrow_client_opti
                              .send_context = client->has_sockets ? client->transport.context : client,
                              .observe = o->observe,
                              .observe_context = o->observe_context};
+  options.staging_rows_max = o->lookup_keys_max || o->device == HOTROW_CPU ? o->lookup_keys_max : DEVICE_KEYS_MAX;
   if (getrandom(&options.session, sizeof options.session, 0) != (ssize_t)sizeof options.session)
     return hr_fail(HOTROW_ERR_INTERNAL, "no random numbers: %s", strerror(errno));
   /* Of two processes that claim one rank the later start wins, also across a reboot: wall time, read once. */

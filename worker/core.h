@@ -58,6 +58,7 @@ struct hotrow_table {
   /* Of each of them, all [lookup.capacity]: where its row is, and how old. */
   uint32_t *slots, *seen, *next_use;
   bool has_slots;       /* slots are those of its keys */
+  uint32_t sent_count;  /* without a cache: so many of its distinct keys, from the first on, are asked for already */
   uint32_t *key_slots;  /* slot of each key as given */
   uint8_t *found;       /* of each distinct key; readers only */
   uint8_t *states;      /* hotrow_row_state of each distinct key, as it turned out */
@@ -245,9 +246,10 @@ hotrow_status hr_core_check_memory(const hr_core *core, const hotrow_table *tabl
 void hr_core_destroy_table(hotrow_table *table);
 hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
                             size_t key_count);
-/* The same, but in any order, without hashes, if nobody needs either: no cache, one shard. */
+/* The same, but in any order, without hashes, if nobody needs either: no cache, one shard. Then each part_rows of them
+ * are asked for as soon as they are found, but for the last ones; UINT32_MAX: nothing is asked for. */
 hotrow_status hr_core_dedup_in_order(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
-                                     size_t key_count);
+                                     size_t key_count, uint32_t part_rows);
 /* Replaces *memory_p by zeroed room for count elements. */
 hotrow_status hr_core_renew(void **memory_p, size_t count, size_t element_size);
 
@@ -307,6 +309,13 @@ uint32_t hr_core_find_hash(const uint64_t *hashes, uint32_t count, uint64_t hash
  * in hand; else for that batch of the table's window. */
 hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint64_t *keys, const uint64_t *hashes,
                                   uint32_t count, const uint8_t *asks, const uint32_t *seen, const uint64_t *batch);
+/* How many rows of a lookup of so many keys one message asks for. */
+uint32_t hr_core_pull_rows(const hr_core *core, const hotrow_table *table, size_t key_count);
+/* Sends the pull of the next `count` distinct keys of a table without a cache, while further ones are looked for. One
+ * shard. */
+hotrow_status hr_core_ask_found(hr_core *core, hotrow_table *table, uint32_t count);
+/* Nothing that was asked for the call in hand so far is waited for: it is to be asked again. */
+void hr_core_ask_anew(hr_core *core);
 /* Does the reply answer the request's pull sections, section by section? Else the link is broken. */
 bool hr_core_check_pull_reply(hr_core *core, uint32_t shard, const hr_request *request, const hr_message *reply);
 /* The lookup in hand that has the rows of this table as they are and not from its cache: answers go to its `out`. NULL

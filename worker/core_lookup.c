@@ -113,7 +113,8 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
   hotrow_table *table = r->table;
   size_t capacity = table->lookup.capacity;
   table->has_slots = false;
-  HOTROW_TRY(hr_core_dedup_in_order(core, table, &table->lookup, r->keys, r->key_count));
+  HOTROW_TRY(hr_core_dedup_in_order(core, table, &table->lookup, r->keys, r->key_count,
+                                    hr_core_pull_rows(core, table, r->key_count)));
   if (table->lookup.capacity != capacity || !table->states)
     HOTROW_TRY(hr_core_grow_lookup(table));
   const hotrow_dedup *dedup = &table->lookup.dedup;
@@ -163,11 +164,19 @@ hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *r
   core->now_ns = now_ns;
   hr_core_begin_call(core);
   HOTROW_TRY(hr_core_lookup_check(core, requests, request_count));
-  for (size_t i = 0; i < core->lookup_count; i++)
-    HOTROW_TRY(core->lookups[i].table->device ? hr_device_probe(core, &core->lookups[i])
-                                              : probe_request(core, &core->lookups[i]));
+  hotrow_status status = HOTROW_OK;
+  for (size_t i = 0; status == HOTROW_OK && i < core->lookup_count; i++) {
+    const hotrow_lookup_request *r = &core->lookups[i];
+    r->table->sent_count = 0;
+    status = r->table->device ? hr_device_probe(core, r) : probe_request(core, r);
+  }
   core->round = 1;
-  HOTROW_TRY(ask(core));
+  if (status == HOTROW_OK)
+    status = ask(core);
+  else
+    hr_core_drop_pulls(core); /* those of keys that were found before */
+  if (status != HOTROW_OK)
+    return status;
   if (!core->is_fused)
     return HOTROW_OK;
   core->is_fused = false;

@@ -169,13 +169,43 @@ static void choose_part(const hotrow_table *table, asked_slice *slice, uint32_t 
   slice->last = u;
 }
 
+uint32_t hr_core_pull_rows(const hr_core *core, const hotrow_table *table, size_t key_count)
+{
+  size_t row_bytes = table->layout.dim * hr_dtype_bytes(table->wire_dtype) + sizeof(uint32_t);
+  return hr_core_part_rows(core, row_bytes, (uint32_t)key_count, PARTS_MAX);
+}
+
+static uint32_t pull_flags(const hr_core *core)
+{
+  return core->options.role == HR_ROLE_READER ? HR_FLAG_READ_ONLY : 0;
+}
+
+hotrow_status hr_core_ask_found(hr_core *core, hotrow_table *table, uint32_t count)
+{
+  HOTROW_ASSERT(core->options.shard_count == 1 && !table->has_cache);
+  asked_slice slice = {.keys = table->lookup.dedup.keys,
+                       .first = table->sent_count,
+                       .last = table->sent_count + count,
+                       .counts = {[HOTROW_ROW_MISSING] = count}};
+  HOTROW_TRY(draft_slice(core, table, 0, &slice, NULL));
+  HOTROW_TRY(hr_core_submit_draft(core, 0, pull_flags(core)));
+  table->sent_count = slice.last;
+  return HOTROW_OK;
+}
+
+void hr_core_ask_anew(hr_core *core)
+{
+  hr_core_begin_call(core);
+  for (size_t i = 0; i < core->lookup_count; i++)
+    core->lookups[i].table->sent_count = 0;
+}
+
 hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint64_t *keys, const uint64_t *hashes,
                                   uint32_t count, const uint8_t *asks, const uint32_t *seen, const uint64_t *batch)
 {
-  asked_slice slice = {.keys = keys, .hashes = hashes, .asks = asks, .seen = seen};
-  size_t row_bytes = table->layout.dim * hr_dtype_bytes(table->wire_dtype) + sizeof(uint32_t);
-  uint32_t rows_max = batch ? UINT32_MAX : hr_core_part_rows(core, row_bytes, count, PARTS_MAX);
-  uint32_t flags = core->options.role == HR_ROLE_READER ? HR_FLAG_READ_ONLY : 0;
+  asked_slice slice = {
+      .keys = keys, .hashes = hashes, .asks = asks, .seen = seen, .first = batch ? 0 : table->sent_count};
+  uint32_t rows_max = batch ? UINT32_MAX : hr_core_pull_rows(core, table, count), flags = pull_flags(core);
   for (uint32_t shard = 0, end; shard < core->options.shard_count; shard++) {
     end = hr_core_slice_end(core, hashes, count, slice.first, shard);
     while (slice.first < end) {
@@ -187,6 +217,8 @@ hotrow_status hr_core_draft_pulls(hr_core *core, hotrow_table *table, const uint
       slice.first = slice.last;
     }
   }
+  if (!table->has_cache && !table->device && !batch)
+    table->sent_count = count;
   return HOTROW_OK;
 }
 

@@ -165,7 +165,7 @@ static hotrow_status stage_push(hr_core *core, const hotrow_push_request *r, siz
   if (table->device)
     return hr_device_stage_push(core, r, step_count, added_p);
   if (!are_keys_of_lookup(table, r->keys, r->key_count)) {
-    HOTROW_TRY(hr_core_dedup_in_order(core, table, &table->push, r->keys, r->key_count));
+    HOTROW_TRY(hr_core_dedup_in_order(core, table, &table->push, r->keys, r->key_count, UINT32_MAX));
     grads.workspace = &table->push;
   }
   uint32_t count = grads.workspace->unique_count;

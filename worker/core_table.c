@@ -108,17 +108,25 @@ hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *wo
 }
 
 hotrow_status hr_core_dedup_in_order(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
-                                     size_t key_count)
+                                     size_t key_count, uint32_t part_rows)
 {
   if (key_count > workspace->capacity || !workspace->scratch)
     HOTROW_TRY(grow_workspace(core, workspace, key_count));
   bool needs_hashes = table->has_cache || table->flags & HOTROW_TABLE_COUNT_OCCURRENCES;
-  if (!needs_hashes && core->options.shard_count == 1 &&
-      hr_distinct(keys, key_count, workspace->scratch, &workspace->dedup)) {
-    workspace->is_plain = workspace->unique_count == key_count;
-    workspace->key_count = key_count;
-    return HOTROW_OK;
+  if (needs_hashes || core->options.shard_count > 1)
+    return hr_core_dedup(core, table, workspace, keys, key_count);
+  hr_distinct search;
+  hr_distinct_begin(&search, keys, key_count, workspace->scratch, &workspace->dedup);
+  for (uint32_t wanted = part_rows; hr_distinct_find(&search, wanted); wanted += part_rows) {
+    if (search.next == key_count) {
+      workspace->is_plain = workspace->unique_count == key_count;
+      workspace->key_count = key_count;
+      return HOTROW_OK;
+    }
+    HOTROW_TRY(hr_core_ask_found(core, table, part_rows));
   }
+  if (part_rows < UINT32_MAX)
+    hr_core_ask_anew(core);
   return hr_core_dedup(core, table, workspace, keys, key_count);
 }
 

@@ -22,16 +22,29 @@ size_t hr_distinct_scratch_size(size_t key_count)
   return sizeof(uint32_t) << slot_bits(key_count);
 }
 
-/* keys, inverse and unique_count. */
-static bool find_distinct(const uint64_t *keys, size_t key_count, uint32_t *slots, hotrow_dedup *result)
+void hr_distinct_begin(hr_distinct *search, const uint64_t *keys, size_t key_count, void *scratch,
+                       hotrow_dedup *result_p)
 {
-  const uint32_t bits = slot_bits(key_count), mask = ((uint32_t)1 << bits) - 1;
-  uint64_t *restrict distinct = result->keys;
-  uint32_t *restrict inverse = result->inverse;
-  uint32_t count = 0;
-  size_t steps_left = STEPS_PER_KEY * key_count;
-  memset(slots, 0, sizeof *slots << bits); /* a slot is empty, or has the number of its key from 1 */
-  for (size_t i = 0; i < key_count; i++) {
+  HOTROW_ASSERT(key_count < UINT32_MAX / 2 && (key_count == 0 || (keys && scratch)));
+  *search = (hr_distinct){.keys = keys,
+                          .key_count = key_count,
+                          .slots = scratch,
+                          .steps_left = STEPS_PER_KEY * key_count,
+                          .result = result_p};
+  memset(search->slots, 0, hr_distinct_scratch_size(key_count)); /* empty; else the number of a key from 1 */
+  *result_p->unique_count_p = 0;
+}
+
+/* keys, inverse and unique_count. */
+static bool find_distinct(hr_distinct *search, uint32_t unique_max)
+{
+  const uint32_t bits = slot_bits(search->key_count), mask = ((uint32_t)1 << bits) - 1;
+  const uint64_t *keys = search->keys;
+  uint64_t *restrict distinct = search->result->keys;
+  uint32_t *restrict inverse = search->result->inverse, *restrict slots = search->slots;
+  uint32_t count = *search->result->unique_count_p;
+  size_t steps_left = search->steps_left, i = search->next;
+  for (; i < search->key_count && count < unique_max; i++) {
     uint64_t key = keys[i];
     uint32_t slot = (uint32_t)(key * MULTIPLIER >> (64 - bits));
     while (slots[slot] && distinct[slots[slot] - 1] != key) {
@@ -45,7 +58,9 @@ static bool find_distinct(const uint64_t *keys, size_t key_count, uint32_t *slot
     }
     inverse[i] = slots[slot] - 1;
   }
-  *result->unique_count_p = count;
+  search->steps_left = steps_left;
+  search->next = i;
+  *search->result->unique_count_p = count;
   return true;
 }
 
@@ -70,11 +85,11 @@ static void list_positions(size_t key_count, hotrow_dedup *result)
   offsets[0] = 0;
 }
 
-bool hr_distinct(const uint64_t *keys, size_t key_count, void *scratch, hotrow_dedup *result_p)
+bool hr_distinct_find(hr_distinct *search, uint32_t unique_max)
 {
-  HOTROW_ASSERT(key_count < UINT32_MAX / 2 && (key_count == 0 || (keys && scratch)));
-  if (!find_distinct(keys, key_count, scratch, result_p))
+  if (!find_distinct(search, unique_max))
     return false;
-  list_positions(key_count, result_p);
+  if (search->next == search->key_count)
+    list_positions(search->key_count, search->result);
   return true;
 }

@@ -105,6 +105,24 @@ void hr_cpu_cache_expect(hotrow_cache *cache, const uint64_t *keys, const uint64
   }
 }
 
+static void write_plan(hotrow_cache_plan *plan, const hr_looked_up *looked_up)
+{
+  const hr_plan_arrays *rows = &plan->rows;
+  size_t total = looked_up->count_p ? hr_min_size(looked_up->count, *looked_up->count_p) : looked_up->count;
+  uint32_t count = 0;
+  for (size_t i = 0; i < total; i++) {
+    if (looked_up->states[i] == HOTROW_ROW_FRESH)
+      continue;
+    rows->indexes[count] = (uint32_t)i;
+    rows->keys[count] = looked_up->keys[i];
+    rows->hashes[count] = looked_up->hashes[i];
+    rows->slots[count] = looked_up->slots[i];
+    rows->seen[count] = looked_up->slots[i] == HOTROW_SLOT_NONE ? 0 : looked_up->seen[i];
+    rows->states[count++] = looked_up->states[i];
+  }
+  *rows->count = count;
+}
+
 static hotrow_status take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p)
 {
   *list_p = hr_push_list_view(&cache->pushes, cache->pushes.count);
@@ -127,6 +145,7 @@ const hr_cache_operations *hr_cpu_cache_operations(void)
       .begin_batch = begin_batch,
       .lookup = hr_cpu_cache_lookup,
       .expect = hr_cpu_cache_expect,
+      .write_plan = write_plan,
       .refresh = hr_cpu_cache_refresh,
       .insert = hr_cpu_cache_insert,
       .stage = hr_cpu_cache_stage,

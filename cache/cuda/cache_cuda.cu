@@ -225,6 +225,7 @@ extern "C" const hr_cache_operations *hr_cuda_cache_operations(void)
                                                  begin_batch,
                                                  lookup,
                                                  expect,
+                                                 hr_cuda_cache_write_plan,
                                                  hr_cuda_cache_refresh,
                                                  hr_cuda_cache_insert,
                                                  hr_cuda_cache_stage,

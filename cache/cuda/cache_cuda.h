@@ -151,6 +151,7 @@ void hr_cuda_cache_refresh_slice(hotrow_cache *cache, const uint32_t *slots, con
 /* Of the slots in scratch.slots (NONE: none), those with pending steps, flagged in scratch.ranks_a, hand them out. */
 void hr_cuda_cache_hand_out(hotrow_cache *cache, size_t count);
 
+void hr_cuda_cache_write_plan(hotrow_cache_plan *plan, const hr_looked_up *looked_up);
 void hr_cuda_cache_refresh(hotrow_cache *cache, const uint32_t *slots, const uint32_t *clocks, const float *values,
                            const float *states, size_t row_count);
 hotrow_status hr_cuda_cache_insert(hotrow_cache *cache, const hr_fresh_rows *fresh, size_t row_count, uint32_t *slots);

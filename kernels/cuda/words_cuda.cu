@@ -1,8 +1,8 @@
 /* Words by index: slots, clocks and counts that go with rows.
  * Grid: one thread per word, or per segment; blocks stride over what exceeds the grid. Bytes per word: 4 of index, 4
  * read, 4 written. */
-#include <hr/check_cuda.h>
 #include "kernels_impl.h"
+#include <hr/check_cuda.h>
 
 static __global__ void gather_words(const uint32_t *__restrict__ words, const uint32_t *__restrict__ index,
                                     size_t count, uint32_t *__restrict__ out)

@@ -6,6 +6,18 @@
 #define TAKEN_MAX 16384                /* entries of a push list */
 #define HOST_FLOATS ((size_t)1 << 20)
 
+/* A lookup's arrays here and on the device. */
+typedef struct lookup_arrays {
+  const uint64_t *keys, *hashes;
+  const uint32_t *slots, *seen;
+  const uint8_t *states;
+  const uint64_t *keys_p, *hashes_p;
+  const uint32_t *slots_p, *seen_p;
+  const uint8_t *states_p;
+  size_t count_max;
+  const uint32_t *count_p;
+} lookup_arrays;
+
 const hotrow_kernels *device;
 
 static uint32_t dim, state_dim, square_dim;
@@ -101,6 +113,33 @@ static void *in_more(const void *host, size_t count, size_t element_size)
 
 #define IN_MORE(array, count) in_more(array, count, sizeof *(array))
 
+/* The plan of a lookup, whose arrays are on the device, against the answers that have come to the host. */
+static void check_plan(hotrow_cache *cache, const lookup_arrays *arrays, size_t count)
+{
+  hotrow_cache_plan *plan;
+  hotrow_cache_plan_rows rows;
+  CHECK_OK(hotrow_cache_plan_create(cache, count + 3, &plan));
+  CHECK_FAILS(hotrow_cache_plan_start(plan, NULL, NULL, NULL, NULL, NULL, count + 4, NULL), HOTROW_ERR_LIMIT,
+              "made for");
+  CHECK_OK(hotrow_cache_plan_start(plan, arrays->keys_p, arrays->hashes_p, arrays->slots_p, arrays->seen_p,
+                                   arrays->states_p, arrays->count_max, arrays->count_p));
+  for (bool is_ready = false; !is_ready;)
+    CHECK_OK(hotrow_cache_plan_query(plan, &is_ready));
+  CHECK_OK(hotrow_cache_plan_wait(plan, &rows));
+  size_t found = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (arrays->states[i] == HOTROW_ROW_FRESH)
+      continue;
+    CHECK(found < rows.count && rows.indexes[found] == i);
+    CHECK(rows.keys[found] == arrays->keys[i] && rows.hashes[found] == arrays->hashes[i]);
+    CHECK(rows.slots[found] == arrays->slots[i] && rows.states[found] == arrays->states[i]);
+    CHECK_EQ(rows.seen[found], arrays->slots[i] == HOTROW_SLOT_NONE ? 0 : arrays->seen[i]);
+    found++;
+  }
+  CHECK_EQ(rows.count, found);
+  hotrow_cache_plan_destroy(plan);
+}
+
 void device_lookup(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t count,
                    const uint32_t *next_use, uint32_t *slots, uint32_t *seen, uint8_t *states)
 {
@@ -109,11 +148,17 @@ void device_lookup(hotrow_cache *cache, const uint64_t *keys, const uint64_t *ha
   const uint32_t *count_p = count_in(count, &count_max);
   uint32_t *slots_p = take((count + 3) * sizeof *slots), *seen_p = take((count + 3) * sizeof *seen);
   uint8_t *states_p = take((count + 3) * sizeof *states);
-  hotrow_cache_lookup(cache, IN_MORE(keys, count), IN_MORE(hashes, count), count_max, count_p, IN_MORE(next_use, count),
-                      slots_p, seen_p, states_p);
+  const uint64_t *keys_p = IN_MORE(keys, count), *hashes_p = IN_MORE(hashes, count);
+  hotrow_cache_lookup(cache, keys_p, hashes_p, count_max, count_p, IN_MORE(next_use, count), slots_p, seen_p, states_p);
   out(slots, slots_p, count * sizeof *slots);
   out(seen, seen_p, count * sizeof *seen);
   out(states, states_p, count * sizeof *states);
+  static unsigned lookup_count;
+  if (lookup_count++ % 8 == 0)
+    check_plan(cache,
+               &(lookup_arrays){keys, hashes, slots, seen, states, keys_p, hashes_p, slots_p, seen_p, states_p,
+                                count_max, count_p},
+               count);
 }
 
 void device_expect(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t count, uint32_t batch,

@@ -214,6 +214,33 @@ static void forget_or_mark_both(bool forget)
   }
 }
 
+static void gone_both(draw *d)
+{
+  device_announce_gone(cache, d->keys, d->hashes, d->count);
+  for (size_t i = 0; i < d->count; i++)
+    if (model_find(&model, d->keys[i]))
+      model_find(&model, d->keys[i])->stale = true;
+}
+
+static void stage_both(draw *d)
+{
+  uint32_t got[BATCH];
+  size_t state_dim = model.layout.state_dim;
+  bool fits = model.staging_used + d->count <= STAGING;
+  CHECK_EQ(device_stage(cache, d->hashes, d->values, state_dim ? d->optimizer_states : NULL, d->count, got),
+           fits ? HOTROW_OK : HOTROW_ERR_LIMIT);
+  for (size_t i = 0; i < d->count && fits; i++) {
+    model_row *r = model_find(&model, d->keys[i]);
+    CHECK_EQ(got[i], model.set_count * WAYS + model.staging_used++);
+    batch_slots[d->index[i]] = got[i];
+    model.stats.uncached++;
+    if (!r)
+      continue;
+    model_hand_out(&model, r);
+    *r = (model_row){.held = false};
+  }
+}
+
 static void announce_both(draw *d)
 {
   device_announce(cache, d->keys, d->hashes, d->clocks, d->count);
@@ -284,7 +311,7 @@ static void start(hotrow_cache_options *o, const hotrow_segment *segments, uint3
 static void run_one(void)
 {
   static draw d;
-  uint64_t dice = hr_rng_below(&rng, 32);
+  uint64_t dice = hr_rng_below(&rng, 35);
   draw_keys(&d, dice >= 17 && dice < 20);
   if (dice < 5)
     begin_both();
@@ -308,6 +335,10 @@ static void run_one(void)
     announce_both(&d);
   else if (dice < 31)
     credit_both(&d);
+  else if (dice < 33)
+    gone_both(&d);
+  else if (dice < 34)
+    stage_both(&d);
   else
     hotrow_cache_set_lr_scale(cache, model.lr_scale = hr_rng_unit(&rng));
 }

@@ -24,7 +24,7 @@ static hotrow_cache_options good_options(void)
   do {                                                                                                                 \
     hotrow_cache_options bad = good_options();                                                                         \
     bad.field = (value);                                                                                               \
-    CHECK_FAILS(hotrow_cache_create(&bad, &cache), status, words);                                                           \
+    CHECK_FAILS(hotrow_cache_create(&bad, &cache), status, words);                                                     \
     CHECK(cache == NULL);                                                                                              \
   } while (0)
 

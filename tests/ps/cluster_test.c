@@ -1,5 +1,7 @@
 #include "cluster_test.h"
 
+#include "disk_test.h"
+
 #include <hr/optimizer.h>
 #include <hr/route.h>
 
@@ -27,6 +29,8 @@ static void open_shard(disk_cluster *c, uint32_t i, const char *data_dir, const 
   options.storage = hr_rocksdb_calls(c->storages[i]);
   options.epoch = hr_rocksdb_epoch(c->storages[i]);
   c->shards[i] = test_shard_open(&options);
+  c->shards[i]->settle = disk_settle;
+  c->shards[i]->settle_context = c->storages[i];
   CHECK_OK(hr_rocksdb_restore(c->storages[i], c->shards[i]->shard, 1, NULL, NULL));
   c->clients[i] = test_worker(options.epoch, 7, 0, 1, options.epoch);
   c->clients[i].shard_index = i;
@@ -70,6 +74,7 @@ void cluster_close(disk_cluster *c)
 {
   for (uint32_t i = 0; i < c->count; i++) {
     hr_rocksdb_wait(c->storages[i]);
+    hr_rocksdb_stop_reader(c->storages[i]);
     test_shard_close(c->shards[i]);
     hr_rocksdb_close(c->storages[i]);
   }

@@ -1,5 +1,7 @@
 #include "disk_test.h"
 
+#include <poll.h>
+
 #define STORAGE_BYTES ((size_t)4 << 20)
 #define ROWS_MAX 1000000u /* little address space: a sanitizer has less */
 
@@ -32,7 +34,21 @@ void disk_start_within(disk *d, const char *dir, size_t memory_bytes)
       .cut_turn_bytes = 1,
   });
   d->t->now_ns = 1000000000000u;
+  d->t->settle = disk_settle;
+  d->t->settle_context = d->storage;
   CHECK_OK(hr_rocksdb_restore(d->storage, d->t->shard, d->t->now_ns, NULL, NULL));
+}
+
+void disk_settle(hr_shard *shard, void *storage)
+{
+  struct pollfd item = {.fd = hr_rocksdb_fd(storage), .events = POLLIN};
+  while (hr_rocksdb_is_reading(storage)) {
+    hr_row_read *read = hr_rocksdb_take_read(storage);
+    if (read)
+      hr_shard_take_rows(shard, read, 1000000000000u);
+    else
+      poll(&item, 1, -1);
+  }
 }
 
 void disk_die(disk *d)

@@ -25,6 +25,9 @@ hotrow_status disk_cut(disk *d); /* made, awaited, told to the shard */
 hotrow_status disk_log(disk *d);          /* what was logged is handed over, awaited, told to the shard */
 hotrow_status disk_make_durable(disk *d); /* that, or a cut: whichever the durability says */
 
+/* Waits for all rows that a shard has asked its storage (context) for: test_shard's settle. */
+void disk_settle(hr_shard *shard, void *storage);
+
 /* Hello; c->push_seq is what the shard has of its pushes. */
 uint64_t disk_greet(disk *d, test_client *c);
 uint32_t disk_create(disk *d, test_client *c, const hr_table_desc *desc); /* with the cut that it waits for */

@@ -175,6 +175,8 @@ void test_send(test_shard *t, test_client *c)
     memset(copies[i], 0xee, frames[i].size);
     free(copies[i]);
   }
+  if (t->settle)
+    t->settle(t->shard, t->settle_context);
 }
 
 hotrow_status test_status(const hr_message *reply)

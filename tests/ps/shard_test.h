@@ -40,6 +40,8 @@ typedef struct test_shard {
   uint64_t now_ns;
   test_reply *replies; /* since the last test_clear */
   size_t reply_count;
+  void (*settle)(hr_shard *shard, void *context); /* after each message; NULL: nothing */
+  void *settle_context;
 } test_shard;
 
 /* A shard with SGD, lr 1, rows that begin at 0: a row is minus the sum of its gradients. Other options: zero. */

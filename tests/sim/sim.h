@@ -138,17 +138,19 @@ typedef struct sim_event { /* a fault that is planned */
     SIM_CUT,
     SIM_COPY,
     SIM_CUT_IS_DURABLE,
-    SIM_LOG_IS_DURABLE
+    SIM_LOG_IS_DURABLE,
+    SIM_ROWS_ARE_READ
   } kind;
   uint64_t due_ns;
   uint32_t worker, shard;
   uint64_t number;
 } sim_event;
-#define SIM_EVENTS_MAX 64
+#define SIM_EVENTS_MAX 256
 
 typedef struct sim_totals {
   uint64_t reads, stale_reads, messages, dropped, repeated, cut, resends, hits, fetched_ahead, given_up;
   uint64_t announcements, resets, shard_deaths, worker_deaths, replayed, durable_cuts, busy, logged, fetched;
+  uint64_t parked;
   uint64_t turns, refused_cuts; /* of cuts: parts copied after their moment, and those that were given up */
 } sim_totals;
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <row_read.h>
 #include <storage.h>
 
 #include "hr_test.h"
@@ -14,6 +15,8 @@
 #define COPY_NS_MAX 10000000u /* between two parts of a cut */
 #define REFUSED_PERMILLE 5u   /* of the rows of a cut: it is given up */
 #define DOWN_NS_MAX 100000000u
+#define READ_NS_MAX 300000000u /* longer than a cut may take to be made, written, and rows of it to leave */
+#define READS_MAX 64u
 #define SHARD_BYTES ((size_t)1 << 40) /* more than there is: rows leave when the simulator says so */
 
 typedef struct sim_row {
@@ -35,6 +38,13 @@ typedef struct sim_cut {
   uint64_t applied[SIM_SESSIONS_MAX]; /* watermarks of all sessions, those that are over too */
 } sim_cut;
 
+/* Rows that the shard waits for. */
+typedef struct sim_read {
+  hr_row_read *read; /* borrowed */
+  uint64_t number;
+  bool is_done;
+} sim_read;
+
 struct sim_shard {
   sim_log log; /* first, as the context of its storage is both */
   cluster *sim;
@@ -46,6 +56,9 @@ struct sim_shard {
   sim_cut image;   /* what the cuts of this life add up to */
   sim_cut written; /* the cut that is not durable yet; number 0: none */
   sim_cut durable; /* number 0: none yet */
+  sim_read reads[READS_MAX];
+  size_t read_count;
+  uint64_t read_number; /* of the last one */
 };
 
 hr_shard *sim_shard_get(const cluster *sim, uint32_t shard)
@@ -123,15 +136,16 @@ static hotrow_status end_cut(void *context, uint64_t number)
   return HOTROW_OK;
 }
 
-/* Rows that left memory come from what is durable. */
+/* Rows that left memory come from what is durable, or is about to be: the shard may not know yet. */
 static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
                               size_t key_count, hr_stored_row_fn found, void *found_context)
 {
   sim_shard *s = context;
+  const sim_cut *cut = s->written.number > 0 && sim_below(s->sim, 2) ? &s->written : &s->durable;
   CHECK_EQ(float_count, s->sim->config.sessions);
   for (size_t i = 0; i < key_count; i++) {
     CHECK(i == 0 || keys[i] > keys[i - 1]);
-    const sim_row *row = &s->durable.rows[desc->id][sim_index_of_key(s->sim, desc->id, keys[i])];
+    const sim_row *row = &cut->rows[desc->id][sim_index_of_key(s->sim, desc->id, keys[i])];
     if (row->is_there)
       HOTROW_TRY(found(keys[i], row->clock, row->values, found_context));
     s->sim->totals.fetched += row->is_there;
@@ -149,6 +163,37 @@ static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t
       HOTROW_TRY(found(sim_key(desc->id, k), s->durable.rows[desc->id][k].clock, s->durable.rows[desc->id][k].values,
                        found_context));
   return HOTROW_OK;
+}
+
+/* What is read is of the moment in which it was asked for, or of that in which it comes. */
+static void ask_rows(void *context, hr_row_read *read)
+{
+  sim_shard *s = context;
+  cluster *sim = s->sim;
+  CHECK(s->read_count < READS_MAX);
+  sim_read *asked = &s->reads[s->read_count++];
+  *asked = (sim_read){.read = read, .number = ++s->read_number, .is_done = sim_below(sim, 2)};
+  if (asked->is_done)
+    hr_row_read_run(read, &s->storage);
+  uint64_t delay_ns = 1 + sim_below(sim, sim_below(sim, 2) ? READ_NS_MAX / 300 : READ_NS_MAX);
+  sim_plan(sim, (sim_event){SIM_ROWS_ARE_READ, sim->now_ns + delay_ns, 0, s->index, asked->number});
+}
+
+static void bring_rows(sim_shard *s, uint64_t number)
+{
+  size_t i = 0;
+  while (i < s->read_count && s->reads[i].number != number)
+    i++;
+  if (i == s->read_count)
+    return; /* of a former life */
+  sim_read asked = s->reads[i];
+  s->reads[i] = s->reads[--s->read_count];
+  if (!asked.is_done)
+    hr_row_read_run(asked.read, &s->storage);
+  s->sim->totals.parked++;
+  s->sim->shard_in_hand = s->index;
+  hr_shard_take_rows(s->shard, asked.read, s->sim->now_ns);
+  sim_ledger_check(s->sim, s->index);
 }
 
 /* As if others needed the place. */
@@ -189,7 +234,8 @@ static void begin_life(sim_shard *s)
                             .put_session = put_session,
                             .end_cut = end_cut,
                             .get_rows = get_rows,
-                            .visit_rows = visit_rows};
+                            .visit_rows = visit_rows,
+                            .ask_rows = ask_rows};
   sim_log_set_calls(&s->storage);
   if (sim->config.is_durable)
     options.storage = &s->storage;
@@ -240,6 +286,7 @@ static void die(sim_shard *s)
   if (!s->shard || s->durable.number == 0 || sim->faults_end)
     return; /* before its first durable cut it has no tables: that is a cluster that has not begun */
   sim->totals.shard_deaths++;
+  s->read_count = 0;
   hr_shard_destroy(s->shard);
   s->shard = NULL;
   sim_log_die(&s->log, s->durable.log_number);
@@ -314,6 +361,9 @@ void sim_shard_event(cluster *sim, const sim_event *event)
     break;
   case SIM_CUT:
     begin_a_cut(s);
+    break;
+  case SIM_ROWS_ARE_READ:
+    bring_rows(s, event->number);
     break;
   case SIM_COPY:
     copy_some(s);

@@ -21,18 +21,18 @@ static void run_share(uint64_t first, uint64_t count, uint32_t share, sim_totals
 static void print_totals(uint64_t count, const sim_totals *t)
 {
 #define N(x) (unsigned long long)(x)
-  printf(
-      "%llu clusters: %llu rows read (%llu lacked something), %llu cache hits, %llu fetched ahead, %llu "
-      "announcements,\n"
-      "%llu resets, %llu messages: %llu dropped, %llu repeated, %llu resends, %llu connections cut, %llu lookups "
-      "given\n"
-      "up; %llu shards and %llu workers died, %llu durable cuts, %llu times a shard was busy,\n"
-      "%llu durable groups of log records, %llu rows came back to memory, %llu parts of cuts copied later, %llu cuts "
-      "given up\n",
-      N(count), N(t->reads), N(t->stale_reads), N(t->hits), N(t->fetched_ahead), N(t->announcements), N(t->resets),
-      N(t->messages), N(t->dropped), N(t->repeated), N(t->resends), N(t->cut), N(t->given_up), N(t->shard_deaths),
-      N(t->worker_deaths), N(t->durable_cuts), N(t->busy), N(t->logged), N(t->fetched), N(t->turns),
-      N(t->refused_cuts));
+  printf("%llu clusters: %llu rows read (%llu lacked something), %llu cache hits, %llu fetched ahead, %llu "
+         "announcements,\n"
+         "%llu resets, %llu messages: %llu dropped, %llu repeated, %llu resends, %llu connections cut, %llu lookups "
+         "given\n"
+         "up; %llu shards and %llu workers died, %llu durable cuts, %llu times a shard was busy,\n"
+         "%llu durable groups of log records, %llu rows came back to memory, %llu reads were waited for,\n"
+         "%llu parts of cuts copied later, %llu cuts "
+         "given up\n",
+         N(count), N(t->reads), N(t->stale_reads), N(t->hits), N(t->fetched_ahead), N(t->announcements), N(t->resets),
+         N(t->messages), N(t->dropped), N(t->repeated), N(t->resends), N(t->cut), N(t->given_up), N(t->shard_deaths),
+         N(t->worker_deaths), N(t->durable_cuts), N(t->busy), N(t->logged), N(t->fetched), N(t->parked), N(t->turns),
+         N(t->refused_cuts));
 #undef N
 }
 

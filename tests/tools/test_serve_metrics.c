@@ -141,7 +141,7 @@ static void every_line_is_of_the_format(void)
 {
   hotrow_shard_counts counts[3] = {example(2), example(3), HOTROW_SHARD_COUNTS_INIT};
   print(counts, 3);
-  CHECK_EQ(check_lines(), 49);
+  CHECK_EQ(check_lines(), 51);
 }
 
 static void values(void)

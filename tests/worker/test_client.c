@@ -264,12 +264,12 @@ static void many_rows_come_in_parts(void)
     CHECK_OK(hotrow_table_create(client, &options, &table));
     hotrow_lookup_request r = test_lookup_of(table, keys, COUNT, out);
     r.out_stride = OUT_STRIDE;
-    for (uint32_t round = 0; round < 2; round++) { /* in the second behind a push */
-      uint64_t before = test_stats(client).requests;
+    for (uint32_t round = 0; round < 2; round++) {                                /* in the second behind a push */
+      uint64_t before = test_stats(client).requests - test_stats(client).resends; /* a busy machine resends */
       if (round)
         test_push(client, table, keys, COUNT, grads);
       CHECK_OK(round ? hotrow_step_lookup(client, &r, 1) : hotrow_lookup(client, &r, 1));
-      uint64_t requests = test_stats(client).requests - before;
+      uint64_t requests = test_stats(client).requests - test_stats(client).resends - before;
       CHECK(bound == 0 ? requests == shards * (round + 1u) : requests >= 3);
       for (size_t i = 0; i < COUNT; i++) {
         float row[WIDTH];

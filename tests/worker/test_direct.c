@@ -1,5 +1,5 @@
-/* Large pushes of tables that keep no rows here: summed up in the messages that they leave in, several to a shard. With
- * one shard keys stay in their order, with two they are sorted by hash. */
+/* Large pushes and lookups of tables that keep no rows here: summed up in the messages that they leave in, several to a
+ * shard. With one shard keys stay in their order, with two they are sorted by hash. */
 #include <math.h>
 
 #include "worker_test.h"
@@ -134,6 +134,45 @@ static void keys_may_be_chosen(void)
                                                                 : grads[i - 2000][0]));
 }
 
+/* Those that are found first are asked for while others are looked at, which may be the same again. */
+static void a_large_lookup_goes_in_parts(void)
+{
+  const uint32_t distinct[] = {KEYS, KEYS / 2, KEYS / 5 + 1, 1};
+  for (size_t d = 0; d < sizeof distinct / sizeof *distinct; d++) {
+    for (uint32_t i = 0; i < KEYS; i++)
+      keys[i] = i < distinct[d] ? i : i * (uint64_t)2654435761u % distinct[d];
+    uint64_t unique = test_stats(client).unique_keys, requests = test_stats(client).requests;
+    memset(rows, 0xff, sizeof rows);
+    test_read(client, table, keys, KEYS, &rows[0][0]);
+    for (uint32_t i = 0; i < KEYS; i++)
+      for (uint32_t c = 0; c < DIM; c++)
+        CHECK_EQ(rows[i][c], expected[keys[i]][c]);
+    CHECK_EQ(test_stats(client).unique_keys - unique, distinct[d]);
+    requests =
+        test_stats(client).requests - requests; /* of more than 7000 rows each but for the last, and none twice */
+    CHECK(requests <= distinct[d] / 7000 + 1 + shards && (distinct[d] < KEYS / 2 || requests >= 2 * shards));
+  }
+}
+
+/* Keys of one slot behind many that are asked for already: all are asked for again, in another order, and a push that
+ * has left with the first is made once. */
+static void keys_may_be_chosen_late(void)
+{
+  const uint32_t plain = 3 * KEYS / 4;
+  check_rows();
+  fill_grads(7);
+  expect_push(KEYS);
+  test_push(client, table, keys, KEYS, &grads[0][0]);
+  for (uint32_t i = plain; i < KEYS; i++)
+    keys[i] = i * 0xf1de83e19937733du;
+  hotrow_lookup_request lookup = test_lookup_of(table, keys, KEYS, &rows[0][0]);
+  CHECK_OK(hotrow_step_lookup(client, &lookup, 1));
+  for (uint32_t i = 0; i < KEYS; i++)
+    for (uint32_t c = 0; c < DIM; c++)
+      CHECK_EQ(rows[i][c], i < plain ? expected[i][c] : 0);
+  check_rows();
+}
+
 static void run(uint32_t shard_count)
 {
   shards = shard_count;
@@ -146,7 +185,9 @@ static void run(uint32_t shard_count)
   RUN(keys_may_stand_twice);
   RUN(a_step_may_have_several_pushes);
   RUN(a_refused_push_leaves_nothing);
+  RUN(a_large_lookup_goes_in_parts);
   RUN(keys_may_be_chosen);
+  RUN(keys_may_be_chosen_late);
   RUN(a_client_may_close_in_the_middle_of_a_step);
   test_stop(&servers);
 }

@@ -12,11 +12,19 @@ static uint32_t found_count;
 static hotrow_dedup result = {
     .keys = distinct, .inverse = inverse, .offsets = offsets, .positions = positions, .unique_count_p = &found_count};
 
-static bool find(size_t count)
+/* `step` more distinct keys at a time. */
+static bool find(size_t count, uint32_t step)
 {
   void *scratch = malloc(hr_distinct_scratch_size(count));
   CHECK(scratch);
-  bool is_found = hr_distinct(keys, count, scratch, &result);
+  hr_distinct search;
+  hr_distinct_begin(&search, keys, count, scratch, &result);
+  bool is_found = true;
+  for (uint32_t wanted = step; is_found && search.next < count; wanted += step) {
+    is_found = hr_distinct_find(&search, wanted);
+    CHECK(!is_found || search.next == count || found_count == wanted);
+  }
+  is_found = is_found && hr_distinct_find(&search, UINT32_MAX); /* nothing more to do */
   free(scratch);
   return is_found;
 }
@@ -52,7 +60,7 @@ static void keys_come_once(void)
     uint64_t range = 1 + hr_rng_below(&rng, round % 3 ? 2 * count + 1 : 1000000000);
     for (size_t i = 0; i < count; i++)
       keys[i] = hr_rng_below(&rng, range) - range / 2; /* 2^64 - 1 and 0 among them */
-    CHECK(find(count));
+    CHECK(find(count, round % 2 ? UINT32_MAX : 1 + (uint32_t)hr_rng_below(&rng, 200)));
     check(count);
   }
 }
@@ -61,7 +69,7 @@ static void distinct_keys_stay_where_they_are(void)
 {
   for (uint32_t i = 0; i < KEYS_MAX; i++)
     keys[i] = i * (uint64_t)977;
-  CHECK(find(KEYS_MAX));
+  CHECK(find(KEYS_MAX, UINT32_MAX));
   CHECK_EQ(found_count, KEYS_MAX);
   CHECK_EQ(memcmp(distinct, keys, sizeof keys), 0);
   check(KEYS_MAX);
@@ -73,7 +81,7 @@ static void chosen_keys_are_given_up(void)
   const uint64_t inverse_multiplier = 0xf1de83e19937733du; /* times the multiplier: 1 */
   for (uint64_t i = 0; i < KEYS_MAX; i++)
     keys[i] = i * inverse_multiplier;
-  CHECK(!find(KEYS_MAX));
+  CHECK(!find(KEYS_MAX, UINT32_MAX));
 }
 
 int main(void)

@@ -52,6 +52,7 @@ static void client_options_are_checked(void)
   REFUSES(o.read_only = 2, HOTROW_ERR_INVALID, "read_only is 2");
   REFUSES(o.device = (hotrow_device)7, HOTROW_ERR_INVALID, "7");
   REFUSES(o.reserved = 1, HOTROW_ERR_INVALID, "reserved");
+  REFUSES(o.lookup_keys_max = HOTROW_LOOKUP_KEYS_MAX + 1, HOTROW_ERR_LIMIT, "at most 4194304");
   static char many[2 * (HOTROW_SHARDS_MAX + 1)];
   memset(many, ',', sizeof many - 1);
   REFUSES(o.shards = many, HOTROW_ERR_LIMIT, "at most 1024");

@@ -45,6 +45,7 @@ hotrow_client_options test_options(const char *endpoints, uint32_t rank, uint32_
   options.rank = rank;
   options.world_size = world_size;
   options.device = test_device();
+  options.lookup_keys_max = options.device == HOTROW_CPU ? 0 : 1u << 13; /* the memory of a GPU is taken */
   return options;
 }
 

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include <hr/launch.h>
+#include <hr/check_cuda.h>
 
 extern "C" {
 #include <hr/memory.h>
@@ -17,46 +17,21 @@ extern "C" {
 #include "metrics.h"
 }
 
-#define BLOCK_THREADS 256u
-#define BLOCKS_MAX 65535u
+#define BLOCK_THREADS HR_CUDA_BLOCK_THREADS
 #define WARP 32u
 #define SUM_GROUPS 16u /* threads that share the samples of a column in sum_rows */
 
 typedef struct cuda_dense {
   hr_dense dense; /* first: it is what callers hold */
   const hr_cublas *cublas;
-  void *handle;         /* owned: of cublas */
-  void *workspace;      /* owned, on the device: cublas's */
-  hotrow_status status; /* of the first call that failed, until it is told */
-  const char *failed;   /* which that was */
-  const char *reason;
+  void *handle;    /* owned: of cublas */
+  void *workspace; /* owned, on the device: cublas's */
+  int error;       /* of cublas's first call that failed, until it is told; 0: none */
 } cuda_dense;
 
 static cuda_dense *get(hr_dense *dense)
 {
   return (cuda_dense *)dense;
-}
-
-static void note_failure(cuda_dense *d, const char *failed, const char *reason)
-{
-  if (d->status != HOTROW_OK)
-    return;
-  d->status = HOTROW_ERR_DEVICE;
-  d->failed = failed;
-  d->reason = reason;
-}
-
-static void check_launch(hr_dense *dense, const char *kernel)
-{
-  cudaError_t error = cudaPeekAtLastError();
-  if (error != cudaSuccess)
-    note_failure(get(dense), kernel, cudaGetErrorString(error));
-}
-
-static unsigned blocks_for(size_t thread_count)
-{
-  size_t blocks = (thread_count + BLOCK_THREADS - 1) / BLOCK_THREADS;
-  return blocks < BLOCKS_MAX ? (unsigned)blocks : BLOCKS_MAX;
 }
 
 #define FOR_EACH(i, element_count)                                                                                     \
@@ -68,8 +43,8 @@ static unsigned blocks_for(size_t thread_count)
   do {                                                                                                                 \
     const size_t each_count = (element_count);                                                                         \
     if (each_count > 0) {                                                                                              \
-      HR_LAUNCH(kernel, blocks_for(each_count), BLOCK_THREADS, 0, (cudaStream_t)(dense)->stream)(__VA_ARGS__);         \
-      check_launch(dense, #kernel);                                                                                    \
+      HR_LAUNCH(kernel, hr_cuda_blocks(each_count), BLOCK_THREADS, 0, (cudaStream_t)(dense)->stream)(__VA_ARGS__);     \
+      hr_cuda_check_launch(#kernel);                                                                                   \
     }                                                                                                                  \
   } while (0)
 
@@ -93,9 +68,9 @@ static void cuda_gemm(hr_dense *dense, const hr_gemm *g)
                                g->beta,
                                g->c,
                                (int)g->c_stride};
-  int error = d->cublas->sgemm(d->handle, &gemm);
-  if (error != 0)
-    note_failure(d, "cublasSgemm", d->cublas->error_text(error));
+  const int error = d->cublas->sgemm(d->handle, &gemm);
+  if (d->error == 0)
+    d->error = error;
 }
 
 /* ---- arrays ---- */
@@ -148,9 +123,8 @@ static __global__ void sum_rows(const float *__restrict__ from, size_t from_stri
 
 static void cuda_zero(hr_dense *dense, float *values, size_t count)
 {
-  cudaError_t error = cudaMemsetAsync(values, 0, count * sizeof *values, (cudaStream_t)dense->stream);
-  if (error != cudaSuccess)
-    note_failure(get(dense), "cudaMemsetAsync", cudaGetErrorString(error));
+  cudaMemsetAsync(values, 0, count * sizeof *values, (cudaStream_t)dense->stream);
+  hr_cuda_check_launch("zero");
 }
 
 static void cuda_add_scaled(hr_dense *dense, float scale, const float *values, size_t count, float *sums)
@@ -182,7 +156,7 @@ static void cuda_sum_rows(hr_dense *dense, const float *from, size_t from_stride
   const dim3 block(WARP, SUM_GROUPS);
   HR_LAUNCH(sum_rows, (unsigned)((n + WARP - 1) / WARP), block, 0, (cudaStream_t)dense->stream)
   (from, from_stride, count, n, sums);
-  check_launch(dense, "sum_rows");
+  hr_cuda_check_launch("sum_rows");
 }
 
 /* ---- hidden layers ---- */
@@ -370,7 +344,7 @@ static void cuda_linear_backward(const hr_pass *pass, float *param_grads)
   LAUNCH_EACH(pass->dense, linear_row_grads, v.count * v.field_count * v.row_dim, v);
   HR_LAUNCH(linear_param_grads, 1 + (unsigned)v.numeric_count, BLOCK_THREADS, 0, (cudaStream_t)pass->dense->stream)
   (v, param_grads);
-  check_launch(pass->dense, "linear_param_grads");
+  hr_cuda_check_launch("linear_param_grads");
 }
 
 static void cuda_fm(const hr_pass *pass, float *sums)
@@ -494,7 +468,7 @@ static void cuda_logloss(hr_dense *dense, const float *logits, const float *labe
                          float *grads, float *loss_p)
 {
   HR_LAUNCH(logloss, 1, BLOCK_THREADS, 0, (cudaStream_t)dense->stream)(logits, labels, count, scale, grads, loss_p);
-  check_launch(dense, "logloss");
+  hr_cuda_check_launch("logloss");
 }
 
 static void cuda_adam(hr_dense *dense, const hr_adam_step *step, const float *grads, size_t count, float *first,
@@ -509,10 +483,9 @@ static hotrow_status cuda_wait(hr_dense *dense)
 {
   cuda_dense *d = get(dense);
   const hotrow_status status = dense->kernels->synchronize(dense->stream);
-  if (d->status == HOTROW_OK)
-    return status;
-  d->status = HOTROW_OK;
-  return hr_fail(HOTROW_ERR_DEVICE, "%s: %s", d->failed, d->reason);
+  const int error = d->error;
+  d->error = 0;
+  return error == 0 ? status : hr_fail(HOTROW_ERR_DEVICE, "cublasSgemm: %s", d->cublas->error_text(error));
 }
 
 static void cuda_close(hr_dense *dense)
@@ -522,8 +495,7 @@ static void cuda_close(hr_dense *dense)
   if (d->handle != NULL)
     d->cublas->destroy(d->handle);
   dense->kernels->free(d->workspace);
-  if (dense->stream != NULL)
-    cudaStreamDestroy((cudaStream_t)dense->stream);
+  dense->kernels->stream_destroy(dense->stream);
   free(d);
 }
 
@@ -575,12 +547,7 @@ extern "C" hotrow_status hr_dense_open_cuda(const hotrow_kernels *kernels, hr_de
   cuda_dense *d = (cuda_dense *)memory;
   d->dense.call = &functions;
   d->dense.kernels = kernels;
-  cudaStream_t stream = NULL;
-  cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-  d->dense.stream = stream;
-  hotrow_status status = HOTROW_OK;
-  if (error != cudaSuccess)
-    status = hr_fail(HOTROW_ERR_DEVICE, "a stream: %s", cudaGetErrorString(error));
+  hotrow_status status = kernels->stream_create(false, &d->dense.stream);
   if (status == HOTROW_OK)
     status = open_cublas(d);
   if (status == HOTROW_OK)

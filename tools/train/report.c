@@ -166,6 +166,7 @@ hotrow_status hr_report(hr_trainer *trainer)
   const hr_report_line lines[] = {
       LINE_TEXT("model", trainer->model->name),
       LINE_TEXT("data", info->name),
+      LINE_TEXT("device", trainer->dense->kernels->name),
       LINE_WHOLE("workers", options->workers),
       LINE_WHOLE("shards", shard_count(options->shards)),
       LINE_WHOLE("dim", options->dim),

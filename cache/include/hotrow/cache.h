@@ -4,6 +4,7 @@
  * A step, as the worker drives it (keys are distinct, with their hashes, as dedup gives them):
  *   hotrow_cache_begin_batch     once per training step: the number that pins rows
  *   hotrow_cache_lookup          slot and state of each key: fresh rows are read, others are pulled or asked about
+ *   hotrow_cache_plan_start      those that are not, compacted, for the host (where the arrays are a device's)
  *   hotrow_cache_refresh         the shard's answer for held rows that may not be read as they are
  *   hotrow_cache_insert          the shard's answer for missing rows; dirty victims are handed out, never dropped
  *   hotrow_cache_rows            base of the row array: gather and pool read rows by slot
@@ -11,14 +12,15 @@
  * Slots stay valid until the next hotrow_cache_begin_batch.
  *
  * On a device (kernels of another device than the CPU) all arrays that a call takes or gives are in the device's
- * memory, hotrow_cache_rows and the push list's too, and a call queues its work on options.stream and returns: arrays
- * must stay as they are until the stream has passed. What the host needs to know comes by hotrow_cache_take_pushes and
- * hotrow_cache_get_stats, which wait for the stream. insert, stage and update wait for it only where they might have to
- * refuse: the host keeps bounds of what is in use, and so long as a batch asks for no more than staging_row_count rows,
- * and pushes are taken before two batches' keys (four with a narrow wire_dtype and a push bound) could fill the push
- * list, it never comes to that. What fails on the device is logged and reported by the next call that waits. Results
- * are those of the CPU, bit for bit, slots and the order of the push list included. Keys of insert should come in
- * ascending order of their hashes, as dedup gives them: others are decided one after the other.
+ * memory, hotrow_cache_rows and the push list's too (a plan's are the host's), and a call queues its work on
+ * options.stream and returns: arrays must stay as they are until the stream has passed. What the host needs to know
+ * comes by hotrow_cache_plan_wait, hotrow_cache_take_pushes and hotrow_cache_get_stats, which wait for the stream.
+ * insert, stage and update wait for it only where they might have to refuse: the host keeps bounds of what is in use,
+ * and so long as a batch asks for no more than staging_row_count rows, and pushes are taken before two batches' keys
+ * (four with a narrow wire_dtype and a push bound) could fill the push list, it never comes to that. What fails on the
+ * device is logged and reported by the next call that waits. Results are those of the CPU, bit for bit, slots and the
+ * order of the push list included. Keys of insert should come in ascending order of their hashes, as dedup gives them:
+ * others are decided one after the other.
  *
  * Where a call takes key_count_p besides key_count, it may be NULL; else *key_count_p, beside the other arrays, is how
  * many keys there are, and key_count the most there can be: dedup's count goes in without a look at it.
@@ -146,6 +148,41 @@ HOTROW_API uint32_t hotrow_cache_batch(const hotrow_cache *cache);
 HOTROW_API void hotrow_cache_lookup(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
                                     const uint32_t *key_count_p, const uint32_t *next_use, uint32_t *slots,
                                     uint32_t *seen, uint8_t *states);
+
+/* The plan of a lookup: its keys that may not be read as they are (missing, stale, doubtful), in its order, in arrays
+ * that the host reads: the network may begin while a device goes on. */
+typedef struct hotrow_cache_plan hotrow_cache_plan;
+
+typedef struct hotrow_cache_plan_rows {
+  const uint32_t *indexes; /* in the lookup, ascending */
+  const uint64_t *keys;
+  const uint64_t *hashes;
+  const uint32_t *slots; /* HOTROW_SLOT_NONE: missing */
+  const uint32_t *seen;  /* 0: missing */
+  const uint8_t *states; /* a hotrow_row_state */
+  size_t count;
+} hotrow_cache_plan_rows;
+
+/* Arrays for the plan of a lookup of up to key_count_max keys: one for each batch that is under way at a time. To be
+ * destroyed before the cache.
+ *
+ *   HOTROW_ERR_LIMIT  key_count_max is 0 or over HOTROW_CACHE_ROWS_MAX
+ *   HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE */
+HOTROW_API hotrow_status hotrow_cache_plan_create(hotrow_cache *cache, size_t key_count_max,
+                                                  hotrow_cache_plan **plan_p);
+HOTROW_API void
+hotrow_cache_plan_destroy(hotrow_cache_plan *plan); /* accepts NULL; waits for a plan that was started */
+
+/* Queues the plan behind the lookup whose arrays these are. What the plan held before is gone. query: whether it is
+ * there, without waiting; wait: waits for it, and gives its rows, which stay until the next start.
+ *
+ *   HOTROW_ERR_LIMIT   start: key_count is over key_count_max
+ *   HOTROW_ERR_DEVICE */
+HOTROW_API hotrow_status hotrow_cache_plan_start(hotrow_cache_plan *plan, const uint64_t *keys, const uint64_t *hashes,
+                                                 const uint32_t *slots, const uint32_t *seen, const uint8_t *states,
+                                                 size_t key_count, const uint32_t *key_count_p);
+HOTROW_API hotrow_status hotrow_cache_plan_query(hotrow_cache_plan *plan, bool *is_ready_p);
+HOTROW_API hotrow_status hotrow_cache_plan_wait(hotrow_cache_plan *plan, hotrow_cache_plan_rows *rows_p);
 
 /* The shard's fresh value, state and clock for held slots: rows become fresh + own pending steps, applied again.
  * values[i] at values + i*dim, states[i] at states + i*state_dim (NULL if state_dim is 0, or row_count is 0: staged

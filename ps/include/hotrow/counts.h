@@ -78,6 +78,8 @@ typedef struct hotrow_shard_counts {
   /* Cuts are copied in turns between requests, and nobody is served during one: how many took so long, as
    * request_times. Their sum is cut_copy_ns. */
   uint64_t cut_turn_times[HOTROW_TIME_BUCKETS];
+  uint64_t requests_parked; /* that waited for rows to be read, or behind such a one, while others were served */
+  uint64_t parked_bytes;    /* of those that do now; in buffer_bytes */
 } hotrow_shard_counts;
 #define HOTROW_SHARD_COUNTS_INIT HOTROW_INIT(hotrow_shard_counts)
 

@@ -72,6 +72,9 @@ typedef struct hotrow_client_options {
   hotrow_observe_fn observe; /* NULL: nobody */
   void *observe_context;
   const hotrow_transport *transport; /* copied; NULL: ZeroMQ to `shards` (with one, they are only names) */
+  /* Distinct keys that one lookup may have: each table has room for the rows of so many beside its cache. In host
+   * memory that costs nothing until it is used, on a GPU it is taken. 0: HOTROW_LOOKUP_KEYS_MAX, on a GPU 2^20. */
+  uint64_t lookup_keys_max;
 } hotrow_client_options;
 #define HOTROW_CLIENT_OPTIONS_INIT HOTROW_INIT(hotrow_client_options)
 

@@ -26,7 +26,9 @@
   X(HOLLOW_LOG, "the log has the watermark of a push and not its rows")                                                \
   X(EARLY_EVICTION, "a row leaves memory before the cut that holds it is durable")                                     \
   X(FORGOTTEN_COPY, "a row that is pushed to before a cut has copied it is in the cut as it is then")                  \
-  X(FORGOTTEN_UPDATES, "a row that comes back to memory counts as announced at its clock")
+  X(FORGOTTEN_UPDATES, "a row that comes back to memory counts as announced at its clock")                             \
+  X(STALE_READ, "a row that was read is taken though a cut has come and gone in between")                              \
+  X(OVERWRITTEN_ROW, "a row that was read takes the place of one that came to memory in between")
 
 #ifdef HOTROW_MUTANTS
 typedef enum hr_mutant_kind {
