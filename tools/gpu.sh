@@ -100,7 +100,7 @@ train() {
   local device output
   for device in cuda cpu; do
     output=$(run "$tree/bin/hotrow" launch --shards 2 --workers 1 -- train --model dcnv2 --device "$device" \
-      "${train_options[@]}" --evaluations 1 --json) || return 1
+      "${train_options[@]}" --pull-bound 100 --push-bound 10 --evaluations 1 --json) || return 1
     echo "$output"
     auc[$device]=$(sed -n 's/.*"auc": *\([0-9.e-]*\).*/\1/p' <<<"$output")
     speed[$device]=$(sed -n 's/.*"samples_per_s": *\([0-9]*\).*/\1/p' <<<"$output")
@@ -192,7 +192,7 @@ find_card() { # sets card and its architecture
 [ "${1:-}" != --registers ] || { shift; print_registers "$@"; exit; }
 backend=ON rung=cuda tree=build/gpu/release card='' quick=0 dry_run=0
 cmake_options=() bench_options=() sanitizer_tools=(memcheck racecheck synccheck initcheck)
-train_options=(--samples 400000 --batch 4096 --dim 16)
+train_options=(--samples 400000 --batch 4096 --dim 16 --cache-rows 200000)
 for argument in "$@"; do
   case "$argument" in
     --quick) quick=1 ;;
@@ -203,7 +203,7 @@ for argument in "$@"; do
 done
 if [ "$backend" = EMULATED ]; then
   bench_options=(--rows 4096 --dims '16,64' --repeats 2)
-  train_options=(--samples 8000 --batch 256 --dim 8 --hidden '24,16')
+  train_options=(--samples 8000 --batch 256 --dim 8 --hidden '24,16' --cache-rows 20000)
 else
   find_card
   [ "$quick" -eq 0 ] || bench_options=(--dims '16,64' --repeats 5)
