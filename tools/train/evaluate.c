@@ -13,7 +13,8 @@ static hotrow_status score_batch(hr_trainer *trainer, const hr_batch *batch, flo
   hr_dense *dense = trainer->dense;
   const hotrow_lookup_request request = hr_trainer_request(trainer, trainer->viewer_table, batch, rows->host);
   HOTROW_TRY(hotrow_lookup(trainer->viewer, &request, 1));
-  HOTROW_TRY(hr_trainer_copy_in(trainer, batch, rows));
+  HOTROW_TRY(hr_mirror_copy_in(rows, dense, request.key_count * hr_row_dim(&trainer->shape)));
+  HOTROW_TRY(hr_trainer_copy_in(trainer, batch));
   hr_pass pass = trainer->pass;
   pass.rows = rows->device;
   pass.count = batch->count;

@@ -99,6 +99,17 @@ static void set_staleness(const hr_train_options *options, hotrow_table_options 
     table->announce_step = options->announce_step > 0 ? (uint32_t)options->announce_step : 0;
 }
 
+/* Where a batch's keys pass on their way to the device. */
+static hotrow_status open_keys(hr_trainer *trainer, hr_train_rank *rank)
+{
+  const hotrow_kernels *kernels = trainer->dense->kernels;
+  const size_t size = trainer->shape.batch_capacity * trainer->shape.field_count * sizeof *rank->keys_here;
+  if (kernels->device == HOTROW_CPU)
+    return HOTROW_OK;
+  HOTROW_TRY(kernels->alloc_host(size, (void **)&rank->keys_here));
+  return kernels->alloc(size, (void **)&rank->keys_there);
+}
+
 static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
 {
   const hr_train_options *options = &trainer->options;
@@ -109,6 +120,8 @@ static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
   client_options.rank = rank->rank;
   client_options.world_size = options->workers;
   client_options.timeout_ms = options->timeout_ms;
+  client_options.device = trainer->dense->kernels->device;
+  client_options.lookup_keys_max = shape->batch_capacity * shape->field_count;
   HOTROW_TRY(hotrow_client_open(&client_options, &rank->client));
 
   hotrow_table_options table = HOTROW_TABLE_OPTIONS_INIT;
@@ -139,6 +152,7 @@ static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
   HOTROW_TRY(open_split(trainer, HR_TRAIN, &rank->data));
   HOTROW_TRY(hr_mirror_init(&rank->rows, trainer->dense, shape->batch_capacity * shape->field_count, hr_row_dim(shape),
                             "rows of a batch"));
+  HOTROW_TRY(open_keys(trainer, rank));
   return hr_mirror_init(&rank->sums, trainer->dense, trainer->param_count + 1, 1, "dense gradients");
 }
 
@@ -256,6 +270,10 @@ void hr_trainer_close(hr_trainer *trainer)
       hr_reader_close(rank->reader);
     if (rank->data != NULL)
       hr_dataset_close(rank->data);
+    if (rank->keys_here != NULL)
+      trainer->dense->kernels->free_host(rank->keys_here);
+    if (rank->keys_there != NULL)
+      trainer->dense->kernels->free(rank->keys_there);
     hr_mirror_fini(&rank->rows, trainer->dense);
     hr_mirror_fini(&rank->sums, trainer->dense);
   }

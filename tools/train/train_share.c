@@ -1,4 +1,4 @@
-/* How the processes of a job meet, and how rows get to the device and gradients back. */
+/* How the processes of a job meet, and how rows and their gradients go between the client and the model. */
 #include <string.h>
 
 #include "train_state.h"
@@ -43,28 +43,41 @@ hotrow_lookup_request hr_trainer_request(const hr_trainer *trainer, hotrow_table
   return request;
 }
 
-hotrow_status hr_trainer_copy_in(hr_trainer *trainer, const hr_batch *batch, const hr_mirror *rows)
+hotrow_status hr_trainer_lookup(hr_trainer *trainer, const hr_train_rank *rank)
 {
-  const hr_model_shape *shape = &trainer->shape;
-  const size_t numeric_count = batch->count * shape->numeric_count;
+  const hr_batch *batch = rank->batch;
+  hr_dense *dense = trainer->dense;
+  hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, batch, rank->rows.device);
+  if (rank->keys_there != NULL) {
+    /* The lookup before has waited for its keys. */
+    memcpy(rank->keys_here, batch->keys, request.key_count * sizeof *batch->keys);
+    HOTROW_TRY(dense->kernels->copy_in(rank->keys_there, rank->keys_here, request.key_count * sizeof *batch->keys,
+                                       dense->stream));
+    request.keys = rank->keys_there;
+    request.memory = dense->kernels->device;
+    request.stream = dense->stream;
+  }
+  return hotrow_lookup(rank->client, &request, 1);
+}
+
+hotrow_status hr_trainer_copy_in(hr_trainer *trainer, const hr_batch *batch)
+{
+  const size_t numeric_count = batch->count * trainer->shape.numeric_count;
   hr_dense *dense = trainer->dense;
   memcpy(trainer->numeric.host, batch->numeric, numeric_count * sizeof *batch->numeric);
   memcpy(trainer->labels.host, batch->labels, batch->count * sizeof *batch->labels);
-  HOTROW_TRY(hr_mirror_copy_in(rows, dense, batch->count * shape->field_count * hr_row_dim(shape)));
   HOTROW_TRY(hr_mirror_copy_in(&trainer->numeric, dense, numeric_count));
   return hr_mirror_copy_in(&trainer->labels, dense, batch->count);
 }
 
 hotrow_status hr_trainer_push(hr_trainer *trainer, const hr_train_rank *rank)
 {
-  const size_t key_count = rank->batch->count * trainer->shape.field_count;
-  hr_dense *dense = trainer->dense;
-  HOTROW_TRY(hr_mirror_copy_out(&trainer->row_grads, dense, key_count * hr_row_dim(&trainer->shape)));
-  HOTROW_TRY(dense->call->wait(dense));
+  const hr_dense *dense = trainer->dense;
   hotrow_push_request push = HOTROW_PUSH_REQUEST_INIT;
   push.table = rank->table;
-  push.keys = rank->batch->keys;
-  push.key_count = key_count;
-  push.grads = trainer->row_grads.host;
+  push.key_count = rank->batch->count * trainer->shape.field_count; /* the keys of the lookup */
+  push.grads = trainer->row_grads.device;
+  push.memory = dense->kernels->device;
+  push.stream = dense->stream;
   return hotrow_push(rank->client, &push, 1);
 }

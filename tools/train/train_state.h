@@ -24,7 +24,9 @@ typedef struct hr_train_rank {
   const hr_batch *batch; /* of this step: belongs to reader */
   uint32_t handed_count; /* of the batches behind it: those whose keys the client has */
   hr_mirror rows;        /* owned: [batch][field_count][row_dim] */
-  hr_mirror sums;        /* owned: [param_count + 1]: gradients of the dense parameters, then the loss; all-reduced */
+  uint64_t *keys_here; /* owned, [batch][field_count]: pinned, on their way to keys_there, on the device; NULL on the */
+  uint64_t *keys_there; /* CPU, where they are read where they are */
+  hr_mirror sums;       /* owned: [param_count + 1]: gradients of the dense parameters, then the loss; all-reduced */
 } hr_train_rank;
 
 typedef struct hr_trainer {
@@ -90,14 +92,14 @@ hotrow_status hr_trainer_allreduce(hr_trainer *trainer, float *values, size_t co
 /* Flushes all ranks of the job and returns when all have done so. */
 hotrow_status hr_trainer_flush(hr_trainer *trainer);
 
-/* The only two functions that know where rows come from and where their gradients go: through the client in host
- * memory, and from and to the device by copies. Begins to bring what a model needs of a batch, whose rows have been
- * looked up into `rows`, to the device. */
-hotrow_status hr_trainer_copy_in(hr_trainer *trainer, const hr_batch *batch, const hr_mirror *rows);
-/* Waits for the gradients of a batch's rows and pushes them. */
+/* The rows of the rank's batch, to where the model computes; and the way back for their gradients. The client keeps its
+ * rows there, too. */
+hotrow_status hr_trainer_lookup(hr_trainer *trainer, const hr_train_rank *rank);
 hotrow_status hr_trainer_push(hr_trainer *trainer, const hr_train_rank *rank);
+/* Begins to bring what else a model needs of a batch to the device. */
+hotrow_status hr_trainer_copy_in(hr_trainer *trainer, const hr_batch *batch);
 
-/* The rows of a batch's keys, to be written to rows. */
+/* The rows of a batch's keys, to be written to rows; both in host memory. */
 hotrow_lookup_request hr_trainer_request(const hr_trainer *trainer, hotrow_table *table, const hr_batch *batch,
                                          float *rows);
 

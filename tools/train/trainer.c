@@ -17,11 +17,8 @@
 
 static hotrow_status lookup_all(hr_trainer *trainer)
 {
-  for (uint32_t i = 0; i < trainer->rank_count; i++) {
-    hr_train_rank *rank = &trainer->ranks[i];
-    const hotrow_lookup_request request = hr_trainer_request(trainer, rank->table, rank->batch, rank->rows.host);
-    HOTROW_TRY(hotrow_lookup(rank->client, &request, 1));
-  }
+  for (uint32_t i = 0; i < trainer->rank_count; i++)
+    HOTROW_TRY(hr_trainer_lookup(trainer, &trainer->ranks[i]));
   return HOTROW_OK;
 }
 
@@ -49,7 +46,7 @@ static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
   pass->param_grads = rank->sums.device;
   pass->dropout_key = hr_random_at(step_key, rank->rank) | 1;
 
-  HOTROW_TRY(hr_trainer_copy_in(trainer, batch, &rank->rows));
+  HOTROW_TRY(hr_trainer_copy_in(trainer, batch));
   trainer->model->forward(pass);
   dense->call->logloss(dense, pass->logits, trainer->labels.device, batch->count, 1 / samples, trainer->logit_grads,
                        rank->sums.device + trainer->param_count);
