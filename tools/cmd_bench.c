@@ -74,6 +74,37 @@ static int run_cache(int argc, char **argv)
 }
 
 #undef AT
+#define AT(field) offsetof(bench_gpu_options, field)
+static const hr_option gpu_options[] = {
+    {"kernel", HR_OPTION_CHOICE, AT(kernel), "all", 0, 0, bench_gpu_kernel_names, "what to measure beside the copy"},
+    {"dims", HR_OPTION_TEXT, AT(dims), "8,16,32,64,128", 0, 0, NULL, "row widths, with commas"},
+    {"rows", HR_OPTION_U64, AT(rows), "67108864", 4096, 2e9, NULL, "slots that are probed, and rows of an array"},
+    {"keys", HR_OPTION_U64, AT(keys), "0", 0, 64e6, NULL, "keys of a call; 0: a 64th of the rows"},
+    {"load", HR_OPTION_TEXT, AT(loads), "0.5,0.75,1.0", 0, 0, NULL, "occupied slots of those probed, with commas"},
+    {"distribution", HR_OPTION_CHOICE, AT(distribution), "both", 0, 0, bench_gpu_distribution_names, "of the keys"},
+    {"repeats", HR_OPTION_U32, AT(repeats), "7", 1, 101, NULL, "repeats; the figures are their medians"},
+    {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object per line"},
+};
+
+static const hr_command gpu_command = {
+    .name = "bench gpu",
+    .summary = "kernels, cache and a whole sparse step on a GPU against a plain copy on it",
+    .details =
+        "Times are the device's own. Bandwidth counts what a call must move, and is held against a copy between two\n"
+        "buffers larger than the device's cache in the same run; buffers come in turn, so that none is still in the\n"
+        "cache. Targets are those of an H200 at the default sizes. What does not fit in memory is left out.",
+    .options = gpu_options,
+    .option_count = sizeof gpu_options / sizeof gpu_options[0],
+};
+
+static int run_gpu(int argc, char **argv)
+{
+  bench_gpu_options options = {0};
+  int rest, code = hr_options_parse(&gpu_command, argc, argv, &options, &rest);
+  return code >= 0 ? code : hr_bench_gpu(&options);
+}
+
+#undef AT
 #define AT(field) offsetof(bench_comm_options, field)
 static const hr_option comm_options[] = {
     {"dims", HR_OPTION_TEXT, AT(dims), "16,128", 0, 0, NULL, "row widths, with commas"},
@@ -317,6 +348,7 @@ static const struct {
     {"overload", run_overload, "a well-behaved client beside others that are not, and the server's memory"},
     {"table", run_table, "a shard's table alone: probes, pulls, pushes, pauses of inserts, memory"},
     {"cache", run_cache, "a lookup and an update of cached rows against a plain gather; hit rates on a trace"},
+    {"gpu", run_gpu, "kernels, cache and a whole sparse step on a GPU against a plain copy on it"},
     {"store", run_store, "pushes until they are durable, and loading them, against memory and a plain file"},
     {"checkpoint", run_checkpoint, "a shard with a data directory, with checkpoints and without; killed and back"},
     {"memory", run_memory, "a table larger than its server's memory, against RocksDB alone"},

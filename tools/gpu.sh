@@ -1,27 +1,23 @@
 #!/usr/bin/env bash
-# What the compiler makes of every kernel: registers, shared memory, stack and spills, as a table; of a template, the most.
-#   tools/gpu.sh --registers [FILE.cu ...]     every *_cuda.cu there is if none is named
-# Needs nvcc and no GPU. Exit status 1: a kernel spills or has a stack, which is slow memory; 77: there is no nvcc.
+# Everything that wants a GPU, one after the other: builds for it, tests, sanitizers, benchmark, training; a table last.
+#   tools/gpu.sh [--quick] [--dry-run]      about eight minutes on 16 cores. --quick: two row widths, two sanitizers
+#   tools/gpu.sh --emulated [--dry-run]     the same steps on the emulated GPU, small: to see that they work
+#   tools/gpu.sh --registers [FILE.cu ...]  what the compiler makes of every kernel: no GPU is needed
+# Exit status 0: all that could run passed; 1: something failed, or a kernel spills or has a stack, which is slow memory;
+# 69: there is no GPU; 77: no nvcc. The log of each step is build/gpu/STEP.log.
+# shellcheck disable=SC2317 # steps are called by their names
 set -euo pipefail
 cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/cuda/bin
 
 usage() {
-  sed -n '2,4s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
   exit 64
 }
 
-[ "${1:-}" = --registers ] || usage
-shift
-PATH=$PATH:/usr/local/cuda/bin
-command -v nvcc >/dev/null || { echo "nvcc is not here" >&2; exit 77; }
-files=("$@")
-# sort_cuda.cu has no kernels but CUB's, which are as CUB made them.
-[ ${#files[@]} -gt 0 ] || mapfile -t files < <(find kernels cache tools -name '*_cuda.cu' ! -name sort_cuda.cu | sort)
-architectures=(80 90)
-includes=(-Ikernels -Ikernels/cuda -Ikernels/include -Ikernels/base/include -Icache -Icache/include -Iworker/include -Itools)
-failed=0
+# --- registers: of a template, the most of any instance ---
 
-report() { # FILE ARCHITECTURE: lines of kernel, architecture, registers, shared, stack, spilled, with tabs between
+report_registers() { # FILE ARCHITECTURE: lines of kernel, architecture, registers, shared, stack, spilled, with tabs between
   local log
   log=$(nvcc -cubin -o /dev/null -std=c++17 --fmad=false -arch="sm_$2" -Xptxas -v -D_GNU_SOURCE \
     -I"$(dirname "$1")" "${includes[@]}" "$1" 2>&1) || { echo "$log" >&2; return 1; }
@@ -38,7 +34,7 @@ report() { # FILE ARCHITECTURE: lines of kernel, architecture, registers, shared
     }' <<<"$log" | c++filt -p | sed -E 's/^void //; s/<[^\t]*>\t/\t/'
 }
 
-table() { # FILE, from what report says of it; 1 if a kernel spills or has a stack
+registers_table() { # FILE, from what report_registers says of it; 1 if a kernel spills or has a stack
   awk -F '\t' -v file="$1" '
     function most(a, b) { return a > b ? a : b + 0 }
     {
@@ -59,10 +55,167 @@ table() { # FILE, from what report says of it; 1 if a kernel spills or has a sta
     }'
 }
 
-echo "| file | kernel | registers sm_80 | sm_90 | shared bytes | stack bytes | spilled bytes |"
-echo "|---|---|---|---|---|---|---|"
-for file in "${files[@]}"; do
-  { for architecture in "${architectures[@]}"; do report "$file" "$architecture" || exit 1; done; } |
-    table "$(basename "$file")" || failed=1
+print_registers() { # [FILE.cu ...]
+  local file sm failed=0 files=("$@")
+  command -v nvcc >/dev/null || { echo "nvcc is not here" >&2; return 77; }
+  includes=(-Ikernels -Ikernels/cuda -Ikernels/include -Ikernels/base/include -Icache -Icache/include -Iworker/include -Itools)
+  # sort_cuda.cu has no kernels but CUB's, which are as CUB made them.
+  [ ${#files[@]} -gt 0 ] || mapfile -t files < <(find kernels cache tools -name '*_cuda.cu' ! -name sort_cuda.cu | sort)
+  echo "| file | kernel | registers sm_80 | sm_90 | shared bytes | stack bytes | spilled bytes |"
+  echo "|---|---|---|---|---|---|---|"
+  for file in "${files[@]}"; do
+    { for sm in 80 90; do report_registers "$file" "$sm" || exit 1; done; } |
+      registers_table "$(basename "$file")" || failed=1
+  done
+  return "$failed"
+}
+
+# --- steps: a function each; 77 is a skip ---
+
+run() { # COMMAND...: it is in the log, too
+  printf '+ %s\n' "$*"
+  [ "$dry_run" -eq 1 ] || "$@"
+}
+
+configure() {
+  run tools/install.sh build &&
+    run cmake -S . -B "$tree" -G Ninja -DCMAKE_BUILD_TYPE=Release "-DHOTROW_WITH_CUDA=$backend" "${cmake_options[@]}"
+}
+
+build() { run cmake --build "$tree" -j "$(nproc)"; }
+
+# Tests have the backend's name behind theirs: kernels.gather.cuda. What spills needs no GPU to be known.
+run_tests() {
+  run env HOTROW_TEST_REQUIRE=cuda ctest --test-dir "$tree" --output-on-failure -j "$((($(nproc) + 3) / 4))" "$@"
+}
+
+tests() { run_tests -L "^$rung\$" -E '^(kernels\.registers|worker\.)'; }
+
+client() { run_tests -R "^(worker\..*\.$rung|cluster\.device)\$"; }
+
+bench() { run "$tree/bin/hotrow" bench gpu "${bench_options[@]}"; }
+
+# The same job on the GPU and on the CPU has to end with the same scores.
+train() {
+  local device output
+  for device in cuda cpu; do
+    output=$(run "$tree/bin/hotrow" launch --shards 2 --workers 1 -- train --model dcnv2 --device "$device" \
+      "${train_options[@]}" --pull-bound 100 --push-bound 10 --evaluations 1 --json) || return 1
+    echo "$output"
+    auc[$device]=$(sed -n 's/.*"auc": *\([0-9.e-]*\).*/\1/p' <<<"$output")
+    speed[$device]=$(sed -n 's/.*"samples_per_s": *\([0-9]*\).*/\1/p' <<<"$output")
+  done
+  [ "$dry_run" -eq 1 ] && return
+  echo "auc ${auc[cuda]}, on the CPU ${auc[cpu]}; ${speed[cuda]} samples/s, on the CPU ${speed[cpu]}"
+  awk "BEGIN { exit ${auc[cuda]:-0} == 0 || (${auc[cuda]:-0} - ${auc[cpu]:-0}) ^ 2 > 1e-6 }"
+}
+declare -A auc speed
+
+sanitize() { # TOOL TEST: 1 if it has found something; a test that takes too long is no failure
+  local code=0 log options=(--error-exitcode 9 --print-limit 5)
+  log=build/gpu/$1.${2##*/}.log
+  [ "$1" != memcheck ] || options+=(--report-api-errors no) # tests ask for more memory than there is
+  run timeout 40 compute-sanitizer --tool "$1" "${options[@]}" "$2" cuda >"$log" 2>&1 || code=$?
+  case $code in
+    0) echo "$1 ${2##*/}: passed" ;;
+    77) echo "$1 ${2##*/}: skipped" ;;
+    124) echo "$1 ${2##*/}: not done in 40 s" ;;
+    *) echo "$1 ${2##*/}: FAILED, exit status $code, $log"; return 1 ;;
+  esac
+}
+
+# Tests of kernels and of the cache under each of compute-sanitizer's tools, some side by side.
+sanitizers() {
+  local code=0
+  command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not here"; return 77; }
+  export -f sanitize run
+  export dry_run
+  # shellcheck disable=SC2016 # the shell that xargs starts expands them
+  for tool in "${sanitizer_tools[@]}"; do
+    for test in "$tree"/tests/kernels/test_kernels_* "$tree"/tests/cache/test_cache_cache; do
+      [ "${test##*_}" = registry ] || echo "$tool $test"
+    done
+  done | xargs -P "$((($(nproc) + 1) / 2))" -L 1 bash -c 'sanitize "$0" "$1"' || code=1
+  echo "${sanitizer_tools[*]}"
+  return "$code"
+}
+
+# --- the procedure ---
+
+summary=() failed=0
+
+note() { # STEP STATE SECONDS NOTE
+  summary+=("$(printf '%-12s %-8s %5s s  %s' "$@")")
+  printf '== %s: %s, %s s  %s\n' "$@"
+}
+
+step() { # STEP: false if it failed. What takes long is shown as it comes
+  local log=build/gpu/$1.log begin=$SECONDS code=0 last
+  printf '== %s\n' "$1"
+  if [ "$dry_run" -eq 1 ]; then
+    "$1"
+    return
+  fi
+  case $1 in
+    configure | build) "$1" >"$log" 2>&1 || code=$? ;;
+    *) "$1" 2>&1 | tee "$log" || code=$? ;;
+  esac
+  last=$(grep -E 'tests passed|tests failed' "$log" || tail -n 1 "$log")
+  case $code in
+    0) note "$1" passed $((SECONDS - begin)) "$last" ;;
+    77) note "$1" skipped $((SECONDS - begin)) "$last" ;;
+    *)
+      failed=1
+      tail -n 30 "$log"
+      note "$1" FAILED $((SECONDS - begin)) "exit status $code, $log"
+      return 1
+      ;;
+  esac
+}
+
+print_summary() {
+  printf '\n%s\n' "$card"
+  printf '%s\n' "${summary[@]}"
+  [ ! -s build/gpu/bench.log ] || sed -n '/: \(met\|MISSED\)$/s/   */  /gp' build/gpu/bench.log
+}
+
+find_card() { # sets card and its architecture
+  local smi
+  smi=$(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader 2>/dev/null | head -n 1) || smi=''
+  if [ -z "$smi" ]; then
+    echo "there is no GPU here that nvidia-smi knows of" >&2
+    exit 69
+  fi
+  card=$smi
+  cmake_options=("-DCMAKE_CUDA_ARCHITECTURES=$(cut -d, -f2 <<<"$smi" | tr -d ' .')-real")
+}
+
+[ "${1:-}" != --registers ] || { shift; print_registers "$@"; exit; }
+backend=ON rung=cuda tree=build/gpu/release card='' quick=0 dry_run=0
+cmake_options=() bench_options=() sanitizer_tools=(memcheck racecheck synccheck initcheck)
+train_options=(--samples 400000 --batch 4096 --dim 16 --cache-rows 200000)
+for argument in "$@"; do
+  case "$argument" in
+    --quick) quick=1 ;;
+    --dry-run) dry_run=1 ;;
+    --emulated) backend=EMULATED rung=emulated tree=build/gpu/emulated card='emulated GPU' ;;
+    *) usage ;;
+  esac
 done
+if [ "$backend" = EMULATED ]; then
+  bench_options=(--rows 4096 --dims '16,64' --repeats 2)
+  train_options=(--samples 8000 --batch 256 --dim 8 --hidden '24,16' --cache-rows 20000)
+else
+  find_card
+  [ "$quick" -eq 0 ] || bench_options=(--dims '16,64' --repeats 5)
+fi
+[ "$quick" -eq 0 ] || sanitizer_tools=(memcheck racecheck)
+
+mkdir -p build/gpu
+[ "$dry_run" -eq 1 ] || rm -f build/gpu/*.log
+if step configure && step build; then
+  for name in tests client bench train; do step "$name" || true; done
+  [ "$backend" = EMULATED ] || step sanitizers || true
+fi
+[ "$dry_run" -eq 1 ] || print_summary
 exit "$failed"

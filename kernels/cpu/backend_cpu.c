@@ -1,6 +1,7 @@
 /* The CPU's memory and its function table. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <hr/assert.h>
 #include <hr/memory.h>
@@ -112,9 +113,36 @@ static hotrow_status cpu_event_query(void *event, bool *has_happened_p)
   return HOTROW_OK;
 }
 
+static hotrow_status cpu_event_elapsed_ms(void *from, void *to, float *elapsed_ms_p)
+{
+  HOTROW_ASSERT(!from && !to && elapsed_ms_p);
+  *elapsed_ms_p = 0;
+  return HOTROW_OK;
+}
+
+static uint64_t system_number(int name)
+{
+  long number = sysconf(name);
+  return number > 0 ? (uint64_t)number : 0;
+}
+
+static hotrow_status cpu_describe(hotrow_device_info *info_p)
+{
+  const uint64_t page_bytes = system_number(_SC_PAGESIZE);
+  *info_p = (hotrow_device_info){
+      .name = "cpu",
+      .memory_bytes = system_number(_SC_PHYS_PAGES) * page_bytes,
+      .free_bytes = system_number(_SC_AVPHYS_PAGES) * page_bytes,
+      .cache_bytes = system_number(_SC_LEVEL3_CACHE_SIZE),
+      .processor_count = (uint32_t)system_number(_SC_NPROCESSORS_ONLN),
+  };
+  return HOTROW_OK;
+}
+
 static const hotrow_kernels cpu_kernels = {
     .device = HOTROW_CPU,
     .name = "cpu",
+    .describe = cpu_describe,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .alloc_host = cpu_alloc,
@@ -127,11 +155,13 @@ static const hotrow_kernels cpu_kernels = {
     .stream_create = cpu_stream_create,
     .stream_destroy = cpu_stream_destroy,
     .event_create = cpu_event_create,
+    .event_create_timed = cpu_event_create,
     .event_destroy = cpu_event_destroy,
     .event_record = cpu_event_on_stream,
     .event_order = cpu_event_on_stream,
     .event_wait = cpu_event_wait,
     .event_query = cpu_event_query,
+    .event_elapsed_ms = cpu_event_elapsed_ms,
     .dedup_scratch_size = hr_cpu_dedup_scratch_size,
     .dedup = hr_cpu_dedup,
     .lower_bounds = hr_cpu_lower_bounds,

@@ -118,13 +118,23 @@ static void cuda_stream_destroy(void *stream)
     cudaStreamDestroy((cudaStream_t)stream);
 }
 
-static hotrow_status cuda_event_create(void **event_p)
+static hotrow_status create_event(unsigned flags, void **event_p)
 {
   cudaEvent_t event = NULL;
-  cudaError_t error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  cudaError_t error = cudaEventCreateWithFlags(&event, flags);
   if (error == cudaSuccess)
     *event_p = event;
   return hr_cuda_check(error, "an event");
+}
+
+static hotrow_status cuda_event_create(void **event_p)
+{
+  return create_event(cudaEventDisableTiming, event_p);
+}
+
+static hotrow_status cuda_event_create_timed(void **event_p)
+{
+  return create_event(cudaEventDefault, event_p);
 }
 
 static void cuda_event_destroy(void *event)
@@ -159,6 +169,34 @@ static hotrow_status cuda_event_query(void *event, bool *has_happened_p)
   return HOTROW_OK;
 }
 
+static hotrow_status cuda_event_elapsed_ms(void *from, void *to, float *elapsed_ms_p)
+{
+  return hr_cuda_check(cudaEventElapsedTime(elapsed_ms_p, (cudaEvent_t)from, (cudaEvent_t)to),
+                       "time between two events");
+}
+
+static hotrow_status cuda_describe(hotrow_device_info *info_p)
+{
+  int device = 0;
+  cudaDeviceProp properties;
+  size_t free_bytes = 0, total_bytes = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess)
+    error = cudaGetDeviceProperties(&properties, device);
+  if (error == cudaSuccess)
+    error = cudaMemGetInfo(&free_bytes, &total_bytes);
+  if (error != cudaSuccess)
+    return hr_cuda_check(error, "properties of the device");
+  memset(info_p, 0, sizeof *info_p);
+  memcpy(info_p->name, properties.name, sizeof info_p->name - 1);
+  info_p->memory_bytes = total_bytes;
+  info_p->free_bytes = free_bytes;
+  info_p->cache_bytes = (uint64_t)properties.l2CacheSize;
+  info_p->processor_count = (uint32_t)properties.multiProcessorCount;
+  info_p->architecture = (uint32_t)(properties.major * 10 + properties.minor);
+  return HOTROW_OK;
+}
+
 static hotrow_kernels cuda_kernels;
 static int device_count;
 static cudaError_t device_error;
@@ -170,6 +208,7 @@ static void find_device(void)
   cudaGetLastError();
   cuda_kernels.device = HOTROW_CUDA;
   cuda_kernels.name = "cuda";
+  cuda_kernels.describe = cuda_describe;
   cuda_kernels.alloc = cuda_alloc;
   cuda_kernels.free = cuda_free;
   cuda_kernels.alloc_host = cuda_alloc_host;
@@ -182,11 +221,13 @@ static void find_device(void)
   cuda_kernels.stream_create = cuda_stream_create;
   cuda_kernels.stream_destroy = cuda_stream_destroy;
   cuda_kernels.event_create = cuda_event_create;
+  cuda_kernels.event_create_timed = cuda_event_create_timed;
   cuda_kernels.event_destroy = cuda_event_destroy;
   cuda_kernels.event_record = cuda_event_record;
   cuda_kernels.event_order = cuda_event_order;
   cuda_kernels.event_wait = cuda_event_wait;
   cuda_kernels.event_query = cuda_event_query;
+  cuda_kernels.event_elapsed_ms = cuda_event_elapsed_ms;
   cuda_kernels.dedup_scratch_size = hr_cuda_dedup_scratch_size;
   cuda_kernels.dedup = hr_cuda_dedup;
   cuda_kernels.lower_bounds = hr_cuda_lower_bounds;

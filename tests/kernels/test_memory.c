@@ -67,6 +67,41 @@ static void copies_and_fills_on_the_device(void)
   kernels->free(to);
 }
 
+/* A long copy takes longer than no work at all, on the device's own clock. */
+static void timed_events_tell_the_time(void)
+{
+  const size_t size = (size_t)16 << 20;
+  void *from, *to, *stream, *events[3];
+  float none_ms = -1, copy_ms = -1;
+  CHECK_OK(kernels->alloc(size, &from));
+  CHECK_OK(kernels->alloc(size, &to));
+  CHECK_OK(kernels->stream_create(false, &stream));
+  for (int i = 0; i < 3; i++)
+    CHECK_OK(kernels->event_create_timed(&events[i]));
+  CHECK_OK(kernels->event_record(events[0], stream));
+  CHECK_OK(kernels->event_record(events[1], stream));
+  CHECK_OK(kernels->copy(to, from, size, stream));
+  CHECK_OK(kernels->event_record(events[2], stream));
+  CHECK_OK(kernels->event_wait(events[2]));
+  CHECK_OK(kernels->event_elapsed_ms(events[0], events[1], &none_ms));
+  CHECK_OK(kernels->event_elapsed_ms(events[0], events[2], &copy_ms));
+  CHECK(none_ms >= 0 && (kernels->device == HOTROW_CPU ? copy_ms == 0 : copy_ms > none_ms));
+  for (int i = 0; i < 3; i++)
+    kernels->event_destroy(events[i]);
+  kernels->stream_destroy(stream);
+  kernels->free(from);
+  kernels->free(to);
+}
+
+static void describes_itself(void)
+{
+  hotrow_device_info info;
+  CHECK_OK(kernels->describe(&info));
+  CHECK(info.name[0] != '\0' && info.processor_count > 0);
+  CHECK(info.free_bytes <= info.memory_bytes && info.memory_bytes > 0);
+  CHECK((info.architecture > 0) == (kernels->device == HOTROW_CUDA));
+}
+
 /* Two streams pass a number on, each adding its own bytes, with events between them and pinned memory at both ends. */
 static void events_order_streams(void)
 {
@@ -142,6 +177,8 @@ int main(int argc, char **argv)
   RUN(untouched_memory_costs_nothing);
   RUN(copies_and_fills_on_the_device);
   RUN(events_order_streams);
+  RUN(timed_events_tell_the_time);
+  RUN(describes_itself);
   RUN(plain_host_memory_is_free_at_once);
   return 0;
 }

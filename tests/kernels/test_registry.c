@@ -12,8 +12,8 @@ static void an_unknown_device_is_refused(void)
 /* Every field behind the name is a function. */
 static void check_complete(const hotrow_kernels *k)
 {
-  void (*functions[(sizeof *k - offsetof(hotrow_kernels, alloc)) / sizeof(void (*)(void))])(void);
-  memcpy(functions, (const char *)k + offsetof(hotrow_kernels, alloc), sizeof functions);
+  void (*functions[(sizeof *k - offsetof(hotrow_kernels, describe)) / sizeof(void (*)(void))])(void);
+  memcpy(functions, (const char *)k + offsetof(hotrow_kernels, describe), sizeof functions);
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
     CHECK_MSG(functions[i], "function %zu of %s is missing", i, k->name);
 }

@@ -121,9 +121,21 @@ typedef struct bench_memory_options {
   bool json;
 } bench_memory_options;
 
+typedef struct bench_gpu_options {
+  const char *dims;      /* "8,16,32,64,128" */
+  const char *loads;     /* of the slots that are probed: "0.5,0.75,1.0" */
+  uint64_t rows;         /* slots, and rows of an array where they fit */
+  uint64_t keys;         /* of a call; 0: a 64th of the rows */
+  uint32_t kernel;       /* of bench_gpu_kernel_names */
+  uint32_t distribution; /* 0 both, 1 uniform, 2 zipf */
+  uint32_t repeats;
+  bool json;
+} bench_gpu_options;
+
 /* Exit codes. */
 int hr_bench_shard(const bench_shard_options *options);
 int hr_bench_cache(const bench_cache_options *options);
+int hr_bench_gpu(const bench_gpu_options *options);
 int hr_bench_comm(const bench_comm_options *options);
 int hr_bench_table(const bench_table_options *options);
 int hr_bench_store(const bench_store_options *options);
@@ -134,6 +146,8 @@ int hr_bench_memory(const bench_memory_options *options);
 
 extern const char *const bench_optimizer_names[]; /* by the option `optimizer`; NULL ends them */
 extern const char *const bench_shard_optimizer_names[];
+extern const char *const bench_gpu_kernel_names[];
+extern const char *const bench_gpu_distribution_names[];
 extern const char *const bench_storage_names[]; /* likewise, by storage_dtype */
 
 /* Distinct keys of a batch, 0 .. rows-1. */

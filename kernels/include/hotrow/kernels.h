@@ -58,9 +58,21 @@ typedef struct hotrow_key_rows {
   const uint8_t *is_first;       /* [key_count] */
 } hotrow_key_rows;
 
+/* What a device says of itself. */
+typedef struct hotrow_device_info {
+  char name[256];
+  uint64_t memory_bytes;
+  uint64_t free_bytes;  /* of them, when asked */
+  uint64_t cache_bytes; /* of the cache that all processors share before memory; 0: not known */
+  uint32_t processor_count;
+  uint32_t architecture; /* of a GPU: 90 is sm_90; else 0 */
+} hotrow_device_info;
+
 typedef struct hotrow_kernels {
   hotrow_device device;
   const char *name; /* "cpu", "cuda" */
+
+  hotrow_status (*describe)(hotrow_device_info *info_p); /* HOTROW_ERR_DEVICE */
 
   hotrow_status (*alloc)(size_t size_bytes, void **memory_p); /* zeroed; HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE */
   void (*free)(void *memory);                                 /* accepts NULL */
@@ -81,13 +93,16 @@ typedef struct hotrow_kernels {
   void (*stream_destroy)(void *stream); /* accepts NULL; what is queued still runs */
   /* An event stands for what was queued on a stream before it was last recorded; one never recorded has happened.
    * event_order: what is queued on `stream` from here on comes after the event. event_wait: the host waits.
-   * event_query: whether it has happened, without waiting. */
+   * event_query: whether it has happened, without waiting. Those of event_create_timed also note when: elapsed_ms is
+   * the device's time from one that has happened to another; 0 on CPU, where the host's clock tells. */
   hotrow_status (*event_create)(void **event_p);
+  hotrow_status (*event_create_timed)(void **event_p);
   void (*event_destroy)(void *event); /* accepts NULL */
   hotrow_status (*event_record)(void *event, void *stream);
   hotrow_status (*event_order)(void *event, void *stream);
   hotrow_status (*event_wait)(void *event);
   hotrow_status (*event_query)(void *event, bool *has_happened_p);
+  hotrow_status (*event_elapsed_ms)(void *from, void *to, float *elapsed_ms_p);
 
   /* Bytes of scratch that dedup needs for key_count keys. */
   size_t (*dedup_scratch_size)(size_t key_count);
