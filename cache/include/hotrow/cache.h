@@ -127,12 +127,14 @@ typedef struct hotrow_cache_stats {
   uint64_t push_count;        /* entries of the push list, not yet taken */
 } hotrow_cache_stats;
 
-/*   HOTROW_ERR_INVALID      kernels, segments, stream (given, on the CPU), policy, mode, wire_dtype, staging_row_count
- * (0), announce_step (0 in announce mode), counts_occurrences (not 0 or 1, or with an optimizer that takes steps one by
- * one), is_rounded (not 0 or 1), reserved (not 0) HOTROW_ERR_UNSUPPORTED  kernels of a device that this build does not
- * know, or a table that lacks some HOTROW_ERR_LIMIT        row_count, staging_row_count, bounds, announce_step over
- * pull_bound + 1 HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE On a device all of the memory is taken, and none of it only
- * when touched. Free with destroy. */
+/* An empty cache. In a device's memory all of it is taken, and none of it only when touched. Free with destroy.
+ *
+ *   HOTROW_ERR_INVALID      kernels, segments, stream (given, on the CPU), policy, mode, wire_dtype, staging_row_count
+ *                           (0), announce_step (0 in announce mode), counts_occurrences (not 0 or 1, or with an
+ *                           optimizer that takes steps one by one), is_rounded (not 0 or 1), reserved (not 0)
+ *   HOTROW_ERR_UNSUPPORTED  kernels of a device that this build does not know, or a table that lacks some
+ *   HOTROW_ERR_LIMIT        row_count, staging_row_count, bounds, announce_step over pull_bound + 1
+ *   HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE */
 HOTROW_API hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_cache **cache_p);
 HOTROW_API void hotrow_cache_destroy(hotrow_cache *cache); /* accepts NULL; pending gradients are lost: flush first */
 
