@@ -69,14 +69,10 @@ hotrow_status hr_core_cache_refresh(hotrow_table *table, const uint32_t *slots, 
   return HOTROW_OK;
 }
 
-hotrow_status hr_core_cache_insert(hotrow_table *table, const uint64_t *keys, const uint64_t *hashes,
-                                   const uint32_t *clocks, const float *values, const float *states,
-                                   const uint32_t *next_use, size_t row_count, uint32_t *slots_p)
+static hotrow_status insert_run(hotrow_table *table, const uint64_t *keys, const uint64_t *hashes,
+                                const uint32_t *clocks, const float *values, const float *states,
+                                const uint32_t *next_use, size_t row_count, uint32_t *slots_p)
 {
-  if (!table->device)
-    return hotrow_cache_insert(table->cache, keys, hashes, clocks, values, states, next_use, row_count, slots_p);
-  if (row_count == 0)
-    return HOTROW_OK;
   crossing c = {0};
   void *slots;
   add(&c, keys, row_count * sizeof *keys);
@@ -88,6 +84,24 @@ hotrow_status hr_core_cache_insert(hotrow_table *table, const uint64_t *keys, co
   HOTROW_TRY(hotrow_cache_insert(table->cache, c.there[0], c.there[1], c.there[2], c.there[4], c.there[5], c.there[3],
                                  row_count, slots));
   return read_slots(table, slots, row_count, slots_p);
+}
+
+/* A device decides about keys side by side where their hashes rise: a section's stale keys do, and so do the missing
+ * ones behind them. */
+hotrow_status hr_core_cache_insert(hotrow_table *table, const uint64_t *keys, const uint64_t *hashes,
+                                   const uint32_t *clocks, const float *values, const float *states,
+                                   const uint32_t *next_use, size_t row_count, uint32_t *slots_p)
+{
+  if (!table->device)
+    return hotrow_cache_insert(table->cache, keys, hashes, clocks, values, states, next_use, row_count, slots_p);
+  for (size_t first = 0, end; first < row_count; first = end) {
+    for (end = first + 1; end < row_count && (!hashes || hashes[end - 1] < hashes[end]);)
+      end++;
+    HOTROW_TRY(insert_run(table, keys + first, hashes ? hashes + first : NULL, clocks + first,
+                          values + first * table->layout.dim, states ? states + first * table->layout.state_dim : NULL,
+                          next_use ? next_use + first : NULL, end - first, slots_p + first));
+  }
+  return HOTROW_OK;
 }
 
 hotrow_status hr_core_cache_stage(hotrow_table *table, const uint64_t *hashes, const float *values, const float *states,

@@ -13,6 +13,20 @@
 
 static const char *const endpoints[SIM_SHARDS_MAX] = {"sim-0", "sim-1", "sim-2", "sim-3"};
 
+/* HOTROW_TEST_DEVICE=cuda: workers keep their rows on a GPU. Skips the test if there is none. */
+static const hotrow_kernels *sim_device(void)
+{
+  const char *name = getenv("HOTROW_TEST_DEVICE");
+  const hotrow_kernels *kernels = NULL;
+  if (!name || strcmp(name, "cuda") != 0)
+    return NULL;
+  hotrow_status status = hotrow_kernels_get(HOTROW_CUDA, &kernels);
+  if (status == HOTROW_ERR_UNSUPPORTED || status == HOTROW_ERR_DEVICE)
+    hr_test_skip("cuda", "%s", hotrow_last_error());
+  CHECK_OK(status);
+  return kernels;
+}
+
 void sim_worker_begin(cluster *sim, uint32_t index)
 {
   sim_worker *worker = &sim->workers[index];
@@ -43,6 +57,7 @@ void sim_worker_begin(cluster *sim, uint32_t index)
                              .observe = sim_reads_observe,
                              .observe_context = worker};
   CHECK_OK(hotrow_kernels_get(HOTROW_CPU, &options.kernels));
+  options.device_kernels = sim_device();
   CHECK_OK(hr_core_create(&options, &worker->core));
   CHECK_OK(hr_core_hello_begin(worker->core, sim->now_ns));
   worker->phase = PHASE_HELLO;
@@ -252,7 +267,7 @@ static void leave_lookup(sim_worker *worker)
     CHECK_OK(hr_core_lookup_settle(worker->core, sim->now_ns, &is_settled));
     if (!is_settled)
       return;
-    hr_core_lookup_finish(worker->core); /* rows are in host memory */
+    CHECK_OK(hr_core_lookup_finish(worker->core));
     sim_reads_check(worker);
     end_step(worker);
     if (!worker->step_is_open)

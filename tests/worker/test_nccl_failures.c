@@ -23,7 +23,7 @@ static void an_opening_fails(void)
       {FAKE_INIT, 4, HOTROW_ERR_INVALID, "communicator dense of 3 ranks: NCCL says invalid argument (4)"},
       {FAKE_INIT, 5, HOTROW_ERR_INVALID, "communicator dense of 3 ranks: NCCL says invalid usage (5)"},
       {FAKE_INIT, 6, HOTROW_ERR_UNREACHABLE, "communicator dense of 3 ranks: NCCL says remote error (6)"},
-      {FAKE_INIT, 7, HOTROW_ERR_TIMED_OUT, "communicator dense of 3 ranks is not done after 200 ms: a rank is lost"},
+      {FAKE_INIT, 7, HOTROW_ERR_TIMED_OUT, "communicator dense of 3 ranks is not done after 700 ms: a rank is lost"},
       {FAKE_INIT, (hr_nccl_result)8, HOTROW_ERR_INTERNAL, "NCCL says unknown result (8)"},
       {FAKE_ASYNC_ERROR, 1, HOTROW_ERR_DEVICE, "communicator dense of 3 ranks: NCCL says cuda error (1)"},
       {FAKE_ASYNC_ERROR, 4, HOTROW_ERR_INVALID, "communicator dense of 3 ranks: NCCL says invalid argument (4)"},
@@ -32,7 +32,7 @@ static void an_opening_fails(void)
       {FAKE_STATE, 3, HOTROW_ERR_INTERNAL, "communicator dense of 3 ranks: NCCL says internal error (3)"},
       {FAKE_STATE, 5, HOTROW_ERR_INVALID, "communicator dense of 3 ranks: NCCL says invalid usage (5)"},
       {FAKE_STATE, 6, HOTROW_ERR_UNREACHABLE, "communicator dense of 3 ranks: NCCL says remote error (6)"},
-      {FAKE_STATE, 7, HOTROW_ERR_TIMED_OUT, "communicator dense of 3 ranks is not done after 200 ms"},
+      {FAKE_STATE, 7, HOTROW_ERR_TIMED_OUT, "communicator dense of 3 ranks is not done after 700 ms"},
       {FAKE_ALL_REDUCE, 2, HOTROW_ERR_UNREACHABLE, "all-reduce 1 of 0 floats: NCCL says system error (2)"},
       {FAKE_STREAM_CREATE, 0, HOTROW_ERR_DEVICE, "device call"},
       {FAKE_EVENT_CREATE, 0, HOTROW_ERR_DEVICE, "device call"},
@@ -105,7 +105,7 @@ static void a_sum_fails(void)
       {FAKE_ALL_REDUCE, 4, HOTROW_ERR_INVALID, "all-reduce 2 of 10 floats: NCCL says invalid argument (4)"},
       {FAKE_ALL_REDUCE, 5, HOTROW_ERR_INVALID, "all-reduce 2 of 10 floats: NCCL says invalid usage (5)"},
       {FAKE_ALL_REDUCE, 6, HOTROW_ERR_UNREACHABLE, "all-reduce 2 of 10 floats: NCCL says remote error (6)"},
-      {FAKE_ALL_REDUCE, 7, HOTROW_ERR_TIMED_OUT, "all-reduce 2 of 10 floats is not done after 200 ms: a rank is lost"},
+      {FAKE_ALL_REDUCE, 7, HOTROW_ERR_TIMED_OUT, "all-reduce 2 of 10 floats is not done after 700 ms: a rank is lost"},
       {FAKE_ALL_REDUCE, (hr_nccl_result)99, HOTROW_ERR_INTERNAL, "NCCL says unknown result (99)"},
   };
   for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
@@ -123,7 +123,7 @@ static void a_sum_in_rank_order_fails(void)
       {FAKE_ALL_GATHER, 4, HOTROW_ERR_INVALID, "all-reduce 2 of 10 floats: NCCL says invalid argument (4)"},
       {FAKE_ALL_GATHER, 5, HOTROW_ERR_INVALID, "all-reduce 2 of 10 floats: NCCL says invalid usage (5)"},
       {FAKE_ALL_GATHER, 6, HOTROW_ERR_UNREACHABLE, "all-reduce 2 of 10 floats: NCCL says remote error (6)"},
-      {FAKE_ALL_GATHER, 7, HOTROW_ERR_TIMED_OUT, "all-reduce 2 of 10 floats is not done after 200 ms"},
+      {FAKE_ALL_GATHER, 7, HOTROW_ERR_TIMED_OUT, "all-reduce 2 of 10 floats is not done after 700 ms"},
       {FAKE_ALL_GATHER, (hr_nccl_result)8, HOTROW_ERR_INTERNAL, "NCCL says unknown result (8)"},
   };
   for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
@@ -139,7 +139,7 @@ static void a_broadcast_fails(void)
       {FAKE_BROADCAST, 4, HOTROW_ERR_INVALID, "broadcast 2 of 40 bytes from rank 2: NCCL says invalid argument (4)"},
       {FAKE_BROADCAST, 5, HOTROW_ERR_INVALID, "broadcast 2 of 40 bytes from rank 2: NCCL says invalid usage (5)"},
       {FAKE_BROADCAST, 6, HOTROW_ERR_UNREACHABLE, "broadcast 2 of 40 bytes from rank 2: NCCL says remote error (6)"},
-      {FAKE_BROADCAST, 7, HOTROW_ERR_TIMED_OUT, "broadcast 2 of 40 bytes from rank 2 is not done after 200 ms"},
+      {FAKE_BROADCAST, 7, HOTROW_ERR_TIMED_OUT, "broadcast 2 of 40 bytes from rank 2 is not done after 700 ms"},
       {FAKE_BROADCAST, (hr_nccl_result)8, HOTROW_ERR_INTERNAL, "NCCL says unknown result (8)"},
   };
   for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
@@ -162,7 +162,7 @@ static void work_fails_behind_the_call(void)
       {FAKE_STATE, 4, HOTROW_ERR_INVALID, "2 of 10 floats: NCCL says invalid argument (4)"},
       {FAKE_STATE, 5, HOTROW_ERR_INVALID, "2 of 10 floats: NCCL says invalid usage (5)"},
       {FAKE_STATE, 6, HOTROW_ERR_UNREACHABLE, "2 of 10 floats: NCCL says remote error (6)"},
-      {FAKE_STATE, 7, HOTROW_ERR_TIMED_OUT, "2 of 10 floats is not done after 200 ms: a rank is lost or late"},
+      {FAKE_STATE, 7, HOTROW_ERR_TIMED_OUT, "2 of 10 floats is not done after 700 ms: a rank is lost or late"},
       {FAKE_EVENT_RECORD, 0, HOTROW_ERR_DEVICE, "device call"},
   };
   for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
@@ -186,9 +186,9 @@ static void silence_ends_at_the_deadline(void)
   uint64_t begin = hr_now_ns();
   fake.is_silent = true;
   CHECK_OK(hr_device_comm_allreduce_begin(comm, values, 10)); /* queued, and that is all */
-  CHECK_FAILS(hr_device_comm_wait(comm), HOTROW_ERR_TIMED_OUT, "all-reduce 2 of 10 floats is not done after 200 ms");
-  CHECK(test_elapsed_ms(begin) >= 200);
-  CHECK_FAILS(hr_device_comm_wait(comm), HOTROW_ERR_TIMED_OUT, "all-reduce 2 of 10 floats is not done after 200 ms");
+  CHECK_FAILS(hr_device_comm_wait(comm), HOTROW_ERR_TIMED_OUT, "all-reduce 2 of 10 floats is not done after 700 ms");
+  CHECK(test_elapsed_ms(begin) >= 700);
+  CHECK_FAILS(hr_device_comm_wait(comm), HOTROW_ERR_TIMED_OUT, "all-reduce 2 of 10 floats is not done after 700 ms");
   hr_device_comm_close(comm); /* though the sum is still queued */
   fake.is_silent = false;
   base->free(values);
@@ -268,11 +268,11 @@ static void a_shrink_fails(void)
       {FAKE_SHRINK, 4, HOTROW_ERR_INVALID, "shrinking a world of 3 by 1: NCCL says invalid argument (4)"},
       {FAKE_SHRINK, 5, HOTROW_ERR_INVALID, "shrinking a world of 3 by 1: NCCL says invalid usage (5)"},
       {FAKE_SHRINK, 6, HOTROW_ERR_UNREACHABLE, "shrinking a world of 3 by 1: NCCL says remote error (6)"},
-      {FAKE_SHRINK, 7, HOTROW_ERR_TIMED_OUT, "shrinking a world of 3 by 1 is not done after 200 ms: a rank is lost"},
+      {FAKE_SHRINK, 7, HOTROW_ERR_TIMED_OUT, "shrinking a world of 3 by 1 is not done after 700 ms: a rank is lost"},
       {FAKE_SHRINK, (hr_nccl_result)8, HOTROW_ERR_INTERNAL, "NCCL says unknown result (8)"},
       {FAKE_ASYNC_ERROR, 3, HOTROW_ERR_INTERNAL, "shrinking a world of 3 by 1: NCCL says internal error (3)"},
       {FAKE_STATE, 6, HOTROW_ERR_UNREACHABLE, "shrinking a world of 3 by 1: NCCL says remote error (6)"},
-      {FAKE_STATE, 7, HOTROW_ERR_TIMED_OUT, "shrinking a world of 3 by 1 is not done after 200 ms"},
+      {FAKE_STATE, 7, HOTROW_ERR_TIMED_OUT, "shrinking a world of 3 by 1 is not done after 700 ms"},
   };
   const uint32_t lost = 2;
   for (unsigned skip = 0; skip <= 4; skip += 4) /* asked about the old communicator, and about the new one */
