@@ -1,4 +1,4 @@
-/* Each planted bug is found within 200 seeds, and without one there is nothing to find. */
+/* Each planted bug is found within 1500 seeds, and without one there is nothing to find. */
 #include <fcntl.h>
 #include <hr/mutant.h>
 #include <stdio.h>
