@@ -318,6 +318,7 @@ hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r)
   const uint32_t *next_use;
   hr_lookahead_batch *batch;
   table->has_slots = false;
+  device->is_step_of_lookup = false; /* slots of the step's keys make room for others */
   HOTROW_TRY(hr_device_follow(core, r->memory, r->stream));
   HOTROW_TRY(hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &device->keys, &keys));
   HOTROW_TRY(remember_keys(device, r));

@@ -177,6 +177,51 @@ static void play(const hotrow_table_options *options, bool is_on_device, bool lo
   close_side(&sides[1]);
 }
 
+static hotrow_table_options bounded_options(uint32_t pull_bound, uint32_t push_bound, uint64_t cache_row_count);
+
+/* A lookup between push and step: what it has found says nothing of the step's keys. */
+static void a_lookup_may_come_between_push_and_step(void)
+{
+  side sides[2];
+  hotrow_table_options options = bounded_options(20, 5, 64);
+  open_side(&sides[0], HOTROW_CPU, false, &options);
+  open_side(&sides[1], HOTROW_CUDA, true, &options);
+  for (uint32_t step = 0; step < STEPS; step++) {
+    hr_rng before = rng;
+    for (int i = 0; i < 2; i++) {
+      rng = before;
+      draw_batch(PLAIN);
+      look_up(&sides[i], PLAIN, &rows[i][0][0]);
+      push(&sides[i], PLAIN, false);
+      size_t count = key_count;
+      for (size_t k = 0; k < count; k++)
+        keys[k] += 7; /* as many, others */
+      look_up(&sides[i], PLAIN, &rows[i][0][0]);
+      CHECK_OK(hotrow_step(sides[i].client, 0));
+      for (size_t k = 0; k < count; k++)
+        keys[k] -= 7;
+      look_up(&sides[i], PLAIN, &rows[i][0][0]);
+    }
+    compare(&sides[0], &sides[1], step);
+  }
+  close_side(&sides[0]);
+  close_side(&sides[1]);
+}
+
+static void no_keys_are_a_batch_too(void)
+{
+  for (int on_device = 0; on_device < 2; on_device++) {
+    side s;
+    hotrow_table_options options = bounded_options(20, 5, 64);
+    open_side(&s, HOTROW_CUDA, on_device, &options);
+    key_count = bag_count = 0;
+    look_up(&s, PLAIN, &rows[0][0][0]);
+    push(&s, PLAIN, true);
+    CHECK_OK(hotrow_step(s.client, 0));
+    close_side(&s);
+  }
+}
+
 static hotrow_table_options bounded_options(uint32_t pull_bound, uint32_t push_bound, uint64_t cache_row_count)
 {
   hotrow_table_options options = test_table_options("t", DIM);
@@ -294,6 +339,8 @@ int main(void)
   rng.state = hr_test_seed(53);
   RUN(memory_is_named_and_checked);
   RUN(a_job_gives_the_same_bits);
+  RUN(a_lookup_may_come_between_push_and_step);
+  RUN(no_keys_are_a_batch_too);
   RUN(what_is_not_finite_is_named);
   RUN(readers_learn_which_keys_are_there);
   device->stream_destroy(stream);
