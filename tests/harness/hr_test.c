@@ -1,11 +1,20 @@
 #include "hr_test.h"
 
 #include <ftw.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static char tmpdir[256];
+static pthread_mutex_t leaving = PTHREAD_MUTEX_INITIALIZER;
+
+/* Ends the program. exit() is not for two threads at once: the second waits here until the first has ended it. */
+static _Noreturn void leave(int status)
+{
+  pthread_mutex_lock(&leaving);
+  exit(status);
+}
 
 void hr_test_fail(const char *file, int line, const char *format, ...)
 {
@@ -16,7 +25,7 @@ void hr_test_fail(const char *file, int line, const char *format, ...)
   vfprintf(stderr, format, args);
   fprintf(stderr, "\n");
   va_end(args);
-  exit(1);
+  leave(1);
 }
 
 void hr_test_check_fails(const char *file, int line, const char *call, hotrow_status actual, hotrow_status expected,
@@ -39,7 +48,7 @@ void hr_test_skip(const char *what, const char *format, ...)
   vprintf(format, args);
   printf("\n");
   va_end(args);
-  exit(must ? 1 : HR_TEST_SKIP);
+  leave(must ? 1 : HR_TEST_SKIP);
 }
 
 uint64_t hr_test_seed(uint64_t standard)

@@ -4,6 +4,7 @@ void test_start(test_servers *servers, uint32_t shards, const char *save_dir, co
 {
   hotrow_server_options options = HOTROW_SERVER_OPTIONS_INIT;
   CHECK(shards <= TEST_SHARDS_MAX);
+  test_device(); /* a test that is to be skipped is so while it has one thread */
   options.bind = "tcp://127.0.0.1:*";
   options.shards = shards;
   options.save_dir = save_dir;
