@@ -195,7 +195,7 @@ const hr_cache_operations *hr_cuda_cache_operations(void);
 /* What a probe compares beside keys. */
 static inline const uint64_t *hr_probed_hashes(const hotrow_cache *cache)
 {
-  return cache->shared->table_count > 1 ? cache->shared->sets.hashes : NULL;
+  return cache->shared->table_count > 1 && !HR_MUTANT(FOREIGN_ROW) ? cache->shared->sets.hashes : NULL;
 }
 
 /* State i of an array that is NULL when rows have none, or when nothing is kept and so nothing is previewed. */

@@ -5,7 +5,7 @@
 #include "core_device.h"
 
 /* What goes over in one stage: arrays of the host, and where each will be. */
-#define ARRAYS_MAX 6u
+#define ARRAYS_MAX 7u
 
 typedef struct crossing {
   const void *arrays[ARRAYS_MAX];
@@ -188,10 +188,10 @@ hotrow_status hr_core_cache_take_pushes(hotrow_table *table, hotrow_cache_push_l
   hr_core *core = table->core;
   const hotrow_kernels *kernels = core->row_kernels;
   size_t count = list_p->count, row_size = table->layout.dim * sizeof(float);
-  const void *arrays[] = {list_p->keys,  list_p->hashes,  list_p->steps,
-                          list_p->grads, list_p->squares, list_p->is_exact};
+  const void *arrays[] = {list_p->keys,    list_p->hashes,   list_p->steps, list_p->grads,
+                          list_p->squares, list_p->is_exact, list_p->tables};
   size_t sizes[] = {
-      sizeof(uint64_t), sizeof(uint64_t), sizeof(uint32_t), row_size, table->layout.square_dim * sizeof(float), 1};
+      sizeof(uint64_t), sizeof(uint64_t), sizeof(uint32_t), row_size, table->layout.square_dim * sizeof(float), 1, 1};
   size_t size = 0, used = 0;
   for (uint32_t i = 0; i < ARRAYS_MAX; i++)
     size += hr_stage_size(count * sizes[i]);
@@ -209,6 +209,7 @@ hotrow_status hr_core_cache_take_pushes(hotrow_table *table, hotrow_cache_push_l
                                      .grads = (const float *)(void *)here[3],
                                      .squares = (const float *)(void *)here[4],
                                      .is_exact = (const uint8_t *)here[5],
+                                     .tables = (const uint8_t *)here[6],
                                      .count = count};
   return kernels->synchronize(core->stream);
 }

@@ -34,8 +34,8 @@ void hr_cpu_cache_hand_out(hotrow_cache *cache, uint32_t slot, uint32_t steps)
   hr_row_meta *row = &sets->meta[slot];
   const float *sum = hr_pending_sum(&shared->pending, slot);
   if (!HR_MUTANT(LOST_VICTIM))
-    hr_push_list_append(&shared->pushes, sets->tables[slot], sets->keys[slot], sets->hashes[slot], steps, sum,
-                        sum + cache->layout.dim);
+    hr_push_list_append(&shared->pushes, HR_MUTANT(FOREIGN_VICTIM) ? cache->table : sets->tables[slot],
+                        sets->keys[slot], sets->hashes[slot], steps, sum, sum + cache->layout.dim);
   hr_pending_release(&shared->pending, slot);
   hr_rules_count_sent(&cache->rules, row, steps);
   row->pending = 0;
