@@ -16,8 +16,7 @@
 #define HR_DATABASE_MAGIC "HOTROW-B" /* the same, and its rows are in a database */
 #define HR_ROWS_MAGIC "HOTROW-R"
 #define HR_SAVE_MAGIC_BYTES 8u
-#define HR_ROW_HEAD_BYTES 12u /* key u64, clock u32; value and state follow, and the step of its last push if rows go  \
-                               */
+#define HR_ROW_HEAD_BYTES 12u /* key u64, clock u32; value and state follow, and a step where rows go for good */
 
 #define HR_MANIFEST_FILE "MANIFEST"
 #define HR_MANIFEST_FILES_MAX 8192u /* of a database: 512 GiB in files of 64 MiB */
