@@ -11,9 +11,17 @@ extern "C" {
 #include "kernels_impl.h"
 }
 
-/* The first launch of this thread that failed, until synchronize has said so. CUDA's own last error would not do: an
+/* The first launch of this thread that failed, until who waits has heard of it. CUDA's own last error would not do: an
  * event that is asked after too early takes its place. */
 static thread_local cudaError_t launch_error;
+
+/* `error` of a wait, or what was launched in vain before it. */
+static cudaError_t heard_by_waiting(cudaError_t error)
+{
+  cudaError_t unlaunched = launch_error;
+  launch_error = cudaSuccess;
+  return error != cudaSuccess ? error : unlaunched;
+}
 
 hotrow_status hr_cuda_check(cudaError_t error, const char *what)
 {
@@ -122,9 +130,7 @@ static hotrow_status cuda_fill(void *device_memory, uint8_t byte, size_t size_by
 
 static hotrow_status cuda_synchronize(void *stream)
 {
-  cudaError_t error = cudaStreamSynchronize((cudaStream_t)stream), unlaunched = launch_error;
-  launch_error = cudaSuccess;
-  return hr_cuda_check(error != cudaSuccess ? error : unlaunched, "work on the device");
+  return hr_cuda_check(heard_by_waiting(cudaStreamSynchronize((cudaStream_t)stream)), "work on the device");
 }
 
 static hotrow_status cuda_stream_create(bool is_urgent, void **stream_p)
@@ -182,7 +188,8 @@ static hotrow_status cuda_event_order(void *event, void *stream)
 
 static hotrow_status cuda_event_wait(void *event)
 {
-  return hr_cuda_check(cudaEventSynchronize((cudaEvent_t)event), "waiting for an event");
+  return hr_cuda_check(heard_by_waiting(cudaEventSynchronize((cudaEvent_t)event)),
+                       "work on the device before an event");
 }
 
 static hotrow_status cuda_event_query(void *event, bool *has_happened_p)

@@ -235,6 +235,10 @@ static void a_launch_that_failed_is_told_once_whatever_comes_between(void)
   CHECK_FAILS(kernels->alloc(SIZE_MAX, &none), HOTROW_ERR_NO_MEMORY, NULL);
   CHECK_FAILS(kernels->synchronize(stream), HOTROW_ERR_DEVICE, "cudaErrorInvalidDevice");
   CHECK_OK(kernels->synchronize(stream));
+  CHECK(cudaSetDevice(7) == cudaErrorInvalidDevice);
+  gather_word(stream, words, index, to);
+  CHECK_FAILS(kernels->event_wait(event), HOTROW_ERR_DEVICE, "cudaErrorInvalidDevice");
+  CHECK_OK(kernels->event_wait(event));
   kernels->event_destroy(event);
   kernels->stream_destroy(stream);
   cudaFree(words), cudaFree(index), cudaFree(to), cudaFreeHost(pinned);
