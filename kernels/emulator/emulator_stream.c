@@ -208,6 +208,19 @@ void hr_emulated_check_pointer(const char *kernel, const void *pointer)
   hr_emulator_unlock();
 }
 
+void hr_emulated_check_structure(const char *kernel, const void *structure, size_t size_bytes)
+{
+  hr_emulator_lock();
+  for (size_t at = 0; at + sizeof(void *) <= size_bytes; at += sizeof(void *)) {
+    const void *word;
+    memcpy(&word, (const char *)structure + at, sizeof word);
+    if (hr_memory_is_hosts(word))
+      hr_emulator_stop("kernel %s is given %p at byte %zu of a structure, which is neither device memory nor pinned",
+                       kernel, word, at);
+  }
+  hr_emulator_unlock();
+}
+
 static void queue_call(void (*run)(work *), cudaHostFn_t call, void *context, cudaStream_t stream)
 {
   hr_emulator_lock();
