@@ -135,7 +135,7 @@ void hr_device_close_table(hotrow_table *table)
 hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const void *array, size_t size, hr_room *room,
                                    const void **there_p)
 {
-  *there_p = array;
+  *there_p = memory == HOTROW_CPU ? NULL : array;
   if (memory != HOTROW_CPU || !array || size == 0)
     return HOTROW_OK;
   HOTROW_TRY(hr_device_grow_room(core, room, 0, size));
