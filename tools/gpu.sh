@@ -7,7 +7,7 @@
 #   tools/gpu.sh --registers [FILE.cu ...]  what the compiler makes of every kernel: no GPU is needed
 # Exit status 0: all that could run passed; 1: something failed, or a kernel spills or has a stack, which is slow memory;
 # 69: there is no GPU, its driver is too old, or nothing is packed for it; 77: no nvcc. The log of each step is
-# build/gpu/STEP.log, the table build/gpu/summary.log. build/gpu/packed holds what is packed: carry it to the same place.
+# build/gpu/STEP.log, the table build/gpu/summary.log. build/gpu/packed.tar.gz is what is packed: carry it to the same place.
 # shellcheck disable=SC2317 # steps are called by their names
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -186,18 +186,19 @@ pack_files() {
     strip --strip-debug "$name" 2>/dev/null || true # a script has nothing to strip
     ldd "$file" 2>/dev/null || true
   done | sed -n 's/^.* => \(\/[^ ]*\) .*/\1/p' | sort -u |
-    grep -vE '/(libc|libm|libdl|librt|libpthread|libgcc_s|libstdc\+\+)\.so' | xargs -r cp -t "$packed/lib"
+    grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv|libgcc_s|libstdc\+\+)\.so' | xargs -r cp -t "$packed/lib"
   (cd "$tree" && find . -name CTestTestfile.cmake) | while read -r file; do
     mkdir -p "$packed/$(dirname "$file")"
     sed "s|$here/$tree|@TREE@|g; s|$here|@SOURCE@|g" "$tree/$file" >"$packed/$file.in"
   done
   echo "sm_$architecture, $(nvcc --version | sed -n 's/.*release \([0-9.]*\).*/CUDA \1/p')" >"$packed/about"
+  tar -czf "$packed.tar.gz" -C build/gpu packed
 }
 
 pack() {
   [ "$dry_run" -eq 0 ] || return 0
   pack_files
-  echo "packed for $(cat "$packed/about"): $(du -sh "$packed" | cut -f 1) in $packed"
+  echo "packed for $(cat "$packed/about"): $(du -sh "$packed.tar.gz" | cut -f 1) in $packed.tar.gz"
 }
 
 # What ctest reads has places in it that are filled in here.
@@ -262,6 +263,7 @@ find_card() { # sets card and its architecture
   architecture=$(cut -d, -f2 <<<"$smi" | tr -d ' .')
   driver=$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\)\..*/\1/p')
   if [ "$is_packed" -eq 1 ]; then
+    [ ! -s "$packed.tar.gz" ] || tar -xzf "$packed.tar.gz" -C build/gpu
     compiler=$(sed -n 's/.*CUDA \([0-9]*\)\..*/\1/p' "$packed/about" 2>/dev/null) || compiler=''
   else
     command -v nvcc >/dev/null || { echo "nvcc is not here: build elsewhere, tools/gpu.sh --pack" >&2; exit 77; }

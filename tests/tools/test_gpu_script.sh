@@ -124,7 +124,7 @@ ls "$scratch"/build/gpu/packed/lib/libtinfo.so* >"$scratch/err" || fail 'no libr
 gpu 69 --packed
 grep -q 'packed is for sm_80, CUDA 13.0, the GPU is sm_90' "$scratch/err" || fail 'another architecture is not told'
 TEST_NO_GPU=1 gpu 0 --pack
-rm -rf "$scratch/build/gpu/packing" "$scratch/build/gpu/release" "$scratch/bin/nvcc" "$scratch/bin/cmake"
+rm -rf "$scratch/build/gpu/packed" "$scratch/build/gpu/packing" "$scratch/build/gpu/release" "$scratch/bin/nvcc" "$scratch/bin/cmake"
 gpu 0 --packed --quick
 for step in tests client bench train sanitizers; do says "^$step +passed"; done
 says '^memcheck test_kernels_scan: passed'
