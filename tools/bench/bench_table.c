@@ -90,7 +90,7 @@ static hotrow_status take_memory(table_bench *b)
   const size_t asked = (size_t)o->batches * o->batch_keys, inserts = (size_t)(b->rows / o->insert_keys) + 1;
   HOTROW_TRY(hr_alloc(asked, sizeof *b->keys, "keys", (void **)&b->keys));
   HOTROW_TRY(hr_alloc(asked, sizeof *b->known, "row numbers", (void **)&b->known));
-  HOTROW_TRY(hr_alloc(asked, sizeof *b->homes, "buckets", (void **)&b->homes));
+  HOTROW_TRY(hr_alloc(asked, sizeof(hr_bucket *), "buckets", (void **)&b->homes));
   HOTROW_TRY(hr_alloc(o->batch_keys, sizeof *b->out_rows, "row numbers", (void **)&b->out_rows));
   HOTROW_TRY(hr_alloc(o->batch_keys, sizeof *b->out_clocks, "clocks", (void **)&b->out_clocks));
   HOTROW_TRY(hr_alloc(hr_mul(o->batch_keys, o->dim), sizeof(float), "values", (void **)&b->values));
