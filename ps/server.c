@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include <hr/memory.h>
 #include <hr/options.h>
 #include <hr/route.h>
+#include <hr/thread.h>
 
 #include "server_address.h"
 #include "server_counts.h"
@@ -243,7 +243,7 @@ static bool begin_aside(void *context, void (*task)(void *task_context), void *t
   end_aside(h);
   h->task = task;
   h->task_context = task_context;
-  h->has_aside = pthread_create(&h->aside, NULL, run_task, h) == 0;
+  h->has_aside = hr_thread_start(HR_THREAD_BACKGROUND, "checkpoint", run_task, h, &h->aside) == HOTROW_OK;
   return h->has_aside;
 }
 
@@ -383,17 +383,10 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
   return open_socket(server, h, address, o->memory_bytes > 0);
 }
 
-/* The program's signals are for its own threads. */
 static hotrow_status start_host(host *h)
 {
   publish(h);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = pthread_create(&h->thread, NULL, run_host, h);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (error)
-    return hr_fail(HOTROW_ERR_NO_MEMORY, "no thread for a shard: %s", strerror(error));
+  HOTROW_TRY(hr_thread_start(HR_THREAD_FOREGROUND, "shard", run_host, h, &h->thread));
   h->is_running = true;
   return HOTROW_OK;
 }
