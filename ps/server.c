@@ -328,7 +328,23 @@ static hotrow_status open_storage(host *h, const hotrow_server_options *o, const
   return HOTROW_OK;
 }
 
-/* What was durable, then a save: that is made durable before anyone may count on it. */
+static hotrow_status settle(void *context)
+{
+  return hr_durable_finish(context);
+}
+
+/* That is made durable before anyone may count on it. */
+static hotrow_status load_into_storage(host *h, const hotrow_server_options *o)
+{
+  hr_durable *d = &h->durable;
+  HOTROW_TRY(hr_rocksdb_begin_load(d->storage));
+  HOTROW_TRY(
+      hr_shard_load(h->shard, o->load_path, (hr_load_progress){o->progress, o->context}, (hr_load_settle){settle, d}));
+  HOTROW_TRY(hr_durable_finish(d));
+  return hr_rocksdb_end_load(d->storage);
+}
+
+/* What was durable, then a save. */
 static hotrow_status load(host *h, const hotrow_server_options *o)
 {
   hr_durable *d = &h->durable;
@@ -336,6 +352,8 @@ static hotrow_status load(host *h, const hotrow_server_options *o)
   d->before_wait = publish;
   d->context = h;
   uint64_t begin_ns = hr_now_ns();
+  if (d->storage && o->load_path)
+    HOTROW_TRY(hr_rocksdb_drop_unfinished(d->storage));
   if (d->storage) {
     HOTROW_TRY(hr_rocksdb_restore(d->storage, h->shard, begin_ns, o->progress, o->context));
     hr_log(HOTROW_LOG_INFO, "data directory %s loaded in %llu ms", hr_rocksdb_path(d->storage),
@@ -347,8 +365,9 @@ static hotrow_status load(host *h, const hotrow_server_options *o)
   if (hr_shard_table_count(h->shard) > 0)
     return hr_fail(HOTROW_ERR_EXISTS, "data directory %s has tables: save %s can be loaded into a new one only",
                    hr_rocksdb_path(d->storage), o->load_path);
-  HOTROW_TRY(hr_shard_load(h->shard, o->load_path, (hr_load_progress){o->progress, o->context}));
-  return d->storage ? hr_durable_finish(d) : HOTROW_OK;
+  if (d->storage)
+    return load_into_storage(h, o);
+  return hr_shard_load(h->shard, o->load_path, (hr_load_progress){o->progress, o->context}, (hr_load_settle){0});
 }
 
 static hotrow_status open_host(hotrow_server *server, const hotrow_server_options *o, uint32_t i)

@@ -21,9 +21,9 @@ static void *run_thread(void *memory)
 {
   thread_start start = *(thread_start *)memory;
   free(memory);
-  prctl(PR_SET_NAME, start.name);
   if (start.kind == HR_THREAD_BACKGROUND) /* of this thread alone: Linux */
     setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + HR_BACKGROUND_NICE);
+  prctl(PR_SET_NAME, start.name);
   return start.run(start.context);
 }
 
