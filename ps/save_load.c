@@ -150,6 +150,7 @@ static hotrow_status load_rows(source *from)
   if (status == HOTROW_OK)
     status = load_buckets(from, &file);
   hr_rows_file_close(&file);
+  from->path = from->part->path.text; /* the name of the file goes with it */
   return status;
 }
 
