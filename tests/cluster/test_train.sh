@@ -19,6 +19,15 @@ expect_code 0
 expect_out '^\{.*"workers": 2, "shards": 2,.*"steps": 10,.*\}$'
 expect_nothing_left
 
+check 'what the time of a step goes to, of one process, is the time of all steps'
+run "$hotrow" launch --shards 1 --workers 1 -- train --samples 20000 --steps 10 --json
+expect_code 0
+field() { sed -n "s/.*[ {]\"$1\": *\([-0-9.e+]*\).*/\1/p" "$scratch/last.out"; }
+parts="$(field read_seconds) + $(field lookup_seconds) + $(field dense_seconds) + $(field push_seconds) + $(field sum_seconds)"
+awk "BEGIN { whole = $(field seconds); exit !(whole > 0 && ($parts - whole) ^ 2 < 1e-6 * whole ^ 2) }" || fail "$parts"
+expect_out '"dense_seconds": 0\.0*[1-9].*"device_seconds": 0, '
+expect_nothing_left
+
 check 'every model trains, with what it takes'
 for model in dcnv2 'dcnv2 --cross-layers 2 --cross-rank 4 --cross-stacked' 'dlrm --bottom 8,8'; do
   # shellcheck disable=SC2086

@@ -135,6 +135,55 @@ static void gradients_of_products_of_wide_vectors(void)
   check_gradients(model, shape, 0, &rng);
 }
 
+typedef struct late_grads {
+  fixture *f;
+  float *values; /* from late_first on, as they were when they were called done */
+  size_t called_count;
+} late_grads;
+
+static void take_late_grads(void *context)
+{
+  late_grads *late = context;
+  const hr_pass *pass = &late->f->pass;
+  late->called_count++;
+  from_device(dense, late->values, pass->param_grads + pass->late_first, late->f->param_count - pass->late_first);
+}
+
+/* Has a backward pass all gradients from late_params on when it says so? Before it there are none. */
+static void check_late_grads(const hr_model *model, hr_model_shape shape, bool has_late, hr_rng *rng)
+{
+  fixture f = make_fixture(dense, model, shape, rng);
+  late_grads late = {.f = &f, .values = host_floats(f.param_count)};
+  f.pass.late_first = model->late_params(&shape);
+  f.pass.on_late_grads = take_late_grads;
+  f.pass.context = &late;
+  CHECK(f.pass.late_first > 0 && f.pass.late_first <= f.param_count);
+  compute_grads(&f);
+  CHECK_EQ(late.called_count, has_late ? 1 : 0);
+  CHECK_EQ(f.pass.late_first < f.param_count, has_late);
+  if (has_late)
+    CHECK(are_equal(late.values, f.param_grads + f.pass.late_first, f.param_count - f.pass.late_first));
+  free(late.values);
+  free_fixture(&f);
+}
+
+static void gradients_of_later_layers_are_done_when_they_are_said_to_be(void)
+{
+  hr_rng rng = {hr_test_seed(11)};
+  for (const char *const *name = hr_model_names; *name != NULL; name++) {
+    const hr_model *model = hr_model_find(*name);
+    hr_model_shape shape = small_shape(model);
+    check_late_grads(model, shape, true, &rng);
+    shape.numeric_count = 0;
+    check_late_grads(model, shape, true, &rng);
+    shape.cross_count = 0;
+    shape.is_cross_stacked = true;
+    check_late_grads(model, shape, true, &rng);
+    shape.hidden_count = 0;
+    check_late_grads(model, shape, false, &rng); /* one layer */
+  }
+}
+
 /* The check itself: one wrong sign among the gradients is seen, wherever it is. */
 static void a_wrong_sign_is_seen(void)
 {
@@ -405,6 +454,7 @@ int main(int argc, char **argv)
   RUN(gradients_are_the_slope);
   RUN(gradients_of_crossings_of_every_kind);
   RUN(gradients_of_products_of_wide_vectors);
+  RUN(gradients_of_later_layers_are_done_when_they_are_said_to_be);
   RUN(a_wrong_sign_is_seen);
   RUN(few_gradients_are_at_a_turn);
   RUN(fm_is_the_sum_over_pairs);

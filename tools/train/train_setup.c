@@ -153,6 +153,8 @@ static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
   HOTROW_TRY(hr_mirror_init(&rank->rows, trainer->dense, shape->batch_capacity * shape->field_count, hr_row_dim(shape),
                             "rows of a batch"));
   HOTROW_TRY(open_keys(trainer, rank));
+  HOTROW_TRY(trainer->dense->kernels->event_create_timed(&rank->pass_begin));
+  HOTROW_TRY(trainer->dense->kernels->event_create_timed(&rank->pass_end));
   return hr_mirror_init(&rank->sums, trainer->dense, trainer->param_count + 1, 1, "dense gradients");
 }
 
@@ -241,7 +243,9 @@ static hotrow_status open_model(hr_trainer *trainer)
                     .work = pass->work,
                     .logits = trainer->logits.device,
                     .logit_grads = trainer->logit_grads,
-                    .row_grads = trainer->row_grads.device};
+                    .row_grads = trainer->row_grads.device,
+                    .context = trainer,
+                    .late_first = trainer->model->late_params(shape)};
   return init_params(trainer);
 }
 
@@ -274,6 +278,8 @@ void hr_trainer_close(hr_trainer *trainer)
       trainer->dense->kernels->free_host(rank->keys_here);
     if (rank->keys_there != NULL)
       trainer->dense->kernels->free(rank->keys_there);
+    trainer->dense->kernels->event_destroy(rank->pass_begin);
+    trainer->dense->kernels->event_destroy(rank->pass_end);
     hr_mirror_fini(&rank->rows, trainer->dense);
     hr_mirror_fini(&rank->sums, trainer->dense);
   }
