@@ -40,6 +40,11 @@ expect_code 78
 expect_err 'bottom layers "8,,8": want sizes from 1 to 65536'
 expect_nothing_left
 
+check 'a device that is none'
+run "$hotrow" train --shards tcp://127.0.0.1:1 --samples 1000 --device cuda:x
+expect_code 78
+expect_err 'device "cuda:x": want cpu, cuda or cuda:N'
+
 check 'dense gradients by what --comm says'
 run "$hotrow" launch --shards 1 --workers 2 -- train --samples 20000 --steps 10 --comm ring --json
 expect_code 0

@@ -2,9 +2,11 @@
 #include <cblas.h>
 #include <stdlib.h>
 
+#include <hr/log.h>
 #include <hr/memory.h>
 
 #include "counter_random.h"
+#include "device_choice.h"
 #include "train_state.h"
 
 #define TABLE_NAME "train"
@@ -249,12 +251,27 @@ static hotrow_status open_model(hr_trainer *trainer)
   return init_params(trainer);
 }
 
+static hotrow_status open_device(hr_trainer *trainer)
+{
+  const hr_train_options *options = &trainer->options;
+  const uint32_t local_rank = options->local_rank >= 0 ? (uint32_t)options->local_rank : options->rank;
+  const hotrow_kernels *kernels;
+  hr_device_choice choice;
+  HOTROW_TRY(hr_device_parse(options->device, &choice));
+  HOTROW_TRY(hotrow_kernels_get(choice.device, &kernels));
+  const uint32_t count = kernels->device_count(), index = hr_device_choose(&choice, local_rank, count);
+  HOTROW_TRY(kernels->device_use(index));
+  if (choice.device != HOTROW_CPU)
+    hr_log(HOTROW_LOG_INFO, "rank %u uses device %s:%u of %u", options->rank, kernels->name, index, count);
+  return hr_dense_open(choice.device, &trainer->dense);
+}
+
 hotrow_status hr_trainer_open(hr_trainer *trainer)
 {
   /* One thread: the ranks are the parallelism, and sums that do not depend on the machine's core count. */
   openblas_set_num_threads(1);
   trainer->model = hr_model_find(hr_model_names[trainer->options.model]);
-  HOTROW_TRY(hr_dense_open((hotrow_device)trainer->options.device, &trainer->dense));
+  HOTROW_TRY(open_device(trainer));
   HOTROW_TRY(open_split(trainer, HR_VALID, &trainer->valid_data));
   HOTROW_TRY(open_split(trainer, HR_TEST, &trainer->test_data));
   HOTROW_TRY(make_shape(trainer));
