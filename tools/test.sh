@@ -18,6 +18,7 @@ done
 
 tools/install.sh test
 jobs=$(nproc)
+tests_at_once=$((jobs + (jobs + 1) / 2)) # many wait more than they work
 passed=0 skipped=0
 
 configure() { # DIRECTORY OPTIONS...
@@ -37,7 +38,7 @@ run() { # TITLE DIRECTORY CTEST_OPTIONS...
   shift 2
   log="$directory.ctest"
   echo "== $title: tests"
-  if ! ctest --test-dir "$directory" --output-on-failure -j "$jobs" "$@" >"$log" 2>&1; then
+  if ! ctest --test-dir "$directory" --output-on-failure -j "$tests_at_once" "$@" >"$log" 2>&1; then
     cat "$log"
     echo "== $title: FAILED"
     exit 1
