@@ -247,6 +247,7 @@ static void fm_is_the_sum_over_pairs(void)
 static void affine_oracle(const float *weights, const float *biases, size_t input_size, size_t output_size,
                           const double *inputs, bool has_relu, double *outputs)
 {
+  CHECK(weights != NULL);
   for (size_t o = 0; o < output_size; o++) {
     outputs[o] = biases != NULL ? (double)biases[o] : 0;
     for (size_t i = 0; i < input_size; i++)

@@ -211,7 +211,7 @@ static void closing_fails(void)
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
     hr_device_comm *comm = open_alone(0);
     fake_take_ends(&aborted, &destroyed);
-    fake = (fake_plan){.call = ends[i].call, .result = ends[i].result};
+    fake = (fake_plan){.call = ends[i].call, .result = (int)ends[i].result};
     hr_device_comm_close(comm);
     fake = (fake_plan){0};
     fake_take_ends(&aborted, &destroyed);
@@ -232,7 +232,7 @@ static void giving_up_fails(void)
     hr_device_comm *comm = open_alone(0);
     CHECK_OK(hr_device_comm_allreduce_begin(comm, values, 10));
     fake_take_ends(&aborted, &destroyed);
-    fake = (fake_plan){.call = result ? FAKE_ABORT : FAKE_NOTHING, .result = (hr_nccl_result)result};
+    fake = (fake_plan){.call = result ? FAKE_ABORT : FAKE_NOTHING, .result = result};
     hr_device_comm_close(comm);
     fake = (fake_plan){0};
     fake_take_ends(&aborted, &destroyed);
