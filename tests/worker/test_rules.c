@@ -321,6 +321,66 @@ static void start(test_servers *servers, const leg *l)
   }
 }
 
+/* ---- what clocks count ---- */
+
+static hotrow_table_options counting_occurrences(const char *name, bool counts_occurrences)
+{
+  hotrow_table_options o = counting(0, 10, 10);
+  o.name = name;
+  o.flags = counts_occurrences ? HOTROW_TABLE_COUNT_OCCURRENCES : 0;
+  return o;
+}
+
+/* Of tables "steps" and "occurrences", which are there. */
+static void check_counting(const char *endpoints)
+{
+  static const char *const names[] = {"steps", "occurrences"};
+  hotrow_client *reader = test_open_reader(endpoints);
+  for (int kind = 0; kind < 2; kind++) {
+    hotrow_client *client = test_open(endpoints, 1, 2);
+    hotrow_table_options same = counting_occurrences(names[kind], kind == 1);
+    hotrow_table_options other = counting_occurrences(names[kind], kind == 0);
+    hotrow_table *table;
+    char words[128];
+    snprintf(words, sizeof words, "table %s exists with another counts_occurrences", names[kind]);
+    CHECK_FAILS(hotrow_table_create(client, &other, &table), HOTROW_ERR_EXISTS, words);
+    snprintf(words, sizeof words, "table %s counts %s, and the options %s HOTROW_TABLE_COUNT_OCCURRENCES", names[kind],
+             names[kind], kind == 1 ? "lack" : "have");
+    CHECK_FAILS(hotrow_table_open(client, &other, &table), HOTROW_ERR_INVALID, words);
+    create(client, &same);
+    CHECK_OK(hotrow_table_open(reader, &other, &table)); /* who pushes nothing counts nothing */
+    hotrow_client_close(client);
+  }
+  hotrow_client_close(reader);
+}
+
+static void steps_and_occurrences_do_not_mix(void)
+{
+  char save_dir[512], data_dir[512], path[600];
+  test_servers servers;
+  snprintf(save_dir, sizeof save_dir, "%s/counting", hr_test_tmpdir());
+  snprintf(data_dir, sizeof data_dir, "%s/counting-data", hr_test_tmpdir());
+  snprintf(path, sizeof path, "%s/all", save_dir);
+  CHECK(mkdir(save_dir, 0777) == 0);
+  leg l = {.shards = 1, .data_dir = data_dir, .save_dir = save_dir};
+  start(&servers, &l);
+  hotrow_client *client = test_open(servers.endpoints, 0, 2);
+  hotrow_table_options steps = counting_occurrences("steps", false);
+  hotrow_table_options occurrences = counting_occurrences("occurrences", true);
+  create(client, &steps);
+  create(client, &occurrences);
+  check_counting(servers.endpoints);
+  CHECK_OK(hotrow_save(client, "all", 0));
+  hotrow_client_close(client);
+  test_stop(&servers);
+  start(&servers, &l); /* again, from its directory */
+  check_counting(servers.endpoints);
+  test_stop(&servers);
+  start(&servers, &(leg){.shards = 2, .load_path = path});
+  check_counting(servers.endpoints);
+  test_stop(&servers);
+}
+
 /* What the rows are at the end of the leg, and which there are. */
 static uint64_t run(const leg *l, const hotrow_table_options *options, float rows[KEYS][DIM], uint8_t *hits)
 {
@@ -411,6 +471,7 @@ int main(void)
   RUN(look_ahead_brings_rows_only);
   RUN(copies_of_a_row_that_is_gone_are_not_read);
   RUN(a_table_keeps_to_its_rows);
+  RUN(steps_and_occurrences_do_not_mix);
   RUN(exact_steps_give_the_same_rows_on_any_number_of_shards);
   RUN(a_job_that_is_resumed_ends_with_the_same_rows);
   return 0;
