@@ -135,7 +135,7 @@ void hr_device_close_table(hotrow_table *table)
 hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const void *array, size_t size, hr_room *room,
                                    const void **there_p)
 {
-  *there_p = array;
+  *there_p = memory == HOTROW_CPU ? NULL : array;
   if (memory != HOTROW_CPU || !array || size == 0)
     return HOTROW_OK;
   HOTROW_TRY(hr_device_grow_room(core, room, 0, size));
@@ -470,6 +470,23 @@ static hotrow_status fill_hit_mask(hr_core *core, const hotrow_lookup_request *r
   return status;
 }
 
+/* Rows of dim floats to the caller's host memory, stride floats apart: those with gaps by way of pinned memory, for a
+ * copy of each would be a wait for each. */
+static hotrow_status copy_rows_out(hr_core *core, hr_device_table *device, const float *rows, size_t count, size_t dim,
+                                   float *out, size_t stride)
+{
+  size_t size = count * dim * sizeof *rows;
+  if (stride == dim)
+    return core->row_kernels->copy_out(out, rows, size, core->stream);
+  HOTROW_TRY(hr_device_grow_here(core, &device->here, size));
+  HOTROW_TRY(core->row_kernels->copy_out(device->here.memory, rows, size, core->stream));
+  HOTROW_TRY(hr_device_wait(core));
+  const float *here = device->here.memory;
+  for (size_t i = 0; i < count; i++)
+    memcpy(out + i * stride, here + i * dim, dim * sizeof *out);
+  return HOTROW_OK;
+}
+
 hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
 {
   const hotrow_kernels *kernels = core->row_kernels;
@@ -497,10 +514,8 @@ hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
                   out, there_stride);
   else
     kernels->gather(rows, row_stride, dim, device->key_slots, r->key_count, core->stream, out, there_stride);
-  for (size_t i = 0; r->memory == HOTROW_CPU && stride != dim && i < out_count; i++)
-    HOTROW_TRY(kernels->copy_out(r->out + i * stride, out + i * dim, dim * sizeof *out, core->stream));
-  if (r->memory == HOTROW_CPU && stride == dim)
-    HOTROW_TRY(kernels->copy_out(r->out, out, out_count * dim * sizeof *out, core->stream));
+  if (r->memory == HOTROW_CPU)
+    HOTROW_TRY(copy_rows_out(core, device, out, out_count, dim, r->out, stride));
   if (r->hit_mask)
     HOTROW_TRY(fill_hit_mask(core, r));
   return hr_device_lead(core, r->memory, r->stream);

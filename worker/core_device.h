@@ -62,7 +62,7 @@ hotrow_status hr_device_grow_here(hr_core *core, hr_room *room, size_t size);
 hotrow_status hr_device_follow(hr_core *core, hotrow_device memory, void *stream);
 /* What the caller queues from here on comes after what is queued; or, of arrays on the host, all of it is done now. */
 hotrow_status hr_device_lead(hr_core *core, hotrow_device memory, void *stream);
-/* An array of a request on the device: where it is, or a copy in `room`. NULL stays NULL. */
+/* An array of a request on the device: where it is, or a copy in `room`. NULL stays NULL, and nothing is NULL. */
 hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const void *array, size_t size, hr_room *room,
                                    const void **there_p);
 

@@ -73,6 +73,10 @@ typedef struct hotrow_kernels {
   const char *name; /* "cpu", "cuda" */
 
   hotrow_status (*describe)(hotrow_device_info *info_p); /* HOTROW_ERR_DEVICE */
+  /* How many devices of this kind there are, and which of them the calling thread uses from here on: 0, unless it says
+   * so. Memory, streams and events are of the one that they were made on. HOTROW_ERR_INVALID: there is no such one */
+  uint32_t (*device_count)(void);
+  hotrow_status (*device_use)(uint32_t index);
 
   hotrow_status (*alloc)(size_t size_bytes, void **memory_p); /* zeroed; HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE */
   void (*free)(void *memory);                                 /* accepts NULL */
@@ -92,7 +96,8 @@ typedef struct hotrow_kernels {
   hotrow_status (*stream_create)(bool is_urgent, void **stream_p);
   void (*stream_destroy)(void *stream); /* accepts NULL; what is queued still runs */
   /* An event stands for what was queued on a stream before it was last recorded; one never recorded has happened.
-   * event_order: what is queued on `stream` from here on comes after the event. event_wait: the host waits.
+   * event_order: what is queued on `stream` from here on comes after the event. event_wait: the host waits, and hears
+   * what failed as from synchronize.
    * event_query: whether it has happened, without waiting. Those of event_create_timed also note when: elapsed_ms is
    * the device's time from one that has happened to another; 0 on CPU, where the host's clock tells. */
   hotrow_status (*event_create)(void **event_p);
