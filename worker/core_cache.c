@@ -6,6 +6,7 @@
 
 /* What goes over in one stage: arrays of the host, and where each will be. */
 #define ARRAYS_MAX 6u
+#define LIST_GUESS_MIN ((size_t)64) /* entries of a push list that are copied at least, if there may be so many */
 
 typedef struct crossing {
   const void *arrays[ARRAYS_MAX];
@@ -180,35 +181,61 @@ hotrow_status hr_core_cache_credit(hotrow_table *table, const uint64_t *keys, co
   return HOTROW_OK;
 }
 
-hotrow_status hr_core_cache_take_pushes(hotrow_table *table, hotrow_cache_push_list *list_p)
+/* Queues copies of the list's first `count` entries into pinned memory, where *here_p says. */
+static hotrow_status copy_entries(hotrow_table *table, const hotrow_cache_push_list *list, size_t count,
+                                  hotrow_cache_push_list *here_p)
 {
-  HOTROW_TRY(hotrow_cache_take_pushes(table->cache, list_p));
-  if (!table->device || list_p->count == 0)
-    return HOTROW_OK;
   hr_core *core = table->core;
-  const hotrow_kernels *kernels = core->row_kernels;
-  size_t count = list_p->count, row_size = table->layout.dim * sizeof(float);
-  const void *arrays[] = {list_p->keys,  list_p->hashes,  list_p->steps,
-                          list_p->grads, list_p->squares, list_p->is_exact};
-  size_t sizes[] = {
-      sizeof(uint64_t), sizeof(uint64_t), sizeof(uint32_t), row_size, table->layout.square_dim * sizeof(float), 1};
+  hr_room *room = &table->device->list_here;
+  const void *arrays[] = {list->keys, list->hashes, list->steps, list->grads, list->squares, list->is_exact};
+  const size_t sizes[] = {sizeof *list->keys,
+                          sizeof *list->hashes,
+                          sizeof *list->steps,
+                          table->layout.dim * sizeof *list->grads,
+                          table->layout.square_dim * sizeof *list->squares,
+                          sizeof *list->is_exact};
   size_t size = 0, used = 0;
   for (uint32_t i = 0; i < ARRAYS_MAX; i++)
     size += hr_stage_size(count * sizes[i]);
-  HOTROW_TRY(hr_device_grow_here(core, &table->device->here, size));
+  HOTROW_TRY(hr_device_grow_here(core, room, size));
   char *here[ARRAYS_MAX];
   for (uint32_t i = 0; i < ARRAYS_MAX; i++) {
-    here[i] = arrays[i] ? (char *)table->device->here.memory + used : NULL;
+    here[i] = arrays[i] ? (char *)room->memory + used : NULL;
     if (arrays[i])
-      HOTROW_TRY(kernels->copy_out(here[i], arrays[i], count * sizes[i], core->stream));
+      HOTROW_TRY(core->row_kernels->copy_out(here[i], arrays[i], count * sizes[i], core->stream));
     used += hr_stage_size(count * sizes[i]);
   }
-  *list_p = (hotrow_cache_push_list){.keys = (const uint64_t *)(void *)here[0],
+  *here_p = (hotrow_cache_push_list){.keys = (const uint64_t *)(void *)here[0],
                                      .hashes = (const uint64_t *)(void *)here[1],
                                      .steps = (const uint32_t *)(void *)here[2],
                                      .grads = (const float *)(void *)here[3],
                                      .squares = (const float *)(void *)here[4],
                                      .is_exact = (const uint8_t *)here[5],
                                      .count = count};
-  return kernels->synchronize(core->stream);
+  return HOTROW_OK;
+}
+
+/* How long the list is, only the device knows: so many entries are copied as there may be where none is kept back, else
+ * a few more than the last time. If there are more, they are waited for twice. */
+hotrow_status hr_core_cache_take_pushes(hotrow_table *table, hotrow_cache_push_list *list_p)
+{
+  hotrow_cache_push_list there;
+  hr_device_table *device = table->device;
+  HOTROW_TRY(hotrow_cache_take_pushes(table->cache, device ? &there : list_p));
+  if (!device)
+    return HOTROW_OK;
+  *list_p = (hotrow_cache_push_list){0};
+  if (there.count == 0)
+    return HOTROW_OK;
+  bool is_exact = table->push_bound == 0;
+  size_t guess = is_exact || there.count < device->list_guess ? there.count : device->list_guess;
+  HOTROW_TRY(copy_entries(table, &there, guess, list_p));
+  HOTROW_TRY(hr_device_wait(table->core));
+  size_t count = *there.count_p;
+  device->list_guess = count + count / 4 + LIST_GUESS_MIN;
+  list_p->count = count;
+  if (count <= guess)
+    return HOTROW_OK;
+  HOTROW_TRY(copy_entries(table, &there, count, list_p));
+  return hr_device_wait(table->core);
 }

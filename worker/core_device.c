@@ -127,6 +127,7 @@ void hr_device_close_table(hotrow_table *table)
   kernels->free(device->number);
   kernels->free_host(device->number_here);
   kernels->free_host(device->here.memory);
+  kernels->free_host(device->list_here.memory);
   free(device->given_keys);
   free(device);
   table->device = NULL;

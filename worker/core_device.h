@@ -39,7 +39,9 @@ typedef struct hr_device_table {
   /* The step's gradients so far, as the host's are kept. */
   hr_room bags, factors, step_keys, step_hashes, step_ticks, step_grads, merged_ticks, merged_grads;
   bool is_step_of_lookup; /* the step's only push so far has the lookup's distinct keys */
-  hr_room here; /* pinned: what has come from the device, until the next call: a push list, keys of a batch to come */
+  hr_room here;      /* pinned: keys of a batch to come, until the next call */
+  hr_room list_here; /* pinned: the push list that was taken last */
+  size_t list_guess; /* how many entries the next one is thought to have */
 } hr_device_table;
 
 /* The client's stream, and its event. HOTROW_ERR_DEVICE, HOTROW_ERR_NO_MEMORY */

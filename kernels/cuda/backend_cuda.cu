@@ -21,7 +21,7 @@ hotrow_status hr_cuda_check(cudaError_t error, const char *what)
 
 void hr_cuda_check_launch(const char *kernel)
 {
-  cudaError_t error = cudaPeekAtLastError(); /* it stays for synchronize */
+  cudaError_t error = cudaPeekAtLastError(); /* it stays for who waits */
   if (error != cudaSuccess)
     hr_log(HOTROW_LOG_ERROR, "cuda kernel %s failed to launch: %s", kernel, cudaGetErrorString(error));
 }
@@ -155,7 +155,9 @@ static hotrow_status cuda_event_order(void *event, void *stream)
 
 static hotrow_status cuda_event_wait(void *event)
 {
-  return hr_cuda_check(cudaEventSynchronize((cudaEvent_t)event), "waiting for an event");
+  cudaError_t error = cudaEventSynchronize((cudaEvent_t)event);
+  cudaError_t launch_error = cudaGetLastError();
+  return hr_cuda_check(error != cudaSuccess ? error : launch_error, "work on the device before an event");
 }
 
 static hotrow_status cuda_event_query(void *event, bool *has_happened_p)

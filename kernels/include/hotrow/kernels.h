@@ -92,7 +92,8 @@ typedef struct hotrow_kernels {
   hotrow_status (*stream_create)(bool is_urgent, void **stream_p);
   void (*stream_destroy)(void *stream); /* accepts NULL; what is queued still runs */
   /* An event stands for what was queued on a stream before it was last recorded; one never recorded has happened.
-   * event_order: what is queued on `stream` from here on comes after the event. event_wait: the host waits.
+   * event_order: what is queued on `stream` from here on comes after the event. event_wait: the host waits, and hears
+   * what failed as from synchronize.
    * event_query: whether it has happened, without waiting. Those of event_create_timed also note when: elapsed_ms is
    * the device's time from one that has happened to another; 0 on CPU, where the host's clock tells. */
   hotrow_status (*event_create)(void **event_p);
