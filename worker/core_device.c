@@ -180,9 +180,12 @@ static hotrow_status remember_keys(hr_device_table *device, const hotrow_lookup_
 hotrow_status hr_device_read_count(hr_core *core, hotrow_table *table, hr_workspace *workspace)
 {
   uint32_t *here = (uint32_t *)(void *)table->device->number_here;
+  if (workspace->is_counted)
+    return HOTROW_OK;
   HOTROW_TRY(core->row_kernels->copy_out(here, workspace->dedup.unique_count_p, sizeof *here, core->stream));
   HOTROW_TRY(hr_device_wait(core));
   workspace->unique_count = *here;
+  workspace->is_counted = true;
   return HOTROW_OK;
 }
 
@@ -208,27 +211,38 @@ hotrow_status hr_device_distinct(hr_core *core, const hotrow_lookup_request *r, 
   return hr_device_wait(core);
 }
 
-/* The batch in hand if it was handed over, and when its keys are needed next. */
-static hotrow_status take_window(hr_core *core, hotrow_table *table, hr_lookahead_batch **batch_p,
-                                 const uint32_t **next_use_p)
+/* How many keys the batch that is looked up next has; the one behind it may be meant where it was in hand before. */
+static uint32_t expected_count(hr_lookahead *window, size_t key_count)
+{
+  uint32_t most = 0;
+  for (uint64_t number = window->first; number <= window->first + window->is_in_hand; number++) {
+    const hr_lookahead_batch *batch = hr_lookahead_find(window, number);
+    most = batch && batch->count > most ? batch->count : most;
+  }
+  return most < key_count ? most : (uint32_t)key_count;
+}
+
+/* The batch in hand if it was handed over, and when its keys are needed next. The window is the host's: it waits for as
+ * many keys as the batch has that is expected. */
+static hotrow_status take_window(hr_core *core, hotrow_table *table, const uint32_t **next_use_p)
 {
   hr_device_table *device = table->device;
   hr_workspace *lookup = &table->lookup;
   *next_use_p = NULL;
-  *batch_p = NULL;
+  device->batch = NULL;
   if (table->window.count == 0)
     return HOTROW_OK;
+  uint32_t expected = expected_count(&table->window, lookup->key_count);
+  HOTROW_TRY(core->row_kernels->copy_out(device->asked_keys, lookup->dedup.keys, expected * sizeof *device->asked_keys,
+                                         core->stream));
   HOTROW_TRY(hr_device_read_count(core, table, lookup));
-  HOTROW_TRY(core->row_kernels->copy_out(device->asked_keys, lookup->dedup.keys,
-                                         lookup->unique_count * sizeof *device->asked_keys, core->stream));
-  HOTROW_TRY(hr_device_wait(core));
-  *batch_p = hr_core_take_batch(core, table, device->asked_keys, lookup->unique_count);
-  if (!*batch_p)
+  device->batch = hr_core_take_batch(core, table, device->asked_keys, lookup->unique_count);
+  if (!device->batch)
     return HOTROW_OK;
   hr_stage *stage = &device->stages[device->stage_turn++ % 2];
   size_t size = lookup->unique_count * sizeof *table->next_use;
   const void *there;
-  hr_core_set_next_use(table, *batch_p, lookup->unique_count);
+  hr_core_set_next_use(table, device->batch, lookup->unique_count);
   HOTROW_TRY(hr_stage_begin(stage, hr_stage_size(size)));
   HOTROW_TRY(hr_stage_put(stage, table->next_use, size, &there));
   *next_use_p = there;
@@ -282,22 +296,26 @@ static hotrow_status ask_all(hr_core *core, hotrow_table *table)
   return HOTROW_OK;
 }
 
-/* The asked keys of a lookup: those of which nothing, something too old or something doubtful is held. The only wait
- * where all are found. */
-static hotrow_status read_plan(hr_core *core, hotrow_table *table, size_t key_count)
+/* What the lookup has found is written for the host, and its number of distinct keys. */
+static hotrow_status start_plan(hr_core *core, hotrow_table *table, size_t key_count)
 {
   hr_device_table *device = table->device;
-  hr_workspace *lookup = &table->lookup;
-  const hotrow_dedup *dedup = &lookup->dedup;
+  const hotrow_dedup *dedup = &table->lookup.dedup;
   uint32_t *here = (uint32_t *)(void *)device->number_here;
-  hotrow_cache_plan_rows rows;
   HOTROW_TRY(core->row_kernels->copy_out(here, dedup->unique_count_p, sizeof *here, core->stream));
-  HOTROW_TRY(hotrow_cache_plan_start(device->plan, dedup->keys, dedup->hashes, device->slots, device->seen,
-                                     device->states, key_count, dedup->unique_count_p));
+  return hotrow_cache_plan_start(device->plan, dedup->keys, dedup->hashes, device->slots, device->seen, device->states,
+                                 key_count, dedup->unique_count_p);
+}
+
+/* The asked keys of a lookup: those of which nothing, something too old or something doubtful is held. */
+static hotrow_status take_plan(hr_core *core, hotrow_table *table)
+{
+  hr_device_table *device = table->device;
+  hotrow_cache_plan_rows rows;
   HOTROW_TRY(hotrow_cache_plan_wait(device->plan, &rows));
-  lookup->unique_count = *here;
-  table->asked_keys = device->asked_keys;
-  table->asked_hashes = device->asked_hashes;
+  table->lookup.unique_count = *(uint32_t *)(void *)device->number_here;
+  table->lookup.is_counted = true;
+  device->is_filled &= rows.count == 0;
   if (core->options.observe)
     return ask_all(core, table);
   table->asked_count = (uint32_t)rows.count;
@@ -310,31 +328,11 @@ static hotrow_status read_plan(hr_core *core, hotrow_table *table, size_t key_co
   return HOTROW_OK;
 }
 
-hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r)
+hotrow_status hr_device_read_plan(hr_core *core, hotrow_table *table)
 {
-  hotrow_table *table = r->table;
-  hr_device_table *device = table->device;
-  const hotrow_dedup *dedup = &table->lookup.dedup;
-  const void *keys;
-  const uint32_t *next_use;
-  hr_lookahead_batch *batch;
-  table->has_slots = false;
-  device->is_step_of_lookup = false; /* slots of the step's keys make room for others */
-  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream));
-  HOTROW_TRY(hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &device->keys, &keys));
-  HOTROW_TRY(remember_keys(device, r));
-  HOTROW_TRY(hr_core_dedup(core, table, &table->lookup, keys, r->key_count));
-  if (device->capacity != table->lookup.capacity || !table->states) {
-    HOTROW_TRY(grow_arrays(core, table, table->lookup.capacity));
-    HOTROW_TRY(hr_core_grow_lookup(table));
-  }
-  table->told_before = table->told;
-  hotrow_cache_begin_batch(table->cache);
-  HOTROW_TRY(take_window(core, table, &batch, &next_use));
-  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, r->key_count, dedup->unique_count_p, next_use,
-                      device->slots, device->seen, device->states);
-  HOTROW_TRY(read_plan(core, table, r->key_count));
-  table->has_slots = true;
+  const hr_device_table *device = table->device;
+  const hr_lookahead_batch *batch = device->batch;
+  HOTROW_TRY(take_plan(core, table));
   uint32_t found = 0;
   for (uint32_t u = 0; batch && u < batch->count; u++)
     found += batch->is_fetched[u];
@@ -347,6 +345,44 @@ hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r)
   core->stats.lookahead_hits += found;
   memcpy(table->asks, table->states, table->asked_count);
   return HOTROW_OK;
+}
+
+static hotrow_status fill(hr_core *core, const hotrow_lookup_request *r);
+
+hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r)
+{
+  hotrow_table *table = r->table;
+  hr_device_table *device = table->device;
+  const hotrow_dedup *dedup = &table->lookup.dedup;
+  const void *keys;
+  const uint32_t *next_use;
+  table->has_slots = false;
+  table->asked_count = 0;            /* until the plan is read */
+  device->is_step_of_lookup = false; /* slots of the step's keys make room for others */
+  device->is_filled = false;
+  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream));
+  HOTROW_TRY(hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &device->keys, &keys));
+  HOTROW_TRY(remember_keys(device, r));
+  HOTROW_TRY(hr_core_dedup(core, table, &table->lookup, keys, r->key_count));
+  if (device->capacity != table->lookup.capacity || !table->states) {
+    HOTROW_TRY(grow_arrays(core, table, table->lookup.capacity));
+    HOTROW_TRY(hr_core_grow_lookup(table));
+  }
+  table->asked_keys = device->asked_keys;
+  table->asked_hashes = device->asked_hashes;
+  table->told_before = table->told;
+  hotrow_cache_begin_batch(table->cache);
+  HOTROW_TRY(take_window(core, table, &next_use));
+  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, r->key_count, dedup->unique_count_p, next_use,
+                      device->slots, device->seen, device->states);
+  HOTROW_TRY(start_plan(core, table, r->key_count));
+  table->has_slots = true;
+  /* Where no question is asked of rows that are held, these are likely to be all: the device need not wait to be told.
+   */
+  device->is_filled = r->memory != HOTROW_CPU && table->is_announced;
+  if (device->is_filled)
+    HOTROW_TRY(fill(core, r));
+  return r->memory != HOTROW_CPU ? hr_device_lead(core, r->memory, r->stream) : HOTROW_OK;
 }
 
 /* Puts a copy that was fresh, and so is not asked about, among the asked keys: from the back, in place. */
@@ -416,6 +452,7 @@ hotrow_status hr_device_expect_asked(hr_core *core, hotrow_table *table)
   hr_device_table *device = table->device;
   const hotrow_dedup *dedup = &table->lookup.dedup;
   uint32_t unique_count = table->lookup.unique_count, *here = (uint32_t *)(void *)device->number_here;
+  device->is_filled = false; /* a copy that was read may be one that is now too old, or was until it was replaced */
   if (unique_count == 0)
     return HOTROW_OK;
   hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, unique_count, NULL, hotrow_cache_batch(table->cache),
@@ -472,7 +509,8 @@ static hotrow_status fill_hit_mask(hr_core *core, const hotrow_lookup_request *r
   return status;
 }
 
-hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
+/* Rows by their slots into `out`, those that are not there as zeroes. */
+static hotrow_status fill(hr_core *core, const hotrow_lookup_request *r)
 {
   const hotrow_kernels *kernels = core->row_kernels;
   hotrow_table *table = r->table;
@@ -482,7 +520,6 @@ hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
   size_t row_stride, stride = r->out_stride ? r->out_stride : dim, out_count = is_pooled ? r->bag_count : r->key_count;
   const float *rows = hotrow_cache_rows(table->cache, &row_stride);
   const void *offsets, *weights;
-  HOTROW_TRY(place_asked(core, table));
   HOTROW_TRY(hr_device_take_array(core, r->memory, r->offsets, (r->bag_count + 1) * sizeof *r->offsets,
                                   &device->offsets, &offsets));
   HOTROW_TRY(
@@ -503,6 +540,15 @@ hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
     HOTROW_TRY(kernels->copy_out(r->out + i * stride, out + i * dim, dim * sizeof *out, core->stream));
   if (r->memory == HOTROW_CPU && stride == dim)
     HOTROW_TRY(kernels->copy_out(r->out, out, out_count * dim * sizeof *out, core->stream));
+  return HOTROW_OK;
+}
+
+hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
+{
+  if (r->table->device->is_filled)
+    return HOTROW_OK;
+  HOTROW_TRY(place_asked(core, r->table));
+  HOTROW_TRY(fill(core, r));
   if (r->hit_mask)
     HOTROW_TRY(fill_hit_mask(core, r));
   return hr_device_lead(core, r->memory, r->stream);

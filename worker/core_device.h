@@ -26,6 +26,10 @@ typedef struct hr_device_table {
   void *select_scratch;
   size_t capacity;
   hotrow_cache_plan *plan; /* owned */
+  /* The lookup in hand: its batch, if it was handed over, borrowed from the window; and whether `out` has its rows, as
+   * far as what the cache held when it began may be read. */
+  hr_lookahead_batch *batch;
+  bool is_filled;
   /* The same on the host, of the keys that are asked about; pinned, [capacity]. */
   uint64_t *asked_keys, *asked_hashes;
   uint32_t *asked_index; /* among the distinct keys, ascending */
@@ -39,9 +43,9 @@ typedef struct hr_device_table {
   /* The step's gradients so far, as the host's are kept. */
   hr_room bags, factors, step_keys, step_hashes, step_ticks, step_grads, merged_ticks, merged_grads;
   bool is_step_of_lookup; /* the step's only push so far has the lookup's distinct keys */
-  hr_room here;      /* pinned: keys of a batch to come, until the next call */
-  hr_room list_here; /* pinned: the push list that was taken last */
-  size_t list_guess; /* how many entries the next one is thought to have */
+  hr_room here;           /* pinned: keys of a batch to come, until the next call */
+  hr_room list_here;      /* pinned: the push list that was taken last */
+  size_t list_guess;      /* how many entries the next one is thought to have */
 } hr_device_table;
 
 /* The client's stream, and its event. HOTROW_ERR_DEVICE, HOTROW_ERR_NO_MEMORY */
@@ -52,7 +56,7 @@ void hr_device_close_table(hotrow_table *table); /* one that is not on the devic
 
 /* Waits for what is queued, and says what failed. */
 hotrow_status hr_device_wait(hr_core *core);
-/* workspace->unique_count becomes what dedup has found. Waits. */
+/* workspace->unique_count becomes what dedup has found. Waits, unless it is known. */
 hotrow_status hr_device_read_count(hr_core *core, hotrow_table *table, hr_workspace *workspace);
 
 /* Makes room for size bytes; the first `kept` stay. */
@@ -72,11 +76,13 @@ hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const vo
 hotrow_status hr_device_distinct(hr_core *core, const hotrow_lookup_request *r, const uint64_t **keys_p,
                                  const uint64_t **hashes_p);
 
-/* A lookup: the table's asked keys and their states are those that may not be read yet. */
+/* A lookup, and, into arrays on the device, its rows: queued; nobody waits, unless batches were handed over ahead. */
 hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r);
+/* Waits for what the lookup has found: the table's asked keys and their states are those that may not be read yet. */
+hotrow_status hr_device_read_plan(hr_core *core, hotrow_table *table);
 /* Copies that were fresh and are not any more join the asked keys; asks[] says which are held and not stale. */
 hotrow_status hr_device_expect_asked(hr_core *core, hotrow_table *table);
-/* Rows into the caller's `out`. */
+/* Rows into the caller's `out`, if they are not there since the lookup began. */
 hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r);
 
 /* The step's gradients: behind what the step has so far; *added_p distinct keys. */

@@ -13,7 +13,7 @@ static hotrow_status find_keys(hr_core *core, const hotrow_push_request *r, hr_w
                         memcmp(device->given_keys, r->keys, r->key_count * sizeof *r->keys) == 0;
   *workspace_p = &table->lookup;
   if (!r->keys || is_given_again)
-    return HOTROW_OK;
+    return hr_device_read_count(core, table, &table->lookup); /* known, unless the lookup was given up */
   HOTROW_TRY(hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &device->keys, &keys));
   HOTROW_TRY(hr_core_dedup(core, table, &table->push, keys, r->key_count));
   *workspace_p = &table->push;

@@ -103,6 +103,7 @@ hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *wo
   if (key_count > workspace->capacity || !workspace->scratch)
     HOTROW_TRY(grow_workspace(core, workspace, key_count));
   workspace->is_plain = false;
+  workspace->is_counted = core->row_kernels->device == HOTROW_CPU;
   workspace->key_count = key_count;
   return core->row_kernels->dedup(keys, key_count, table->seed, workspace->scratch, core->stream, &workspace->dedup);
 }
