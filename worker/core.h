@@ -131,10 +131,11 @@ struct hr_core {
   hr_core_options options;
   const hotrow_kernels *row_kernels; /* borrowed: of where the rows are */
   void *stream, *event;              /* owned: where their work is queued; NULL in host memory */
-  hr_link *links;                    /* [shard_count] */
-  hr_request **drafts;               /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
-  bool *is_told;                     /* [shard_count]: something was sent since the step ended */
-  hr_push_share *shares;             /* [2 * shard_count] */
+  uint32_t *gate;        /* owned, on the device: no limit to what the step updates; 0 if some gradient is not finite */
+  hr_link *links;        /* [shard_count] */
+  hr_request **drafts;   /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
+  bool *is_told;         /* [shard_count]: something was sent since the step ended */
+  hr_push_share *shares; /* [2 * shard_count] */
   hr_request_pool pool;
   hotrow_table *tables[HOTROW_REQUESTS_MAX];
   uint32_t table_count;

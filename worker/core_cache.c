@@ -7,6 +7,7 @@
 /* What goes over in one stage: arrays of the host, and where each will be. */
 #define ARRAYS_MAX 6u
 #define LIST_GUESS_MIN ((size_t)64) /* entries of a push list that are copied at least, if there may be so many */
+#define LIST_GUESS_MEMORY 16u       /* lists until much is forgotten */
 
 typedef struct crossing {
   const void *arrays[ARRAYS_MAX];
@@ -216,26 +217,41 @@ static hotrow_status copy_entries(hotrow_table *table, const hotrow_cache_push_l
 }
 
 /* How long the list is, only the device knows: so many entries are copied as there may be where none is kept back, else
- * a few more than the last time. If there are more, they are waited for twice. */
+ * a few more than the last times. If there are more, they are waited for twice. */
+hotrow_status hr_core_cache_start_pushes(hotrow_table *table)
+{
+  hr_device_table *device = table->device;
+  if (!device || device->is_list_started)
+    return HOTROW_OK;
+  hotrow_cache_push_list *there = &device->list_there;
+  HOTROW_TRY(hotrow_cache_take_pushes(table->cache, there));
+  device->is_list_started = true;
+  size_t guess = table->push_bound == 0 || there->count < device->list_guess ? there->count : device->list_guess;
+  device->list = (hotrow_cache_push_list){0};
+  if (there->count == 0)
+    return HOTROW_OK;
+  HOTROW_TRY(copy_entries(table, there, guess, &device->list));
+  return table->core->row_kernels->event_record(device->list_event, table->core->stream);
+}
+
 hotrow_status hr_core_cache_take_pushes(hotrow_table *table, hotrow_cache_push_list *list_p)
 {
-  hotrow_cache_push_list there;
   hr_device_table *device = table->device;
-  HOTROW_TRY(hotrow_cache_take_pushes(table->cache, device ? &there : list_p));
   if (!device)
+    return hotrow_cache_take_pushes(table->cache, list_p);
+  HOTROW_TRY(hr_core_cache_start_pushes(table));
+  device->is_list_started = false;
+  *list_p = device->list;
+  if (device->list_there.count == 0)
     return HOTROW_OK;
-  *list_p = (hotrow_cache_push_list){0};
-  if (there.count == 0)
-    return HOTROW_OK;
-  bool is_exact = table->push_bound == 0;
-  size_t guess = is_exact || there.count < device->list_guess ? there.count : device->list_guess;
-  HOTROW_TRY(copy_entries(table, &there, guess, list_p));
-  HOTROW_TRY(hr_device_wait(table->core));
-  size_t count = *there.count_p;
+  HOTROW_TRY(table->core->row_kernels->event_wait(device->list_event));
+  size_t count = *device->list_there.count_p, before = device->list_guess;
   device->list_guess = count + count / 4 + LIST_GUESS_MIN;
+  if (device->list_guess < before) /* some steps hand out more than others */
+    device->list_guess = before - before / LIST_GUESS_MEMORY;
   list_p->count = count;
-  if (count <= guess)
+  if (count <= device->list.count)
     return HOTROW_OK;
-  HOTROW_TRY(copy_entries(table, &there, count, list_p));
+  HOTROW_TRY(copy_entries(table, &device->list_there, count, list_p));
   return hr_device_wait(table->core);
 }

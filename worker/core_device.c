@@ -6,18 +6,20 @@
 #include <hr/assert.h>
 #include <hr/memory.h>
 
-#define NUMBERS 2u /* that come back at once */
+#define NUMBERS 2u /* that come back */
 
 hotrow_status hr_device_open(hr_core *core)
 {
   HOTROW_TRY(core->row_kernels->stream_create(false, &core->stream));
-  return core->row_kernels->event_create(&core->event);
+  HOTROW_TRY(core->row_kernels->event_create(&core->event));
+  return core->row_kernels->alloc(sizeof *core->gate, (void **)&core->gate);
 }
 
 void hr_device_close(hr_core *core)
 {
   if (!core->options.device_kernels)
     return;
+  core->row_kernels->free(core->gate);
   core->row_kernels->event_destroy(core->event);
   core->row_kernels->stream_destroy(core->stream);
 }
@@ -105,6 +107,7 @@ hotrow_status hr_device_open_table(hr_core *core, hotrow_table *table)
   table->device = memory;
   for (uint32_t i = 0; i < 2; i++)
     HOTROW_TRY(hr_stage_init(&table->device->stages[i], kernels, core->stream));
+  HOTROW_TRY(kernels->event_create(&table->device->list_event));
   HOTROW_TRY(kernels->alloc(NUMBERS * sizeof *table->device->number, (void **)&table->device->number));
   return kernels->alloc_host(NUMBERS * sizeof *table->device->number, (void **)&table->device->number_here);
 }
@@ -128,6 +131,7 @@ void hr_device_close_table(hotrow_table *table)
   kernels->free_host(device->number_here);
   kernels->free_host(device->here.memory);
   kernels->free_host(device->list_here.memory);
+  kernels->event_destroy(device->list_event);
   free(device->given_keys);
   free(device);
   table->device = NULL;

@@ -35,7 +35,8 @@ typedef struct hr_device_table {
   uint32_t *asked_index; /* among the distinct keys, ascending */
   uint32_t *answers;     /* indices, slots that come back */
   uint8_t *flags;
-  /* Numbers that come back: of each a place on the device and one on the host, pinned. */
+  /* Numbers that come back: of each a place on the device and one on the host, pinned. The second is that of the step's
+   * first gradient that is not finite. */
   uint64_t *number, *number_here;
   /* The keys of the lookup in hand as a caller gave them in host memory, to know them again; given_count 0: unknown. */
   uint64_t *given_keys; /* owned */
@@ -43,9 +44,15 @@ typedef struct hr_device_table {
   /* The step's gradients so far, as the host's are kept. */
   hr_room bags, factors, step_keys, step_hashes, step_ticks, step_grads, merged_ticks, merged_grads;
   bool is_step_of_lookup; /* the step's only push so far has the lookup's distinct keys */
+  bool is_unchecked;      /* nobody has seen yet whether they are finite */
   hr_room here;           /* pinned: keys of a batch to come, until the next call */
-  hr_room list_here;      /* pinned: the push list that was taken last */
-  size_t list_guess;      /* how many entries the next one is thought to have */
+  /* The push list that was taken last: on the device, and in pinned memory, as far as it was copied before anybody knew
+   * how long it is. */
+  hotrow_cache_push_list list_there, list;
+  bool is_list_started;
+  void *list_event;  /* owned: it is here */
+  hr_room list_here; /* pinned */
+  size_t list_guess; /* how many entries the next one is thought to have */
 } hr_device_table;
 
 /* The client's stream, and its event. HOTROW_ERR_DEVICE, HOTROW_ERR_NO_MEMORY */
@@ -85,9 +92,14 @@ hotrow_status hr_device_expect_asked(hr_core *core, hotrow_table *table);
 /* Rows into the caller's `out`, if they are not there since the lookup began. */
 hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r);
 
-/* The step's gradients: behind what the step has so far; *added_p distinct keys. */
+/* The step's gradients: behind what the step has so far; *added_p distinct keys. Those in host memory are looked at now
+ * (HOTROW_ERR_INVALID); nobody waits for those on the device, unless their keys are not the lookup's. */
 hotrow_status hr_device_stage_push(hr_core *core, const hotrow_push_request *r, size_t step_count, uint32_t *added_p);
-/* The step's update; what is due is in the cache's push list. */
+/* The end of a step: first the look at the gradients of all tables that nobody has looked at, then the update of each,
+ * of no row of any if one is not finite; what is due is in the caches' push lists. All of it is queued. When a list has
+ * come, so has the answer: HOTROW_ERR_INVALID, and the step was to be forgotten. */
+hotrow_status hr_device_check_step(hr_core *core);
 hotrow_status hr_device_update(hr_core *core, hotrow_table *table);
+hotrow_status hr_device_read_check(hr_core *core);
 
 #endif

@@ -196,10 +196,33 @@ static void a_lookup_of_held_rows_waits_once_at_its_end(void)
     CHECK_EQ(test_stats(b.client).requests, requests);
     check_out(&b);
     CHECK_OK(hotrow_push(b.client, &p, 1));
-    take_waits();
     CHECK_OK(hotrow_step(b.client, 0));
   }
   close_bench(&b);
+}
+
+/* Where rows keep steps back and where they do not. */
+static void a_push_waits_for_nothing_and_a_step_once(void)
+{
+  for (uint32_t push_bound = 0; push_bound < 6; push_bound += 5) {
+    bench b;
+    open_bench(&b, 20, push_bound);
+    for (uint32_t i = 0; i < 30; i++) {
+      hotrow_lookup_request r = lookup_of(&b, KEYS);
+      hotrow_push_request p = push_of(&b, KEYS);
+      CHECK_OK(hotrow_lookup(b.client, &r, 1));
+      take_waits();
+      CHECK_OK(hotrow_push(b.client, &p, 1));
+      uint32_t of_push = take_waits();
+      CHECK_OK(hr_core_step(b.client->core, false, 0)); /* without the news that happen to have come */
+      uint32_t of_step = take_waits();
+      if (i < 8) /* memory is taken, and how much the steps hand out is learned */
+        continue;
+      CHECK_EQ(of_push, 0);
+      CHECK_EQ(of_step, 1);
+    }
+    close_bench(&b);
+  }
 }
 
 /* `out` was filled without them: it is filled again. */
@@ -232,6 +255,7 @@ int main(void)
   counting.event_wait = counted_event_wait;
   counting.event_query = counted_event_query;
   RUN(a_lookup_of_held_rows_waits_once_at_its_end);
+  RUN(a_push_waits_for_nothing_and_a_step_once);
   RUN(rows_that_were_missing_are_there_in_the_end);
   device->stream_destroy(stream);
   return 0;

@@ -212,8 +212,10 @@ typedef struct hotrow_kernels {
                          size_t row_stride);
 
   /* *row_p = index of the first row of values[row_count][dim] that holds a NaN or an infinity, or row_count if none
-   * does. row_p lies on the table's device, as every array does. */
-  void (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream, uint64_t *row_p);
+   * does. *gate_p = 0 if one does, else it stays as it is: a count that what is queued behind takes, of none if any of
+   * several calls has found something (NULL: nobody). Both lie on the table's device, as every array does. */
+  void (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream, uint64_t *row_p,
+                         uint32_t *gate_p);
 
   /* sums[i] = (rank 0's values[i] + rank 1's) + rank 2's ..., for i < count; a rank's values are rank_stride floats
    * behind those of the rank before. rank_count >= 1. sums overlaps no values. */
