@@ -131,6 +131,7 @@ struct hr_core {
   hr_core_options options;
   const hotrow_kernels *row_kernels; /* borrowed: of where the rows are */
   void *stream, *event;              /* owned: where their work is queued; NULL in host memory */
+  void *ahead_stream;                /* owned: where coming batches are looked at, beside that */
   uint32_t *gate;        /* owned, on the device: no limit to what the step updates; 0 if some gradient is not finite */
   hr_link *links;        /* [shard_count] */
   hr_request **drafts;   /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */

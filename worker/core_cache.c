@@ -24,10 +24,8 @@ static void add(crossing *c, const void *array, size_t size)
 }
 
 /* Queues the copies; there[i] is where array i will be, room_p (or NULL) room behind them for what comes back. */
-static hotrow_status cross(hotrow_table *table, crossing *c, size_t room_size, void **room_p)
+static hotrow_status cross_by(hr_stage *stage, crossing *c, size_t room_size, void **room_p)
 {
-  hr_device_table *device = table->device;
-  hr_stage *stage = &device->stages[device->stage_turn++ % 2];
   size_t size = hr_stage_size(room_size);
   for (uint32_t i = 0; i < c->count; i++)
     size += c->arrays[i] ? hr_stage_size(c->sizes[i]) : 0;
@@ -37,6 +35,12 @@ static hotrow_status cross(hotrow_table *table, crossing *c, size_t room_size, v
   if (room_p)
     *room_p = stage->device + stage->used;
   return hr_stage_end(stage);
+}
+
+static hotrow_status cross(hotrow_table *table, crossing *c, size_t room_size, void **room_p)
+{
+  hr_device_table *device = table->device;
+  return cross_by(&device->stages[device->stage_turn++ % 2], c, room_size, room_p);
 }
 
 static void add_rows(crossing *c, const hotrow_table *table, const float *values, const float *states, size_t row_count)
@@ -132,9 +136,10 @@ hotrow_status hr_core_cache_expect(hotrow_table *table, const uint64_t *keys, co
   crossing c = {0};
   void *flags;
   hr_core *core = table->core;
+  hr_device_table *device = table->device;
   add(&c, keys, key_count * sizeof *keys);
   add(&c, hashes, key_count * sizeof *hashes);
-  HOTROW_TRY(cross(table, &c, key_count, &flags));
+  HOTROW_TRY(cross_by(&device->ahead_stages[device->ahead_turn++ % 2], &c, key_count, &flags));
   hotrow_cache_expect(table->cache, c.there[0], c.there[1], key_count, NULL, batch, flags);
   if (!is_held_p)
     return HOTROW_OK;

@@ -6,11 +6,12 @@
 #include <hr/assert.h>
 #include <hr/memory.h>
 
-#define NUMBERS 2u /* that come back */
+#define NUMBERS 3u /* that come back */
 
 hotrow_status hr_device_open(hr_core *core)
 {
   HOTROW_TRY(core->row_kernels->stream_create(false, &core->stream));
+  HOTROW_TRY(core->row_kernels->stream_create(false, &core->ahead_stream));
   HOTROW_TRY(core->row_kernels->event_create(&core->event));
   return core->row_kernels->alloc(sizeof *core->gate, (void **)&core->gate);
 }
@@ -21,6 +22,7 @@ void hr_device_close(hr_core *core)
     return;
   core->row_kernels->free(core->gate);
   core->row_kernels->event_destroy(core->event);
+  core->row_kernels->stream_destroy(core->ahead_stream);
   core->row_kernels->stream_destroy(core->stream);
 }
 
@@ -105,8 +107,10 @@ hotrow_status hr_device_open_table(hr_core *core, hotrow_table *table)
   void *memory;
   HOTROW_TRY(hr_alloc(1, sizeof *table->device, "a table on the device", &memory));
   table->device = memory;
-  for (uint32_t i = 0; i < 2; i++)
+  for (uint32_t i = 0; i < 2; i++) {
     HOTROW_TRY(hr_stage_init(&table->device->stages[i], kernels, core->stream));
+    HOTROW_TRY(hr_stage_init(&table->device->ahead_stages[i], kernels, core->stream));
+  }
   HOTROW_TRY(kernels->event_create(&table->device->list_event));
   HOTROW_TRY(kernels->alloc(NUMBERS * sizeof *table->device->number, (void **)&table->device->number));
   return kernels->alloc_host(NUMBERS * sizeof *table->device->number, (void **)&table->device->number_here);
@@ -119,12 +123,15 @@ void hr_device_close_table(hotrow_table *table)
     return;
   const hotrow_kernels *kernels = table->core->row_kernels;
   kernels->synchronize(table->core->stream);
-  for (uint32_t i = 0; i < 2; i++)
+  for (uint32_t i = 0; i < 2; i++) {
     hr_stage_fini(&device->stages[i]);
+    hr_stage_fini(&device->ahead_stages[i]);
+  }
   free_arrays(kernels, device);
-  const hr_room rooms[] = {device->keys,       device->offsets,    device->weights,      device->rows,
-                           device->bags,       device->factors,    device->step_keys,    device->step_hashes,
-                           device->step_ticks, device->step_grads, device->merged_ticks, device->merged_grads};
+  const hr_room rooms[] = {device->keys,        device->ahead_keys, device->offsets,    device->weights,
+                           device->rows,        device->bags,       device->factors,    device->step_keys,
+                           device->step_hashes, device->step_ticks, device->step_grads, device->merged_ticks,
+                           device->merged_grads};
   for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
     kernels->free(rooms[i].memory);
   kernels->free(device->number);
@@ -148,12 +155,12 @@ hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const vo
   return core->row_kernels->copy_in(room->memory, array, size, core->stream);
 }
 
-hotrow_status hr_device_follow(hr_core *core, hotrow_device memory, void *stream)
+hotrow_status hr_device_follow(hr_core *core, hotrow_device memory, void *stream, void *own)
 {
   if (memory == HOTROW_CPU)
     return HOTROW_OK;
   HOTROW_TRY(core->row_kernels->event_record(core->event, stream));
-  return core->row_kernels->event_order(core->event, core->stream);
+  return core->row_kernels->event_order(core->event, own);
 }
 
 hotrow_status hr_device_lead(hr_core *core, hotrow_device memory, void *stream)
@@ -193,26 +200,40 @@ hotrow_status hr_device_read_count(hr_core *core, hotrow_table *table, hr_worksp
   return HOTROW_OK;
 }
 
+/* Keys of a batch to come, on the device. */
+static hotrow_status take_ahead_keys(hr_core *core, const hotrow_lookup_request *r, const uint64_t **keys_p)
+{
+  hr_room *room = &r->table->device->ahead_keys;
+  *keys_p = r->keys;
+  if (r->memory != HOTROW_CPU || r->key_count == 0)
+    return hr_device_follow(core, r->memory, r->stream, core->ahead_stream);
+  HOTROW_TRY(hr_device_grow_room(core, room, 0, r->key_count * sizeof *r->keys));
+  *keys_p = room->memory;
+  return core->row_kernels->copy_in(room->memory, r->keys, r->key_count * sizeof *r->keys, core->ahead_stream);
+}
+
 hotrow_status hr_device_distinct(hr_core *core, const hotrow_lookup_request *r, const uint64_t **keys_p,
                                  const uint64_t **hashes_p)
 {
   const hotrow_kernels *kernels = core->row_kernels;
   hotrow_table *table = r->table;
   hr_workspace *ahead = &table->ahead;
-  const void *keys;
-  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream));
-  HOTROW_TRY(
-      hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &table->device->keys, &keys));
+  const uint64_t *keys;
+  uint32_t *count = (uint32_t *)(void *)(table->device->number_here + 2);
+  HOTROW_TRY(take_ahead_keys(core, r, &keys));
   HOTROW_TRY(hr_core_dedup(core, table, ahead, keys, r->key_count));
-  HOTROW_TRY(hr_device_read_count(core, table, ahead));
+  HOTROW_TRY(kernels->copy_out(count, ahead->dedup.unique_count_p, sizeof *count, core->ahead_stream));
+  HOTROW_TRY(kernels->synchronize(core->ahead_stream));
+  ahead->unique_count = *count;
+  ahead->is_counted = true;
   size_t size = ahead->unique_count * sizeof(uint64_t);
   HOTROW_TRY(hr_device_grow_here(core, &table->device->here, 2 * size));
   uint64_t *here = table->device->here.memory;
   *keys_p = here;
   *hashes_p = here + ahead->unique_count;
-  HOTROW_TRY(kernels->copy_out(here, ahead->dedup.keys, size, core->stream));
-  HOTROW_TRY(kernels->copy_out(here + ahead->unique_count, ahead->dedup.hashes, size, core->stream));
-  return hr_device_wait(core);
+  HOTROW_TRY(kernels->copy_out(here, ahead->dedup.keys, size, core->ahead_stream));
+  HOTROW_TRY(kernels->copy_out(here + ahead->unique_count, ahead->dedup.hashes, size, core->ahead_stream));
+  return kernels->synchronize(core->ahead_stream);
 }
 
 /* How many keys the batch that is looked up next has; the one behind it may be meant where it was in hand before. */
@@ -364,7 +385,7 @@ hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r)
   table->asked_count = 0;            /* until the plan is read */
   device->is_step_of_lookup = false; /* slots of the step's keys make room for others */
   device->is_filled = false;
-  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream));
+  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream, core->stream));
   HOTROW_TRY(hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &device->keys, &keys));
   HOTROW_TRY(remember_keys(device, r));
   HOTROW_TRY(hr_core_dedup(core, table, &table->lookup, keys, r->key_count));

@@ -15,8 +15,9 @@ typedef struct hr_room {
 
 /* What a table has on the device beside its cache. */
 typedef struct hr_device_table {
-  hr_stage stages[2]; /* in turn: one is filled while the other is under way */
-  uint32_t stage_turn;
+  hr_stage stages[2];       /* in turn: one is filled while the other is under way */
+  hr_stage ahead_stages[2]; /* likewise, of coming batches: these do not wait behind rows that come */
+  uint32_t stage_turn, ahead_turn;
   /* What a caller has in host memory. */
   hr_room keys, offsets, weights, rows;
   /* Of the distinct keys of the lookup in hand, [capacity]. */
@@ -36,7 +37,7 @@ typedef struct hr_device_table {
   uint32_t *answers;     /* indices, slots that come back */
   uint8_t *flags;
   /* Numbers that come back: of each a place on the device and one on the host, pinned. The second is that of the step's
-   * first gradient that is not finite. */
+   * first gradient that is not finite, the third of a coming batch's distinct keys. */
   uint64_t *number, *number_here;
   /* The keys of the lookup in hand as a caller gave them in host memory, to know them again; given_count 0: unknown. */
   uint64_t *given_keys; /* owned */
@@ -45,7 +46,8 @@ typedef struct hr_device_table {
   hr_room bags, factors, step_keys, step_hashes, step_ticks, step_grads, merged_ticks, merged_grads;
   bool is_step_of_lookup; /* the step's only push so far has the lookup's distinct keys */
   bool is_unchecked;      /* nobody has seen yet whether they are finite */
-  hr_room here;           /* pinned: keys of a batch to come, until the next call */
+  hr_room ahead_keys;     /* of a batch to come */
+  hr_room here;           /* pinned: its distinct keys, until the next call */
   /* The push list that was taken last: on the device, and in pinned memory, as far as it was copied before anybody knew
    * how long it is. */
   hotrow_cache_push_list list_there, list;
@@ -70,16 +72,17 @@ hotrow_status hr_device_read_count(hr_core *core, hotrow_table *table, hr_worksp
 hotrow_status hr_device_grow_room(hr_core *core, hr_room *room, size_t kept, size_t size);
 /* Makes room in pinned memory that nothing is under way to. */
 hotrow_status hr_device_grow_here(hr_core *core, hr_room *room, size_t size);
-/* What is queued from here on comes after what the caller has queued on its stream, of arrays that lie on the device.
- */
-hotrow_status hr_device_follow(hr_core *core, hotrow_device memory, void *stream);
+/* What is queued on `own` from here on comes after what the caller has queued on its stream, of arrays that lie on the
+ * device. */
+hotrow_status hr_device_follow(hr_core *core, hotrow_device memory, void *stream, void *own);
 /* What the caller queues from here on comes after what is queued; or, of arrays on the host, all of it is done now. */
 hotrow_status hr_device_lead(hr_core *core, hotrow_device memory, void *stream);
 /* An array of a request on the device: where it is, or a copy in `room`. NULL stays NULL. */
 hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const void *array, size_t size, hr_room *room,
                                    const void **there_p);
 
-/* Distinct keys of a batch to come, in host memory until the next call. Waits. */
+/* Distinct keys of a batch to come, in host memory until the next call. Waits for them, on a stream of their own, and
+ * for nothing that is queued on the client's. */
 hotrow_status hr_device_distinct(hr_core *core, const hotrow_lookup_request *r, const uint64_t **keys_p,
                                  const uint64_t **hashes_p);
 

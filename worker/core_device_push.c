@@ -96,7 +96,7 @@ hotrow_status hr_device_stage_push(hr_core *core, const hotrow_push_request *r, 
   hotrow_table *table = r->table;
   hr_device_table *device = table->device;
   hr_workspace *workspace;
-  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream));
+  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream, core->stream));
   HOTROW_TRY(find_keys(core, r, &workspace));
   const hotrow_dedup *dedup = &workspace->dedup;
   uint32_t count = workspace->unique_count;

@@ -9,7 +9,8 @@
 
 static const hotrow_kernels *device;
 static hotrow_kernels counting;
-static uint32_t waits;
+static uint32_t waits, watched_waits;
+static const void *watched; /* a stream */
 static void *stream;
 
 static struct {
@@ -62,6 +63,7 @@ static hotrow_status counted_copy_out(void *to, const void *from, size_t size, v
 static hotrow_status counted_synchronize(void *on)
 {
   waits++;
+  watched_waits += on == watched;
   return device->synchronize(on);
 }
 
@@ -225,6 +227,28 @@ static void a_push_waits_for_nothing_and_a_step_once(void)
   }
 }
 
+/* Distinct keys of a coming batch are found beside what the client has queued for the step: only once its rows are to
+ * be asked for, somebody waits to hear which are held. */
+static void a_look_ahead_waits_for_its_own_stream(void)
+{
+  bench b;
+  open_bench(&b, 20, 5);
+  hotrow_lookup_request r = lookup_of(&b, KEYS);
+  for (uint32_t i = 0; i < HOTROW_FETCH_AHEAD + 1; i++)
+    CHECK_OK(hotrow_lookahead(b.client, &r, 1));
+  for (uint32_t i = 0; i < 8; i++) {
+    play_step(&b);
+    CHECK_OK(hotrow_flush(b.client, 0));
+    watched = b.client->core->stream;
+    watched_waits = 0;
+    CHECK_OK(hotrow_lookahead(b.client, &r, 1));
+    CHECK_EQ(watched_waits, 0);
+    watched = NULL;
+  }
+  CHECK_EQ(test_stats(b.client).lookahead_dropped, 0);
+  close_bench(&b);
+}
+
 /* `out` was filled without them: it is filled again. */
 static void rows_that_were_missing_are_there_in_the_end(void)
 {
@@ -256,6 +280,7 @@ int main(void)
   counting.event_query = counted_event_query;
   RUN(a_lookup_of_held_rows_waits_once_at_its_end);
   RUN(a_push_waits_for_nothing_and_a_step_once);
+  RUN(a_look_ahead_waits_for_its_own_stream);
   RUN(rows_that_were_missing_are_there_in_the_end);
   device->stream_destroy(stream);
   return 0;
