@@ -19,7 +19,7 @@ static uint64_t rows_bytes(const hr_table_desc *desc)
   hotrow_row_layout layout;
   hotrow_status status = hr_row_layout_make(desc->segments, desc->segment_count, &layout);
   HOTROW_ASSERT(status == HOTROW_OK); /* the manifest was checked */
-  return desc->row_count * hr_save_record_size(&layout);
+  return desc->row_count * hr_save_record_size(desc, &layout);
 }
 
 static void describe_table(const hr_save_set *set, const hr_table_desc *desc, hotrow_checkpoint_table *table_p)

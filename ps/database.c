@@ -99,6 +99,7 @@ typedef struct visiting {
   const hr_database *database;
   hr_database_table_fn table;
   hr_database_row_fn row;
+  hr_database_bucket_fn bucket;
   void *context;
   float record[HR_STORE_FLOATS_MAX]; /* a row's floats, aligned */
 } visiting;
@@ -152,6 +153,13 @@ static hotrow_status take_row(visiting *v, const entry *e)
   return v->row(hr_store_key_of(e->key), clock, v->record, (e->size - sizeof clock) / sizeof(float), v->context);
 }
 
+static hotrow_status take_bucket(visiting *v, const entry *e)
+{
+  if (e->key_size != HR_STORE_ROW_KEY_BYTES)
+    return fail_size(v->database, "the key of a bucket", e->key_size);
+  return v->bucket(hr_store_key_of(e->key), e->value, e->size, v->context);
+}
+
 hotrow_status hr_database_visit_tables(const hr_database *database, hr_database_table_fn table, void *context)
 {
   visiting v = {.database = database, .table = table, .context = context};
@@ -164,4 +172,13 @@ hotrow_status hr_database_visit_rows(const hr_database *database, uint32_t table
   visiting v = {.database = database, .row = row, .context = context};
   hr_store_table_key(head, HR_STORE_ROW, table);
   return visit(&v, head, sizeof head, take_row);
+}
+
+hotrow_status hr_database_visit_buckets(const hr_database *database, uint32_t table, hr_database_bucket_fn bucket,
+                                        void *context)
+{
+  uint8_t head[HR_STORE_TABLE_KEY_BYTES];
+  visiting v = {.database = database, .bucket = bucket, .context = context};
+  hr_store_table_key(head, HR_STORE_BUCKET, table);
+  return visit(&v, head, sizeof head, take_bucket);
 }

@@ -29,10 +29,16 @@ hotrow_status hr_database_has_log(const hr_database *database, bool *has_log_p);
 typedef hotrow_status (*hr_database_table_fn)(const hr_table_desc *desc, void *context);
 hotrow_status hr_database_visit_tables(const hr_database *database, hr_database_table_fn visit, void *context);
 
-/* All rows of a table, in the order of their keys. `record` is value[dim], state[float_count - dim]. */
-typedef hotrow_status (*hr_database_row_fn)(uint64_t key, uint32_t clock, const float *record, size_t float_count,
+/* All rows of a table, in the order of their keys. `record` is value[dim], state[float_count - dim], and may be written
+ * to. */
+typedef hotrow_status (*hr_database_row_fn)(uint64_t key, uint32_t clock, float *record, size_t float_count,
                                             void *context);
 hotrow_status hr_database_visit_rows(const hr_database *database, uint32_t table, hr_database_row_fn visit,
                                      void *context);
+
+/* All its buckets of keys without a row, in the order of their numbers. */
+typedef hotrow_status (*hr_database_bucket_fn)(uint64_t number, const void *bytes, size_t size, void *context);
+hotrow_status hr_database_visit_buckets(const hr_database *database, uint32_t table, hr_database_bucket_fn visit,
+                                        void *context);
 
 #endif

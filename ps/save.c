@@ -82,13 +82,20 @@ static hotrow_status write_row(uint64_t key, uint32_t clock, const float *value_
   return hr_output_append(&writer->out, value_and_state, writer->float_bytes);
 }
 
+static hotrow_status write_bucket(uint64_t number, const void *bytes, size_t size, void *context)
+{
+  row_writer *writer = context;
+  HOTROW_TRY(hr_output_append(&writer->out, &number, sizeof number));
+  return hr_output_append(&writer->out, bytes, size);
+}
+
 static hotrow_status write_rows(const save_part *part, const char *dir, const hr_table *table,
                                 hr_manifest_table *entry_p)
 {
   const hr_table_desc *desc = hr_table_get_desc(table);
   hr_path path;
   HOTROW_TRY(hr_path_format(&path, "%s/%s.rows", dir, desc->name));
-  size_t record_size = hr_save_record_size(hr_table_get_layout(table));
+  size_t record_size = hr_save_record_size(desc, hr_table_get_layout(table));
   hr_rows_header header = {.magic = HR_ROWS_MAGIC,
                            .version = HR_SAVE_VERSION,
                            .record_size = (uint32_t)record_size,
@@ -99,6 +106,8 @@ static hotrow_status write_rows(const save_part *part, const char *dir, const hr
   hotrow_status status = hr_output_append(&writer.out, &header, sizeof header);
   if (status == HOTROW_OK)
     status = hr_table_scan(table, write_row, &writer);
+  if (status == HOTROW_OK)
+    status = hr_table_visit_buckets(table, write_bucket, &writer);
   HOTROW_TRY(end_file(part, &writer.out, status));
   *entry_p = (hr_manifest_table){*desc, writer.out.size, XXH3_64bits_digest(&writer.out.hash)};
   return HOTROW_OK;

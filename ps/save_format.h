@@ -8,14 +8,15 @@
 #include <hr/wire.h>
 
 #include "save_file.h"
+#include "table_admission.h"
 
-#define HR_SAVE_VERSION 3u
+#define HR_SAVE_VERSION 4u
 #define HR_MANIFEST_MAGIC "HOTROW-M"
 #define HR_PART_MAGIC "HOTROW-P"     /* in its place: a part of a checkpoint, which is nothing without its CHECKPOINT */
 #define HR_DATABASE_MAGIC "HOTROW-B" /* the same, and its rows are in a database */
 #define HR_ROWS_MAGIC "HOTROW-R"
 #define HR_SAVE_MAGIC_BYTES 8u
-#define HR_ROW_HEAD_BYTES 12u /* key u64, clock u32; value and state follow */
+#define HR_ROW_HEAD_BYTES 12u /* key u64, clock u32; value and state follow, and a step where rows go for good */
 
 #define HR_MANIFEST_FILE "MANIFEST"
 #define HR_MANIFEST_FILES_MAX 8192u /* of a database: 512 GiB in files of 64 MiB */
@@ -46,7 +47,7 @@ typedef struct hr_manifest_file {
   uint64_t hash; /* XXH3-64 of the whole file */
 } hr_manifest_file;
 
-/* <table>.rows: this header, then row_count records. */
+/* <table>.rows: this header, row_count records, and of a table with admission hr_saved_bucket up to its end. */
 typedef struct hr_rows_header {
   char magic[HR_SAVE_MAGIC_BYTES];
   uint32_t version;
@@ -54,6 +55,11 @@ typedef struct hr_rows_header {
   uint64_t token;
   uint64_t row_count;
 } hr_rows_header;
+
+typedef struct hr_saved_bucket {
+  uint64_t number; /* ascending */
+  hr_admission_bucket bucket;
+} hr_saved_bucket;
 
 /* CHECKPOINT: this header, shard_count hr_checkpoint_part, XXH3-64 of all before. */
 #define HR_CHECKPOINT_FILE "CHECKPOINT"
@@ -88,13 +94,14 @@ typedef struct hr_checkpoint_part {
 
 _Static_assert(sizeof(hr_checkpoint_header) == 64 && sizeof(hr_checkpoint_part) == 32, "STORE.md gives these sizes");
 _Static_assert(sizeof(hr_manifest_header) == 48 && sizeof(hr_manifest_table) == 320 && sizeof(hr_rows_header) == 32 &&
-                   sizeof(hr_manifest_file) == 64,
+                   sizeof(hr_manifest_file) == 64 && sizeof(hr_saved_bucket) == 72,
                "STORE.md gives these sizes");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian and so is this code");
 
-static inline size_t hr_save_record_size(const hotrow_row_layout *layout)
+static inline size_t hr_save_record_size(const hr_table_desc *desc, const hotrow_row_layout *layout)
 {
-  return HR_ROW_HEAD_BYTES + sizeof(float) * (layout->dim + layout->state_dim);
+  size_t step_bytes = hr_table_has_eviction(desc) ? sizeof desc->step : 0;
+  return HR_ROW_HEAD_BYTES + sizeof(float) * (layout->dim + layout->state_dim) + step_bytes;
 }
 
 /* The shard count of the parts in a save's directory, 0 if it holds none. Names that are not a part's are passed over.

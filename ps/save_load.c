@@ -20,38 +20,77 @@ typedef struct loading {
   hr_load_progress progress;
 } loading;
 
-/* `path`: where the row stands. When it was last pushed to is not asked for: parts need not agree on what time it is.
- */
-static hotrow_status put_row(const loading *l, const hr_manifest *part, const char *path, hr_table *table, uint64_t key,
-                             uint32_t clock, const float *value_and_state)
+/* One table of one part. */
+typedef struct source {
+  loading *l;
+  const hr_manifest *part;
+  const hr_manifest_table *entry;
+  const char *path; /* where its rows stand */
+  hr_table *table;
+  size_t float_count; /* of a row */
+  uint64_t row_count; /* of a database, so far */
+} source;
+
+static source source_of(loading *l, const hr_manifest *part, const hr_manifest_table *entry, hr_table *table)
 {
-  uint64_t hash = hr_key_hash(key, hr_table_get_seed(table));
-  if (hr_shard_of(hash, l->set->part_count) != part->header.shard_index)
-    return hr_fail(HOTROW_ERR_CORRUPT, "%s: key %llu is not of this part", path, (unsigned long long)key);
+  return (source){l, part, entry, part->path.text, table, hr_table_record_floats(table), 0};
+}
+
+/* Parts need not agree on what time it is: a row is as old as it was. */
+static void keep_age(const source *from, float *record)
+{
+  uint32_t step, now = hr_table_get_desc(from->table)->step;
+  if (!hr_table_has_eviction(&from->entry->desc))
+    return;
+  memcpy(&step, record + from->float_count - 1, sizeof step);
+  step += now - from->entry->desc.step;
+  memcpy(record + from->float_count - 1, &step, sizeof step);
+}
+
+static hotrow_status put_row(const source *from, uint64_t key, uint32_t clock, float *record)
+{
+  const loading *l = from->l;
+  uint64_t hash = hr_key_hash(key, hr_table_get_seed(from->table));
+  if (hr_shard_of(hash, l->set->part_count) != from->part->header.shard_index)
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: key %llu is not of this part", from->path, (unsigned long long)key);
   if (hr_shard_of(hash, l->shard_count) != l->shard_index)
     return HOTROW_OK;
-  const hotrow_row_layout *layout = hr_table_get_layout(table);
-  hotrow_status status =
-      hr_table_restore_row(table, key, clock, value_and_state, (size_t)layout->dim + layout->state_dim);
+  keep_age(from, record);
+  hotrow_status status = hr_table_restore_row(from->table, key, clock, record);
   if (status == HOTROW_ERR_EXISTS)
-    return hr_fail(HOTROW_ERR_CORRUPT, "%s: key %llu is there twice", path, (unsigned long long)key);
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: key %llu is there twice", from->path, (unsigned long long)key);
   return status;
+}
+
+/* All hashes of a bucket are of one shard, at any number of shards. */
+static hotrow_status put_bucket(uint64_t number, const void *bytes, size_t size, void *context)
+{
+  const source *from = context;
+  const loading *l = from->l;
+  uint64_t hash = number << (64u - HR_ADMISSION_BITS);
+  if (number >> HR_ADMISSION_BITS != 0 || hr_shard_of(hash, l->set->part_count) != from->part->header.shard_index)
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: bucket %llu of keys without a row is not of this part", from->path,
+                   (unsigned long long)number);
+  if (hr_shard_of(hash, l->shard_count) != l->shard_index)
+    return HOTROW_OK;
+  hotrow_status status = hr_table_restore_admission(from->table, number, bytes, size);
+  if (status != HOTROW_OK)
+    return hr_fail(status, "%s: %s", from->path, hotrow_last_error());
+  return HOTROW_OK;
 }
 
 /* ---- from rows files ---- */
 
-static hotrow_status load_record(const loading *l, const hr_manifest *part, const hr_rows_file *file, hr_table *table,
-                                 const uint8_t *record)
+static hotrow_status load_record(const source *from, const uint8_t *bytes)
 {
   uint64_t key;
   uint32_t clock;
-  float value_and_state[3 * HOTROW_DIM_MAX + HOTROW_SEGMENTS_MAX];
-  size_t record_size = hr_save_record_size(hr_table_get_layout(table));
-  HOTROW_ASSERT(record_size - HR_ROW_HEAD_BYTES <= sizeof value_and_state);
-  memcpy(&key, record, sizeof key);
-  memcpy(&clock, record + sizeof key, sizeof clock);
-  memcpy(value_and_state, record + HR_ROW_HEAD_BYTES, record_size - HR_ROW_HEAD_BYTES);
-  return put_row(l, part, file->path.text, table, key, clock, value_and_state);
+  float record[HR_STORE_FLOATS_MAX];
+  HOTROW_ASSERT(from->float_count <= HR_STORE_FLOATS_MAX);
+  memcpy(&key, bytes, sizeof key);
+  memcpy(&clock, bytes + sizeof key, sizeof clock);
+  memcpy(record, bytes + HR_ROW_HEAD_BYTES, from->float_count * sizeof *record);
+  return put_row(from, key, clock, record);
 }
 
 static void show(const loading *l)
@@ -60,15 +99,16 @@ static void show(const loading *l)
     l->progress.fn(l->progress.context, l->shard_index, l->row_count, l->row_count_total);
 }
 
-static hotrow_status load_records(loading *l, const hr_manifest *part, hr_rows_file *file, hr_table *table)
+static hotrow_status load_records(const source *from, hr_rows_file *file)
 {
-  size_t record_size = hr_save_record_size(hr_table_get_layout(table));
+  loading *l = from->l;
+  size_t record_size = HR_ROW_HEAD_BYTES + from->float_count * sizeof(float);
   size_t batch = HR_SAVE_BUFFER_BYTES / record_size;
-  for (uint64_t left = file->entry->desc.row_count; left > 0;) {
+  for (uint64_t left = from->entry->desc.row_count; left > 0;) {
     size_t count = left < batch ? (size_t)left : batch;
     HOTROW_TRY(hr_rows_file_read(file, l->set->buffer, count * record_size));
     for (size_t i = 0; i < count; i++)
-      HOTROW_TRY(load_record(l, part, file, table, l->set->buffer + i * record_size));
+      HOTROW_TRY(load_record(from, l->set->buffer + i * record_size));
     left -= count;
     l->row_count += count;
     show(l);
@@ -76,48 +116,63 @@ static hotrow_status load_records(loading *l, const hr_manifest *part, hr_rows_f
   return HOTROW_OK;
 }
 
-static hotrow_status load_rows(loading *l, const hr_manifest *part, const hr_manifest_table *entry, hr_table *table)
+static hotrow_status load_buckets(source *from, hr_rows_file *file)
+{
+  uint8_t *buffer = from->l->set->buffer;
+  uint64_t next = 0;
+  while (file->bytes_left > 0) {
+    size_t count = HR_SAVE_BUFFER_BYTES / sizeof(hr_saved_bucket);
+    if (count > file->bytes_left / sizeof(hr_saved_bucket))
+      count = (size_t)file->bytes_left / sizeof(hr_saved_bucket);
+    HOTROW_TRY(hr_rows_file_read(file, buffer, count * sizeof(hr_saved_bucket)));
+    for (size_t i = 0; i < count; i++) {
+      hr_saved_bucket saved;
+      memcpy(&saved, buffer + i * sizeof saved, sizeof saved);
+      if (saved.number < next)
+        return hr_fail(HOTROW_ERR_CORRUPT, "%s: bucket %llu of keys without a row after bucket %llu", from->path,
+                       (unsigned long long)saved.number, (unsigned long long)next - 1);
+      HOTROW_TRY(put_bucket(saved.number, &saved.bucket, sizeof saved.bucket, from));
+      next = saved.number + 1;
+    }
+  }
+  return HOTROW_OK;
+}
+
+static hotrow_status load_rows(source *from)
 {
   hr_rows_file file;
-  HOTROW_TRY(hr_rows_file_open(part, entry, &file));
-  hotrow_status status = load_records(l, part, &file, table);
+  HOTROW_TRY(hr_rows_file_open(from->part, from->entry, &file));
+  from->path = file.path.text;
+  hotrow_status status = load_records(from, &file);
+  if (status == HOTROW_OK)
+    status = load_buckets(from, &file);
   hr_rows_file_close(&file);
+  from->path = from->part->path.text; /* the name of the file goes with it */
   return status;
 }
 
 /* ---- from a database ---- */
 
-typedef struct database_rows {
-  loading *l;
-  const hr_manifest *part;
-  hr_table *table;
-  size_t float_count; /* of a row */
-  uint64_t row_count;
-} database_rows;
-
-static hotrow_status take_row(uint64_t key, uint32_t clock, const float *record, size_t float_count, void *context)
+static hotrow_status take_row(uint64_t key, uint32_t clock, float *record, size_t float_count, void *context)
 {
-  database_rows *rows = context;
-  loading *l = rows->l;
-  if (float_count != rows->float_count)
-    return hr_fail(HOTROW_ERR_CORRUPT, "%s: row %llu of table %s has %zu floats, the table has %zu",
-                   rows->part->path.text, (unsigned long long)key, hr_table_get_desc(rows->table)->name, float_count,
-                   rows->float_count);
-  rows->row_count++;
-  if (++l->row_count % PROGRESS_ROWS == 0)
-    show(l);
-  return put_row(l, rows->part, rows->part->path.text, rows->table, key, clock, record);
+  source *from = context;
+  if (float_count != from->float_count)
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: row %llu of table %s has %zu floats, the table has %zu", from->path,
+                   (unsigned long long)key, from->entry->desc.name, float_count, from->float_count);
+  from->row_count++;
+  if (++from->l->row_count % PROGRESS_ROWS == 0)
+    show(from->l);
+  return put_row(from, key, clock, record);
 }
 
-static hotrow_status load_database_rows(loading *l, const hr_manifest *part, const hr_database *database,
-                                        const hr_manifest_table *entry, hr_table *table)
+static hotrow_status load_database_table(const hr_database *database, source *from)
 {
-  database_rows rows = {.l = l, .part = part, .table = table, .float_count = hr_table_record_floats(table)};
-  HOTROW_TRY(hr_database_visit_rows(database, entry->desc.id, take_row, &rows));
-  if (rows.row_count != entry->desc.row_count)
-    return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu rows of table %s, it is said to have %llu", part->path.text,
-                   (unsigned long long)rows.row_count, entry->desc.name, (unsigned long long)entry->desc.row_count);
-  return HOTROW_OK;
+  const hr_table_desc *desc = &from->entry->desc;
+  HOTROW_TRY(hr_database_visit_rows(database, desc->id, take_row, from));
+  if (from->row_count != desc->row_count)
+    return hr_fail(HOTROW_ERR_CORRUPT, "%s: %llu rows of table %s, it is said to have %llu", from->path,
+                   (unsigned long long)from->row_count, desc->name, (unsigned long long)desc->row_count);
+  return hr_database_visit_buckets(database, desc->id, put_bucket, from);
 }
 
 static hotrow_status load_database(loading *l, const hr_manifest *part)
@@ -130,8 +185,10 @@ static hotrow_status load_database(loading *l, const hr_manifest *part)
     HOTROW_TRY(hr_database_check_bytes(part, i, l->set->buffer));
   HOTROW_TRY(hr_database_open(part->path.text, &database));
   hotrow_status status = HOTROW_OK;
-  for (size_t t = 0; status == HOTROW_OK && t < first->header.table_count; t++)
-    status = load_database_rows(l, part, &database, hr_manifest_find(part, first->tables[t].desc.name), l->tables[t]);
+  for (size_t t = 0; status == HOTROW_OK && t < first->header.table_count; t++) {
+    source from = source_of(l, part, hr_manifest_find(part, first->tables[t].desc.name), l->tables[t]);
+    status = load_database_table(&database, &from);
+  }
   hr_database_close(&database);
   return status;
 }
@@ -143,8 +200,10 @@ static hotrow_status load_part(loading *l, const hr_manifest *part)
   const hr_manifest *first = &l->set->parts[0];
   if (part->is_database)
     return load_database(l, part);
-  for (size_t t = 0; t < first->header.table_count; t++)
-    HOTROW_TRY(load_rows(l, part, hr_manifest_find(part, first->tables[t].desc.name), l->tables[t]));
+  for (size_t t = 0; t < first->header.table_count; t++) {
+    source from = source_of(l, part, hr_manifest_find(part, first->tables[t].desc.name), l->tables[t]);
+    HOTROW_TRY(load_rows(&from));
+  }
   return HOTROW_OK;
 }
 

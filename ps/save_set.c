@@ -85,6 +85,18 @@ static hotrow_status check_magic(const char *path, const char *magic, bool is_ch
   return HOTROW_OK;
 }
 
+/* Of a table with admission any number of buckets may follow the rows. */
+static bool is_size_good(const hr_manifest_table *table, const hotrow_row_layout *layout, bool has_file)
+{
+  const hr_table_desc *desc = &table->desc;
+  if (!has_file)
+    return table->file_size == 0;
+  uint64_t rest = table->file_size - sizeof(hr_rows_header) - desc->row_count * hr_save_record_size(desc, layout);
+  if (!hr_table_has_admission(desc))
+    return rest == 0;
+  return rest % sizeof(hr_saved_bucket) == 0 && rest / sizeof(hr_saved_bucket) <= 1u << HR_ADMISSION_BITS;
+}
+
 hotrow_status hr_manifest_check_table(const char *path, const hr_manifest_table *table, bool has_file)
 {
   const hr_table_desc *desc = &table->desc;
@@ -96,8 +108,7 @@ hotrow_status hr_manifest_check_table(const char *path, const hr_manifest_table 
   if (!hr_dtype_is_kept(desc->storage_dtype))
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: storage_dtype %u is none of ours", path, desc->name,
                    desc->storage_dtype);
-  uint64_t size = has_file ? sizeof(hr_rows_header) + desc->row_count * hr_save_record_size(&layout) : 0;
-  if (desc->dim != layout.dim || desc->row_count > HR_TABLE_ROWS_MAX || table->file_size != size)
+  if (desc->dim != layout.dim || desc->row_count > HR_TABLE_ROWS_MAX || !is_size_good(table, &layout, has_file))
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: table %s: %llu rows of dim %u do not make a file of %llu bytes", path,
                    desc->name, (unsigned long long)desc->row_count, desc->dim, (unsigned long long)table->file_size);
   return HOTROW_OK;

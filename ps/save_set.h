@@ -51,13 +51,13 @@ typedef struct hr_rows_file {
   hr_path path;
   const hr_manifest_table *entry;
   int fd;
-  uint64_t bytes_left; /* of records */
+  uint64_t bytes_left; /* of records and buckets */
   XXH3_state_t hash;
 } hr_rows_file;
 
 /* Opens it and checks its size and header. */
 hotrow_status hr_rows_file_open(const hr_manifest *part, const hr_manifest_table *entry, hr_rows_file *file_p);
-/* Exactly `size` bytes of records, of those left. The last call also compares the hash of the whole file. */
+/* Exactly `size` bytes, of those left. The last call also compares the hash of the whole file. */
 hotrow_status hr_rows_file_read(hr_rows_file *file, void *bytes, size_t size);
 void hr_rows_file_close(hr_rows_file *file);
 

@@ -19,6 +19,7 @@
 #include <hr/options.h>
 #include <hr/route.h>
 
+#include "save_file.h"
 #include "server_address.h"
 #include "server_counts.h"
 #include "server_durable.h"
@@ -398,10 +399,22 @@ static hotrow_status start_host(host *h)
   return HOTROW_OK;
 }
 
-/* A save that cannot be written is found out now and not at the end of the job. */
-static hotrow_status check_save_dir(const char *path)
+static hotrow_status sync_parent(const char *path)
+{
+  hr_path parent;
+  HOTROW_TRY(hr_path_format(&parent, "%s/..", path));
+  return hr_sync_directory(parent.text);
+}
+
+/* It is made if only it itself is missing, as a data directory is. A save that cannot be written is found out now and
+ * not at the end of the job. */
+static hotrow_status open_save_dir(const char *path)
 {
   struct stat info;
+  if (mkdir(path, 0777) == 0)
+    HOTROW_TRY(sync_parent(path));
+  else if (errno != EEXIST)
+    return hr_fail(HOTROW_ERR_STORAGE, "save directory %s: cannot make it: %s", path, strerror(errno));
   if (stat(path, &info) != 0)
     return hr_fail(HOTROW_ERR_STORAGE, "save directory %s: %s", path, strerror(errno));
   if (!S_ISDIR(info.st_mode))
@@ -440,7 +453,7 @@ static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_
     return hr_fail(HOTROW_ERR_INVALID, "durability %d is not known", (int)o->durability);
   if (o->durability != HOTROW_DURABILITY_CUT && !o->data_dir)
     return hr_fail(HOTROW_ERR_INVALID, "durability is for servers with a data directory, and there is no data_dir");
-  return o->save_dir ? check_save_dir(o->save_dir) : HOTROW_OK;
+  return o->save_dir ? open_save_dir(o->save_dir) : HOTROW_OK;
 }
 
 hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_server **server_p)

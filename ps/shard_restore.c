@@ -46,7 +46,7 @@ hotrow_status hr_shard_restore_row(hr_shard *shard, uint32_t table_id, uint64_t 
   if (float_count != hr_table_record_floats(table))
     return hr_fail(HOTROW_ERR_CORRUPT, "stored row %llu of table %s has %zu floats, the table has %zu",
                    (unsigned long long)key, hr_table_get_desc(table)->name, float_count, hr_table_record_floats(table));
-  return hr_table_restore_row(table, key, clock, record, float_count);
+  return hr_table_restore_row(table, key, clock, record);
 }
 
 hotrow_status hr_shard_restore_bucket(hr_shard *shard, uint32_t table_id, uint64_t number, const void *bytes,

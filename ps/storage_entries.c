@@ -27,6 +27,7 @@ static bool use_next_block(hr_entries *e)
     if (!*next)
       return false;
     (*next)->next = NULL;
+    e->block_bytes += sizeof **next;
   }
   e->last = *next;
   e->last->used = 0;
@@ -64,6 +65,7 @@ void hr_entries_empty(const hr_rocksdb *s, hr_entries *e)
   free_blocks(*at);
   *at = NULL;
   e->last = NULL;
+  e->block_bytes = kept;
   e->size = e->count = 0;
 }
 

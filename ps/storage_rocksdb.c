@@ -227,10 +227,18 @@ hr_rocksdb_counts hr_rocksdb_get_counts(const hr_rocksdb *storage)
   return storage->counts;
 }
 
+/* What the blocks of cuts have beyond the cut in them, which the shard counts. One whose memory is set has that already
+ * as what the process has beyond what is counted (hr_memory_foreign), and makes room for it. */
+static size_t idle_bytes(const hr_rocksdb *s)
+{
+  bool are_writers = atomic_load_explicit(&s->slot.state, memory_order_acquire) == HR_SLOT_HANDED;
+  return s->memory_bytes > 0 || are_writers ? 0 : s->cut.entries.block_bytes - s->cut.entries.size;
+}
+
 size_t hr_rocksdb_memory_bytes(const hr_rocksdb *s)
 {
   uint64_t buffers = 0, tables = 0;
   rocksdb_property_int(s->db, "rocksdb.cur-size-all-mem-tables", &buffers);
   rocksdb_property_int(s->db, "rocksdb.estimate-table-readers-mem", &tables);
-  return (size_t)(buffers + tables) + (s->cache ? rocksdb_cache_get_usage(s->cache) : 0);
+  return (size_t)(buffers + tables) + idle_bytes(s) + (s->cache ? rocksdb_cache_get_usage(s->cache) : 0);
 }

@@ -89,7 +89,7 @@ typedef struct hr_rocksdb_counts {
   uint64_t bytes;    /* keys and values */
   uint64_t write_ns; /* in the writer, sync included */
 } hr_rocksdb_counts;
-/* What RocksDB has in memory, as it counts itself. */
+/* What RocksDB has in memory, as it counts itself, and what is kept for the next cut. */
 size_t hr_rocksdb_memory_bytes(const hr_rocksdb *storage);
 typedef struct hr_rocksdb_log_counts {
   uint64_t writes; /* groups */

@@ -33,6 +33,7 @@ typedef struct hr_entries {
   hr_entry_block *first,
       *last; /* owned; of those that are filled. Behind the last are empty ones; NULL: none is filled */
   size_t size, count;
+  size_t block_bytes; /* of all blocks, filled or not */
 } hr_entries;
 typedef struct hr_entries_place { /* zero: before the first */
   const hr_entry_block *block;

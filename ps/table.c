@@ -357,11 +357,8 @@ hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void
                                     visit_cold, &scan);
 }
 
-hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *record,
-                                   size_t float_count)
+hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *record)
 {
-  HOTROW_ASSERT(float_count <= hr_table_record_floats(table) &&
-                float_count >= table->layout.dim + table->layout.state_dim);
   uint64_t hash = hr_key_hash(key, table->seed);
   if (hr_index_find(&table->index, hash, key))
     return hr_fail(HOTROW_ERR_EXISTS, "table %s has key %llu already", table->desc.name, (unsigned long long)key);
@@ -373,9 +370,6 @@ hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock
   if (table->desc.announce_step > 0)
     table->announced[entry->row] = (hr_announced){.clock = clock};
   hr_table_write_record(table, entry->row, record);
-  if (float_count < hr_table_record_floats(table))
-    hr_table_stamp(table, entry->row);
-  else
-    hr_table_copy_stamp(table, entry->row, record);
+  hr_table_copy_stamp(table, entry->row, record);
   return HOTROW_OK;
 }

@@ -86,6 +86,9 @@ hotrow_status hr_table_make_room(hr_table *table, const uint64_t *keys, size_t k
 uint64_t hr_table_expired_count(const hr_table *table);      /* rows that went for good, ever */
 uint64_t hr_table_not_admitted_count(const hr_table *table); /* pushed rows that were dropped, ever */
 
+/* Keys without a row that have asked for one, by bucket (hr_admission_bucket), in the order of the buckets' numbers. */
+typedef hotrow_status (*hr_table_bucket_fn)(uint64_t number, const void *bytes, size_t size_bytes, void *context);
+hotrow_status hr_table_visit_buckets(const hr_table *table, hr_table_bucket_fn visit, void *context);
 /* HOTROW_ERR_CORRUPT */
 hotrow_status hr_table_restore_admission(hr_table *table, uint64_t number, const void *bytes, size_t size_bytes);
 
@@ -103,7 +106,7 @@ hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void
  * HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_track(hr_table *table);
 void hr_table_untrack(hr_table *table);
-void hr_table_touch_all(hr_table *table); /* as if all rows had been pushed to */
+void hr_table_touch_all(hr_table *table); /* as if all rows had been pushed to, and all keys had asked again */
 uint64_t hr_table_dirty_count(const hr_table *table);
 /* A cut is of this moment: of the rows that are dirty, the keys whose rows went for good since the cut before, and the
  * buckets of hr_admission that changed. None of them is dirty any more, and no row may leave memory before the cut has
@@ -155,10 +158,8 @@ size_t hr_table_row_bytes(const hr_table *table);    /* of memory that a row tak
 uint64_t hr_table_slot_count(const hr_table *table); /* rows that it has taken memory for */
 void hr_table_give_back(hr_table *table);            /* memory of rows that left goes back to the system */
 
-/* Puts a row in as it was saved, and as announced at this clock; the key must not be there yet. It is not dirty for
- * that. float_count: hr_table_record_floats(), or what value and state have: then it counts as pushed to now.
- * HOTROW_ERR_EXISTS, _LIMIT, _NO_MEMORY, _INVALID (a key of another shard) */
-hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *record,
-                                   size_t float_count);
+/* Puts a row in as it was saved ([hr_table_record_floats()]), and as announced at this clock; the key must not be there
+ * yet. It is not dirty for that. HOTROW_ERR_EXISTS, _LIMIT, _NO_MEMORY, _INVALID (a key of another shard) */
+hotrow_status hr_table_restore_row(hr_table *table, uint64_t key, uint32_t clock, const float *record);
 
 #endif

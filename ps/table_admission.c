@@ -169,3 +169,31 @@ bool hr_admission_restore(hr_admission *admission, uint64_t number, const void *
   memcpy(&admission->buckets[at], bytes, size_bytes);
   return true;
 }
+
+static bool says_something(const hr_admission_bucket *bucket)
+{
+  uint32_t sum = bucket->asked;
+  for (uint32_t way = 0; way < HR_ADMISSION_WAYS; way++)
+    sum |= bucket->counts[way];
+  return sum != 0;
+}
+
+bool hr_admission_find(const hr_admission *admission, uint64_t number, uint64_t *number_p,
+                       const hr_admission_bucket **bucket_p)
+{
+  uint64_t at = number > admission->first ? number - admission->first : 0;
+  for (; admission->buckets && at < admission->bucket_count; at++)
+    if (says_something(&admission->buckets[at])) {
+      *number_p = admission->first + at;
+      *bucket_p = &admission->buckets[at];
+      return true;
+    }
+  return false;
+}
+
+void hr_admission_touch_all(hr_admission *admission)
+{
+  for (uint32_t at = 0; admission->buckets && at < admission->bucket_count; at++)
+    if (says_something(&admission->buckets[at]))
+      note_change(admission, at);
+}

@@ -56,5 +56,10 @@ bool hr_admission_ask(hr_admission *admission, const hr_table_desc *desc, uint64
 
 /* A bucket as it was stored. False: this shard has none of this number, or it is none. */
 bool hr_admission_restore(hr_admission *admission, uint64_t number, const void *bytes, size_t size_bytes);
+/* The first bucket from this number on that says something. False: there is none. */
+bool hr_admission_find(const hr_admission *admission, uint64_t number, uint64_t *number_p,
+                       const hr_admission_bucket **bucket_p);
+/* As if keys of all those had asked. */
+void hr_admission_touch_all(hr_admission *admission);
 
 #endif

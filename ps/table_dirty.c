@@ -51,6 +51,7 @@ void hr_table_touch_all(hr_table *table)
 {
   for (uint64_t row = 0; row < table->resident_count; row++)
     hr_table_touch(table, (uint32_t)row);
+  hr_admission_touch_all(&table->admission);
 }
 
 uint64_t hr_table_dirty_count(const hr_table *table)

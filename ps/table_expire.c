@@ -242,6 +242,14 @@ hotrow_status hr_table_make_room(hr_table *table, const uint64_t *keys, size_t k
   return HOTROW_OK;
 }
 
+hotrow_status hr_table_visit_buckets(const hr_table *table, hr_table_bucket_fn visit, void *context)
+{
+  const hr_admission_bucket *bucket;
+  for (uint64_t number = 0; hr_admission_find(&table->admission, number, &number, &bucket); number++)
+    HOTROW_TRY(visit(number, bucket, sizeof *bucket, context));
+  return HOTROW_OK;
+}
+
 hotrow_status hr_table_restore_admission(hr_table *table, uint64_t number, const void *bytes, size_t size_bytes)
 {
   if (!hr_admission_restore(&table->admission, number, bytes, size_bytes))

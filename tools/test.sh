@@ -18,6 +18,7 @@ done
 
 tools/install.sh test
 jobs=$(nproc)
+tests_at_once=$((jobs + (jobs + 1) / 2)) # many wait more than they work
 passed=0 skipped=0
 
 configure() { # DIRECTORY OPTIONS...
@@ -37,7 +38,7 @@ run() { # TITLE DIRECTORY CTEST_OPTIONS...
   shift 2
   log="$directory.ctest"
   echo "== $title: tests"
-  if ! ctest --test-dir "$directory" --output-on-failure -j "$jobs" "$@" >"$log" 2>&1; then
+  if ! ctest --test-dir "$directory" --output-on-failure -j "$tests_at_once" "$@" >"$log" 2>&1; then
     cat "$log"
     echo "== $title: FAILED"
     exit 1
@@ -66,8 +67,8 @@ if [ "$quick" -eq 0 ]; then
   # ZeroMQ as Debian builds it makes ThreadSanitizer report falsely: only what runs without sockets is run here.
   echo "== thread sanitizer: build"
   configure build/tsan -DCMAKE_BUILD_TYPE=Debug -DHOTROW_WITH_CUDA=OFF -DHOTROW_SANITIZE=thread -DCMAKE_C_COMPILER=clang
-  compile build/tsan --target test_sim_protocol test_tools_reader test_worker_link test_ps_counts
-  run "thread sanitizer" build/tsan -R '^(sim.protocol|tools.reader|worker.link|ps.counts)$'
+  compile build/tsan --target test_sim_protocol test_tools_reader test_worker_link test_ps_counts test_ps_storage_reader
+  run "thread sanitizer" build/tsan -R '^(sim.protocol|tools.reader|worker.link|ps.counts|ps.storage_reader)$'
 fi
 
 if [ "$slow" -eq 1 ]; then

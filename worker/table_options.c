@@ -121,7 +121,8 @@ hotrow_status hr_table_options_describe(const hotrow_table_options *o, hr_table_
   desc_p->steps_to_live = o->steps_to_live;
   desc_p->l2_weight_threshold = o->l2_weight_threshold;
   desc_p->row_count_max = o->row_count_max;
-  desc_p->eviction = (uint32_t)o->eviction;
+  desc_p->eviction = (uint16_t)o->eviction;
+  desc_p->counts_occurrences = (o->flags & HOTROW_TABLE_COUNT_OCCURRENCES) != 0;
   hotrow_status status = hr_table_check_rules(desc_p);
   if (status != HOTROW_OK)
     return hr_fail(status, "table %s: %s", o->name, hotrow_last_error());
@@ -159,9 +160,21 @@ static hotrow_status check_eviction(const hotrow_table_options *o, const hr_tabl
   return HOTROW_OK;
 }
 
+/* Bounds of clients that count one thing say nothing of clocks that others move by another. */
+static hotrow_status check_counting(const hotrow_table_options *o, const hr_table_desc *desc)
+{
+  bool counts_occurrences = o->flags & HOTROW_TABLE_COUNT_OCCURRENCES;
+  if (counts_occurrences != (desc->counts_occurrences == 1))
+    return hr_fail(HOTROW_ERR_INVALID, "table %s counts %s, and the options %s HOTROW_TABLE_COUNT_OCCURRENCES", o->name,
+                   desc->counts_occurrences ? "occurrences" : "steps", counts_occurrences ? "have" : "lack");
+  return HOTROW_OK;
+}
+
 hotrow_status hr_table_options_match(const hotrow_table_options *o, const hr_table_desc *desc, bool is_reader)
 {
   HOTROW_TRY(check_eviction(o, desc, is_reader));
+  if (!is_reader)
+    HOTROW_TRY(check_counting(o, desc));
   hotrow_row_layout layout;
   HOTROW_TRY(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
   uint32_t steps_max = hr_row_layout_steps_max(&layout);

@@ -1,4 +1,4 @@
-/* The rules of a table: which keys get a row, and which rows go for good. */
+/* The rules of a table: which keys get a row, which rows go for good, and what clocks count. */
 #include <float.h>
 
 #include <hr/wire.h>
@@ -28,6 +28,8 @@ hotrow_status hr_table_check_rules(const hr_table_desc *desc)
     return hr_fail(HOTROW_ERR_INVALID, "eviction %u is none of ours", desc->eviction);
   if (desc->eviction != HOTROW_EVICT_LRU && desc->row_count_max == 0)
     return hr_fail(HOTROW_ERR_INVALID, "eviction %u without row_count_max", desc->eviction);
+  if (desc->counts_occurrences > 1)
+    return hr_fail(HOTROW_ERR_INVALID, "counts_occurrences %u is neither 0 nor 1", desc->counts_occurrences);
   return HOTROW_OK;
 }
 
@@ -39,5 +41,6 @@ const char *hr_table_rules_difference(const hr_table_desc *a, const hr_table_des
          : a->l2_weight_threshold != b->l2_weight_threshold ? "l2_weight_threshold"
          : a->row_count_max != b->row_count_max             ? "row_count_max"
          : a->eviction != b->eviction                       ? "eviction"
+         : a->counts_occurrences != b->counts_occurrences   ? "counts_occurrences"
                                                             : NULL;
 }

@@ -3,6 +3,9 @@
 # shellcheck shell=bash disable=SC2034
 set -uo pipefail
 
+# HOTROW_TEST_BRIEF=1, which builds with sanitizers set: of what is run several times in like ways, one, with smaller nets.
+brief=${HOTROW_TEST_BRIEF:-}
+
 hotrow=$1
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/hotrow-cluster-XXXXXX")
 export HOTROW_TEST_TAG=$scratch

@@ -7,6 +7,11 @@ mkdir "$saves"
 
 job=(--samples 80000 --batch 128 --steps 200 --evaluations 3 --epochs 2 --model deepfm --dim 8 --hidden 512,256 --dropout 0.2
   --lr-decay 0.3 --timeout-ms 20000)
+optimizers=(adagrad adam) middles=(125 250 375)
+if [[ $brief ]]; then
+  job+=(--hidden 128,64)
+  optimizers=(adam) middles=(250)
+fi
 
 kill_everything() {
   # shellcheck disable=SC2046
@@ -17,7 +22,7 @@ is_there() { compgen -G "$saves/$1/CHECKPOINT" >/dev/null; }
 newest() { find "$saves" -maxdepth 1 -name "$1-*" -printf '%f\n' | sort | tail -n 1; }
 same() { cmp "$scratch/$1" "$scratch/$2" || fail "$1 and $2 differ"; }
 
-for optimizer in adagrad adam; do
+for optimizer in "${optimizers[@]}"; do
   kind=(--optimizer "$optimizer")
   [[ $optimizer == adam ]] && kind+=(--storage-dtype bf16)
   check "${kind[*]}: a job that is killed and resumed, on as many shards and on others, gives the bits of one that was not"
@@ -57,7 +62,7 @@ run "$hotrow" launch --shards 3 --workers 2 --save-dir "$saves" -- train "${long
   --dump "$scratch/with" --json
 expect_code 0
 same whole with
-for step in 125 250 375; do
+for step in "${middles[@]}"; do
   run "$hotrow" launch --shards 1 --workers 2 --load "$saves/all-0000000$step" --exec -- bash -c \
     "[[ \$HOTROW_RANK == 1 ]] || exec '$hotrow' train ${long[*]} --rank 0 --play-ranks --resume --dump '$scratch/played' --json"
   expect_code 0
@@ -207,7 +212,7 @@ kill "$server" "$running"
 wait "$server" "$running"
 
 check 'shards without a save directory, and one whose disk is full: training goes on, and the end says so'
-run "$hotrow" launch --shards 2 --workers 2 -- train "${job[@]}" --checkpoint x --every 50 --json
+run "$hotrow" launch --shards 2 --workers 2 --grace-ms 500 -- train "${job[@]}" --checkpoint x --every 50 --json
 expect_code 69
 expect_err 'without a save directory'
 rm -rf "${saves:?}"/*

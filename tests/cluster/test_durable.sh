@@ -7,7 +7,7 @@
 # shellcheck source=history_lib.sh
 . "$(dirname "$0")/history_lib.sh"
 durability=${HOTROW_TEST_DURABILITY:-cut}
-kills=${HOTROW_TEST_KILLS:-$([[ $durability == log ]] && echo 12 || echo 30)}
+kills=${HOTROW_TEST_KILLS:-$([[ $durability == log || $brief ]] && echo 12 || echo 30)}
 servers=3 server_pids=() addresses=('tcp://127.0.0.1:*' 'tcp://127.0.0.1:*' 'tcp://127.0.0.1:*')
 rounds=$(((kills + 29) / 30)) # a session has bits for so many kills; a rank has eight sessions, one for its own fault
 ((rounds <= 7)) || fail "HOTROW_TEST_KILLS is $kills, at most 210"

@@ -51,9 +51,9 @@ expect_err '/nonexistent/ready'
 run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --load "$scratch/nothing"
 expect_code 65
 expect_err "$scratch/nothing"
-run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --save-dir "$scratch/nothing"
+run "$hotrow" serve --bind 'tcp://127.0.0.1:*' --save-dir "$scratch/nothing/saves"
 expect_code 74
-expect_err "$scratch/nothing"
+expect_err "$scratch/nothing/saves: cannot make it"
 printf 'shards: 2\0' >"$scratch/zero.yaml"
 run "$hotrow" serve --config "$scratch/zero.yaml"
 expect_code 78

@@ -78,7 +78,7 @@ static hr_table *make_table(size_t t, const hr_table_desc *desc, const shard *s,
     uint64_t key = key_at(i);
     uint32_t clock = expected_row(t, key, token, row);
     if (hr_shard_of(hr_key_hash(key, hr_table_get_seed(table)), s->count) == s->index)
-      CHECK_OK(hr_table_restore_row(table, key, clock, row, hr_table_record_floats(table)));
+      CHECK_OK(hr_table_restore_row(table, key, clock, row));
   }
   return table;
 }
@@ -275,7 +275,7 @@ static void a_forged_manifest_leads_nowhere(void)
     const char *words;
   } forgeries[] = {
       {0, "GARBAGE!", 8, HOTROW_ERR_CORRUPT, "not a file of a hotrow save"},
-      {offsetof(hr_manifest_header, version), &two, 4, HOTROW_ERR_VERSION, "format version 2, this build reads 3"},
+      {offsetof(hr_manifest_header, version), &two, 4, HOTROW_ERR_VERSION, "format version 2, this build reads 4"},
       {offsetof(hr_manifest_header, table_count), &two, 4, HOTROW_ERR_CORRUPT, "do not hold 2 tables"},
       {offsetof(hr_manifest_header, table_count), &many, 4, HOTROW_ERR_CORRUPT, "do not hold 1048576 tables"},
       {offsetof(hr_manifest_header, file_count), &one, 4, HOTROW_ERR_CORRUPT, "do not hold 3 tables and 1 files"},

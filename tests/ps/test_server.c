@@ -61,7 +61,7 @@ static void start_is_refused(void)
   options.load_path = NULL;
   options.save_dir = "/nowhere/at/all";
   CHECK_FAILS(hotrow_server_start(&options, &server), HOTROW_ERR_STORAGE,
-              "save directory /nowhere/at/all: No such file");
+              "save directory /nowhere/at/all: cannot make it: No such file");
   options.save_dir = "/dev/null";
   CHECK_FAILS(hotrow_server_start(&options, &server), HOTROW_ERR_STORAGE, "/dev/null: not a directory");
   options.save_dir = NULL;
@@ -258,7 +258,7 @@ static void server_starts_from_a_save(void)
   hotrow_server_options options = HOTROW_SERVER_OPTIONS_INIT;
   hotrow_server *server = NULL;
   options.bind = "tcp://127.0.0.1:*";
-  snprintf(path, sizeof path, "%s", hr_test_tmpdir());
+  snprintf(path, sizeof path, "%s/saves", hr_test_tmpdir()); /* which the server makes */
   options.save_dir = path;
   CHECK_OK(hotrow_server_start(&options, &server));
   memset(path, 0, sizeof path); /* options are the caller's again */
@@ -271,7 +271,7 @@ static void server_starts_from_a_save(void)
   hotrow_server_stop(server);
 
   options.save_dir = NULL;
-  snprintf(path, sizeof path, "%s/kept", hr_test_tmpdir());
+  snprintf(path, sizeof path, "%s/saves/kept", hr_test_tmpdir());
   options.load_path = path;
   CHECK_OK(hotrow_server_start(&options, &server));
   socket = connect_to(hotrow_server_endpoint(server, 0));

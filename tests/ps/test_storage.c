@@ -4,6 +4,7 @@
 #include <hr/optimizer.h>
 
 #include "shard_state.h"
+#include "storage_state.h"
 
 static test_client worker(uint64_t session, uint32_t rank)
 {
@@ -17,6 +18,25 @@ static float value_of(disk *d, uint64_t key)
   uint32_t row, clock;
   hr_table_find(table, &key, 1, &row, &clock);
   return row == HR_ROW_NONE ? 0.0f : hr_table_rows(table, &stride)[row * stride];
+}
+
+/* The memory of a cut is kept for the next one, and counted. */
+static void what_is_kept_is_counted(void)
+{
+  enum { KEPT = 1 << 20 }; /* a block of entries */
+  disk d = {0};
+  disk_start(&d, disk_dir("kept"));
+  test_client a = worker(1, 0);
+  hr_table_desc desc = test_desc("t");
+  disk_greet(&d, &a);
+  disk_create(&d, &a, &desc);
+  CHECK_OK(disk_push(&d, &a, 0, 1, 1.0f));
+  CHECK_OK(disk_cut(&d));
+  size_t kept = d.storage->cut.entries.block_bytes, size_bytes = hr_rocksdb_memory_bytes(d.storage);
+  CHECK(kept >= KEPT && kept < 2 * KEPT);
+  hr_entries_free(&d.storage->cut.entries);
+  CHECK_EQ(hr_rocksdb_memory_bytes(d.storage), size_bytes - kept);
+  disk_die(&d);
 }
 
 /* Two sessions; the shard dies with a cut on disk and pushes after it. */
@@ -302,6 +322,7 @@ static void a_row_made_anew_comes_back(void)
 int main(void)
 {
   RUN(a_cut_comes_back);
+  RUN(what_is_kept_is_counted);
   RUN(every_kind_of_row_comes_back);
   RUN(only_what_changed_is_written);
   RUN(an_empty_cut_comes_back);

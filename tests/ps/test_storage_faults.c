@@ -80,29 +80,37 @@ _Noreturn static void work_until_killed(const char *dir, int tell)
   }
 }
 
+/* A process that works is killed, two of three times once it has come to something, however slow the machine. Returns
+ * what it told last, or else `told`. */
+static uint64_t kill_one(const char *dir, int kills, uint64_t *seed, void (*work)(const char *dir, int tell),
+                         uint64_t told)
+{
+  int ends[2], code;
+  uint64_t durable;
+  CHECK_EQ(pipe(ends), 0);
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0)
+    work(dir, ends[1]);
+  close(ends[1]);
+  *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+  if (kills % 3 > 0 && read(ends[0], &durable, sizeof durable) == (ssize_t)sizeof durable)
+    told = durable;
+  usleep((useconds_t)(*seed >> 40) % 60000);
+  kill(child, SIGKILL);
+  while (read(ends[0], &durable, sizeof durable) == (ssize_t)sizeof durable)
+    told = durable;
+  close(ends[0]);
+  CHECK(waitpid(child, &code, 0) == child && WIFSIGNALED(code));
+  return told;
+}
+
 static void kill_often(const char *name)
 {
   const char *dir = disk_dir(name);
   uint64_t seed = hr_test_seed(1), survived = 0;
   for (int kills = 0; kills < KILLS; kills++) {
-    int ends[2];
-    uint64_t told = survived, durable;
-    CHECK_EQ(pipe(ends), 0);
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0)
-      work_until_killed(dir, ends[1]);
-    close(ends[1]);
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    if (kills % 3 > 0 && read(ends[0], &durable, sizeof durable) == (ssize_t)sizeof durable)
-      told = durable; /* it has come to something, however slow the machine */
-    usleep((useconds_t)(seed >> 40) % 60000);
-    kill(child, SIGKILL);
-    while (read(ends[0], &durable, sizeof durable) == (ssize_t)sizeof durable)
-      told = durable;
-    close(ends[0]);
-    int code;
-    CHECK(waitpid(child, &code, 0) == child && WIFSIGNALED(code));
+    uint64_t told = kill_one(dir, kills, &seed, work_until_killed, survived);
     disk d = {0};
     test_client c;
     survived = begin(&d, dir, &c);
@@ -211,22 +219,7 @@ static void rows_that_went_stay_gone_when_killed(void)
   const char *dir = disk_dir("expired");
   uint64_t seed = hr_test_seed(2), survived = 0;
   for (int kills = 0; kills < KILLS; kills++) {
-    int ends[2];
-    uint64_t told = survived, durable;
-    CHECK_EQ(pipe(ends), 0);
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0)
-      expire_until_killed(dir, ends[1]);
-    close(ends[1]);
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    usleep(30000 + (useconds_t)(seed >> 40) % 60000);
-    kill(child, SIGKILL);
-    while (read(ends[0], &durable, sizeof durable) == (ssize_t)sizeof durable)
-      told = durable;
-    close(ends[0]);
-    int code;
-    CHECK(waitpid(child, &code, 0) == child && WIFSIGNALED(code));
+    uint64_t told = kill_one(dir, kills, &seed, expire_until_killed, survived);
     disk d = {0};
     test_client c;
     survived = begin_mortal(&d, dir, &c);

@@ -403,7 +403,7 @@ static void a_full_table_says_so_and_serves_what_it_has(void)
   hr_table_find(table, keys, 11, rows, clocks);
   CHECK(rows[9] != HR_ROW_NONE && rows[10] == HR_ROW_NONE && clocks[10] == 0);
   float row[DIM] = {0};
-  CHECK_FAILS(hr_table_restore_row(table, 10, 1, row, DIM), HOTROW_ERR_LIMIT, "row_count_max is 10");
+  CHECK_FAILS(hr_table_restore_row(table, 10, 1, row), HOTROW_ERR_LIMIT, "row_count_max is 10");
   hr_table_destroy(table);
 }
 
@@ -450,7 +450,7 @@ static void a_scan_sees_each_row_once_in_order(void)
   for (uint64_t i = 0; i < COUNT; i++) {
     uint64_t key = i * 0x9e3779b97f4a7c15u;
     key_sum += key;
-    CHECK_OK(hr_table_restore_row(table, key, (uint32_t)(key % 3), row, DIM));
+    CHECK_OK(hr_table_restore_row(table, key, (uint32_t)(key % 3), row));
   }
   visit_log log = {.table = table};
   CHECK_OK(hr_table_scan(table, visit, &log));
@@ -467,8 +467,8 @@ static void a_row_is_restored_as_it_was(void)
   float row[STRIDE_MAX], grads[DIM] = {0};
   for (uint32_t i = 0; i < STRIDE_MAX; i++)
     row[i] = (float)i + 0.25f;
-  CHECK_OK(hr_table_restore_row(table, 0, UINT32_MAX, row, hr_table_record_floats(table)));
-  CHECK_FAILS(hr_table_restore_row(table, 0, 3, row, hr_table_record_floats(table)), HOTROW_ERR_EXISTS, "key 0");
+  CHECK_OK(hr_table_restore_row(table, 0, UINT32_MAX, row));
+  CHECK_FAILS(hr_table_restore_row(table, 0, 3, row), HOTROW_ERR_EXISTS, "key 0");
   uint64_t key = 0;
   uint32_t at, clock;
   CHECK_OK(hr_table_find_or_create(table, &key, 1, &at, &clock));
@@ -524,7 +524,7 @@ static void dirty_rows_are_known(void)
   CHECK_EQ(cut_sum(table, 1), 0);
   push.key_count = 1;
   CHECK_OK(hr_table_push(table, &push, NULL));
-  CHECK_OK(hr_table_restore_row(table, 77, 1, row, DIM));
+  CHECK_OK(hr_table_restore_row(table, 77, 1, row));
   CHECK_EQ(hr_table_dirty_count(table), 1);
   hr_table_touch_all(table);
   CHECK_EQ(hr_table_dirty_count(table), 4);

@@ -318,7 +318,7 @@ static void what_is_put_in_is_rounded_to_nearest(void)
       uint32_t at, clock;
       for (size_t c = 0; c < DIM; c++)
         row[c] = hr_rng_unit(&rng) - 0.5f;
-      CHECK_OK(hr_table_restore_row(table, key, 1, row, hr_table_record_floats(table)));
+      CHECK_OK(hr_table_restore_row(table, key, 1, row));
       hr_table_find(table, &key, 1, &at, &clock);
       hr_table_gather(table, HOTROW_F32, &at, 1, value, NULL);
       round_to_nearest(dtypes[d], row, DIM);
@@ -416,7 +416,7 @@ static void rows_come_back_with_the_bits_they_left_with(void)
       store = (stored){.row_floats = m.layout.dim + m.layout.state_dim};
       CHECK_OK(hr_table_scan(table, keep, &store)); /* a save */
       for (uint32_t i = 0; i < store.count; i++)
-        CHECK_OK(hr_table_restore_row(other, store.keys[i], store.clocks[i], store.rows[i], store.row_floats));
+        CHECK_OK(hr_table_restore_row(other, store.keys[i], store.clocks[i], store.rows[i]));
       check_rows(other, HOTROW_F32);
       hr_table_destroy(other);
 

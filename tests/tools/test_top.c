@@ -76,6 +76,8 @@ static hr_top_sample sample_of(uint64_t seconds, uint64_t pulls)
                                    .pushes_applied = 30,
                                    .pushes_durable = 20};
   s.counts.memory_bytes = 1234;
+  s.counts.rows_expired = 56;
+  s.counts.rows_refused = 78;
   s.counts.request_times[3] = pulls;
   return s;
 }
@@ -85,6 +87,7 @@ static void rates(void)
   hr_top_sample a = sample_of(10, 100), b = sample_of(12, 300);
   hr_top_row row = hr_top_compare(&a, &b);
   CHECK(row.seconds == 2 && row.pulls_per_s == 100 && row.rows_per_s == 1000 && fabs(row.busy - 0.1) < 1e-9);
+  CHECK(row.rows_gone == 56 && row.rows_refused == 78);
   CHECK(row.memory_bytes == 1234 && row.durable_lag == 10 && row.p50_us > 4 && row.p50_us < 8);
   b.counts.epoch = 2; /* restarted: the counts of before are another life's */
   row = hr_top_compare(&a, &b);
@@ -128,13 +131,16 @@ static void table_fits_its_terminal(void)
                                      .p99_us = -1,
                                      .busy = 0.5,
                                      .memory_bytes = 3u << 30,
-                                     .rows = 999999}};
+                                     .rows = 999999,
+                                     .rows_gone = 1200,
+                                     .rows_refused = 7}};
   lines[1].row = (hr_top_row){.state = HR_TOP_SILENT};
   lines[2].row = (hr_top_row){.state = HR_TOP_REFUSED};
   lines[2].note = "this is shard 9";
   char *text = print(0, 0, lines, 5);
   CHECK_EQ(check_lines(text, HR_TOP_LINE_BYTES), 8); /* title, heading, shards, sum */
   CHECK(strstr(text, "    0 ok          12k      0      0 2.5ms     -  50% "));
+  CHECK(strstr(text, "    0  1.2k       7\n") && strstr(text, "    0  3.6k      21\n"));
   CHECK(strstr(text, "1.0M   3.0G") && strstr(text, "    1 silent   tcp://127.0.0.1:1\n"));
   CHECK(strstr(text, "    2 refused  tcp://127.0.0.1:1: this is shard 9\n") && strstr(text, "  all refused     37k"));
   free(text);

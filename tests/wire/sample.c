@@ -204,7 +204,7 @@ static void table_rules(hr_rng *rng, bool is_reply, hr_table_desc *desc)
   }
   if (below(rng, 2)) {
     desc->row_count_max = 1 + below(rng, 1000);
-    desc->eviction = below(rng, 2);
+    desc->eviction = (uint16_t)below(rng, 2);
   }
   if (is_reply)
     desc->step = below(rng, 1000);

@@ -386,6 +386,8 @@ static void tables_with_rules(void)
   BODY(hr_table_desc, row_count_max, HR_WIRE_ROWS_MAX + 1, HOTROW_ERR_LIMIT, "row_count_max 4398046511105");
   BAD_BODY(hr_table_desc, eviction, 1, "eviction 1 without row_count_max");
   BAD_BODY(hr_table_desc, eviction, 2, "eviction 2 is none of ours");
+  BAD_BODY(hr_table_desc, counts_occurrences, 2, "counts_occurrences 2 is neither 0 nor 1");
+  GOOD_BODY(hr_table_desc, counts_occurrences, 1);
   BAD_BODY(hr_table_desc, step, 1, "step 1 in a request");
   desc.admit_count = 2;
   BAD_BODY(hr_table_desc, admit_probability, 0x3f000000u, "admit_count 2 and admit_probability 0.5: only one");

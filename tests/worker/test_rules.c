@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define DIM 2u
 
@@ -256,46 +257,139 @@ static void a_table_keeps_to_its_rows(void)
 #define STEPS 60u
 #define BATCH 12u
 
+/* Steps of the job on one set of servers. */
+typedef struct leg {
+  uint32_t shards, step_first, step_end;
+  const char *data_dir, *save_dir, *load_path; /* NULL: none */
+} leg;
+
 typedef struct rank {
   const char *endpoints;
   uint32_t index;
   hotrow_table_options options;
+  const leg *leg;
 } rank;
+
+static void train_step(hotrow_client *client, hotrow_table *table, uint32_t rank_index, uint32_t number)
+{
+  hr_rng rng = {1000 * (uint64_t)rank_index + number};
+  uint64_t keys[BATCH];
+  float rows[BATCH][DIM], grads[BATCH][DIM];
+  for (uint32_t i = 0; i < BATCH; i++) {
+    uint64_t span = 1 + hr_rng_below(&rng, KEYS);
+    keys[i] = hr_rng_below(&rng, span);
+  }
+  test_read(client, table, keys, BATCH, rows[0]);
+  for (uint32_t i = 0; i < BATCH; i++)
+    for (uint32_t d = 0; d < DIM; d++)
+      grads[i][d] = rows[i][d] * 0.01f + hr_rng_unit(&rng);
+  test_push(client, table, keys, BATCH, grads[0]);
+  CHECK_OK(hotrow_step(client, 0));
+}
 
 static void *train(void *context)
 {
-  rank *r = context;
+  const rank *r = context;
   hotrow_client *client = test_open(r->endpoints, r->index, RANKS);
   hotrow_table *table = create(client, &r->options);
-  hr_rng rng = {r->index + 11};
-  for (uint32_t s = 0; s < STEPS; s++) {
-    uint64_t keys[BATCH];
-    float rows[BATCH][DIM], grads[BATCH][DIM];
-    for (uint32_t i = 0; i < BATCH; i++) {
-      uint64_t span = 1 + hr_rng_below(&rng, KEYS);
-      keys[i] = hr_rng_below(&rng, span);
-    }
-    test_read(client, table, keys, BATCH, rows[0]);
-    for (uint32_t i = 0; i < BATCH; i++)
-      for (uint32_t d = 0; d < DIM; d++)
-        grads[i][d] = rows[i][d] * 0.01f + hr_rng_unit(&rng);
-    test_push(client, table, keys, BATCH, grads[0]);
-    CHECK_OK(hotrow_step(client, 0));
-  }
+  hotrow_checkpoint_options checkpoint = HOTROW_CHECKPOINT_OPTIONS_INIT;
+  checkpoint.name = "half";
+  for (uint32_t s = r->leg->step_first; s < r->leg->step_end; s++)
+    train_step(client, table, r->index, s);
+  if (r->leg->save_dir)
+    CHECK_OK(hotrow_checkpoint(client, &checkpoint));
   CHECK_OK(hotrow_flush(client, 0));
   CHECK_OK(hotrow_barrier(client, 0));
   hotrow_client_close(client);
   return NULL;
 }
 
-static uint64_t run(uint32_t shards, const hotrow_table_options *options, float rows[KEYS][DIM], uint8_t *hits)
+static void start(test_servers *servers, const leg *l)
+{
+  hotrow_server_options options = HOTROW_SERVER_OPTIONS_INIT;
+  options.bind = "tcp://127.0.0.1:*";
+  options.shards = l->shards;
+  options.data_dir = l->data_dir;
+  options.cut_interval_ms = 5;
+  options.save_dir = l->save_dir;
+  options.load_path = l->load_path;
+  CHECK_OK(hotrow_server_start(&options, &servers->server));
+  servers->endpoints[0] = 0;
+  for (uint32_t i = 0; i < l->shards; i++) {
+    strcat(servers->endpoints, i ? "," : "");
+    strcat(servers->endpoints, hotrow_server_endpoint(servers->server, i));
+  }
+}
+
+/* ---- what clocks count ---- */
+
+static hotrow_table_options counting_occurrences(const char *name, bool counts_occurrences)
+{
+  hotrow_table_options o = counting(0, 10, 10);
+  o.name = name;
+  o.flags = counts_occurrences ? HOTROW_TABLE_COUNT_OCCURRENCES : 0;
+  return o;
+}
+
+/* Of tables "steps" and "occurrences", which are there. */
+static void check_counting(const char *endpoints)
+{
+  static const char *const names[] = {"steps", "occurrences"};
+  hotrow_client *reader = test_open_reader(endpoints);
+  for (int kind = 0; kind < 2; kind++) {
+    hotrow_client *client = test_open(endpoints, 1, 2);
+    hotrow_table_options same = counting_occurrences(names[kind], kind == 1);
+    hotrow_table_options other = counting_occurrences(names[kind], kind == 0);
+    hotrow_table *table;
+    char words[128];
+    snprintf(words, sizeof words, "table %s exists with another counts_occurrences", names[kind]);
+    CHECK_FAILS(hotrow_table_create(client, &other, &table), HOTROW_ERR_EXISTS, words);
+    snprintf(words, sizeof words, "table %s counts %s, and the options %s HOTROW_TABLE_COUNT_OCCURRENCES", names[kind],
+             names[kind], kind == 1 ? "lack" : "have");
+    CHECK_FAILS(hotrow_table_open(client, &other, &table), HOTROW_ERR_INVALID, words);
+    create(client, &same);
+    CHECK_OK(hotrow_table_open(reader, &other, &table)); /* who pushes nothing counts nothing */
+    hotrow_client_close(client);
+  }
+  hotrow_client_close(reader);
+}
+
+static void steps_and_occurrences_do_not_mix(void)
+{
+  char save_dir[512], data_dir[512], path[600];
+  test_servers servers;
+  snprintf(save_dir, sizeof save_dir, "%s/counting", hr_test_tmpdir());
+  snprintf(data_dir, sizeof data_dir, "%s/counting-data", hr_test_tmpdir());
+  snprintf(path, sizeof path, "%s/all", save_dir);
+  CHECK(mkdir(save_dir, 0777) == 0);
+  leg l = {.shards = 1, .data_dir = data_dir, .save_dir = save_dir};
+  start(&servers, &l);
+  hotrow_client *client = test_open(servers.endpoints, 0, 2);
+  hotrow_table_options steps = counting_occurrences("steps", false);
+  hotrow_table_options occurrences = counting_occurrences("occurrences", true);
+  create(client, &steps);
+  create(client, &occurrences);
+  check_counting(servers.endpoints);
+  CHECK_OK(hotrow_save(client, "all", 0));
+  hotrow_client_close(client);
+  test_stop(&servers);
+  start(&servers, &l); /* again, from its directory */
+  check_counting(servers.endpoints);
+  test_stop(&servers);
+  start(&servers, &(leg){.shards = 2, .load_path = path});
+  check_counting(servers.endpoints);
+  test_stop(&servers);
+}
+
+/* What the rows are at the end of the leg, and which there are. */
+static uint64_t run(const leg *l, const hotrow_table_options *options, float rows[KEYS][DIM], uint8_t *hits)
 {
   test_servers servers;
   rank ranks[RANKS];
   pthread_t threads[RANKS];
-  test_start(&servers, shards, NULL, NULL);
+  start(&servers, l);
   for (uint32_t i = 0; i < RANKS; i++) {
-    ranks[i] = (rank){servers.endpoints, i, *options};
+    ranks[i] = (rank){servers.endpoints, i, *options, l};
     CHECK_EQ(pthread_create(&threads[i], NULL, train, &ranks[i]), 0);
   }
   for (uint32_t i = 0; i < RANKS; i++)
@@ -311,30 +405,61 @@ static uint64_t run(uint32_t shards, const hotrow_table_options *options, float 
   hotrow_lookup_request request = test_lookup_of(table, keys, KEYS, rows[0]);
   request.hit_mask = hits;
   CHECK_OK(hotrow_lookup(reader, &request, 1));
-  uint64_t went = counter(reader, shards, "\"rows_expired\"") + counter(reader, shards, "\"rows_refused\"");
+  uint64_t went = counter(reader, l->shards, "\"rows_expired\"") + counter(reader, l->shards, "\"rows_refused\"");
   hotrow_client_close(reader);
   test_stop(&servers);
   return went;
 }
 
+static hotrow_table_options rules_of(int kind)
+{
+  hotrow_table_options o = test_table_options("t", DIM);
+  o.admit_count = kind % 2 ? 3 : 0;
+  o.admit_probability = kind == 2 ? 0.3f : 0;
+  o.steps_to_live = kind == 1 ? 0 : 4;
+  o.l2_weight_threshold = kind == 3 ? 1.5f : 0;
+  o.cache_row_count = kind == 1 ? 64 : 0;
+  return o;
+}
+
 static void exact_steps_give_the_same_rows_on_any_number_of_shards(void)
 {
   for (int kind = 0; kind < 4; kind++) {
-    hotrow_table_options o = test_table_options("t", DIM);
-    o.admit_count = kind % 2 ? 3 : 0;
-    o.admit_probability = kind == 2 ? 0.3f : 0;
-    o.steps_to_live = kind == 1 ? 0 : 4;
-    o.l2_weight_threshold = kind == 3 ? 1.5f : 0;
-    o.cache_row_count = kind == 1 ? 64 : 0;
+    const hotrow_table_options o = rules_of(kind);
     float rows[2][KEYS][DIM];
     uint8_t hits[2][(KEYS + 7) / 8];
-    CHECK(run(1, &o, rows[0], hits[0]) > 0);
-    CHECK(run(3, &o, rows[1], hits[1]) > 0);
+    CHECK(run(&(leg){.shards = 1, .step_end = STEPS}, &o, rows[0], hits[0]) > 0);
+    CHECK(run(&(leg){.shards = 3, .step_end = STEPS}, &o, rows[1], hits[1]) > 0);
     CHECK(memcmp(rows[0], rows[1], sizeof rows[0]) == 0 && memcmp(hits[0], hits[1], sizeof hits[0]) == 0);
     uint32_t there = 0;
     for (uint32_t key = 0; key < KEYS; key++)
       there += hits[0][key / 8] >> key % 8 & 1;
     CHECK_MSG(there > 5 && there < KEYS - 5, "kind %d: %u of the keys have rows", kind, there);
+  }
+}
+
+/* How often keys have asked for a row, and how old rows are, are in a checkpoint, whichever way it is made. */
+static void a_job_that_is_resumed_ends_with_the_same_rows(void)
+{
+  char save_dir[512], data_dir[512], path[600];
+  snprintf(save_dir, sizeof save_dir, "%s/saves", hr_test_tmpdir());
+  snprintf(path, sizeof path, "%s/half", save_dir);
+  CHECK(mkdir(save_dir, 0777) == 0);
+  for (int kind = 0; kind < 4; kind++) {
+    const hotrow_table_options o = rules_of(kind);
+    float rows[2][KEYS][DIM];
+    uint8_t hits[2][(KEYS + 7) / 8];
+    run(&(leg){.shards = 2, .step_end = STEPS}, &o, rows[0], hits[0]);
+    for (uint32_t way = 0; way < (kind == 3 ? 4 : 2); way++) { /* from a database takes long */
+      snprintf(data_dir, sizeof data_dir, "%s/data-%d-%u", hr_test_tmpdir(), kind, way);
+      leg first = {.shards = way % 2 ? 3 : 1, .step_end = STEPS - 3, .save_dir = save_dir};
+      leg second = {.shards = way % 2 ? 2 : 3, .step_first = STEPS - 3, .step_end = STEPS, .load_path = path};
+      first.data_dir = way / 2 ? data_dir : NULL;
+      run(&first, &o, rows[1], hits[1]);
+      run(&second, &o, rows[1], hits[1]);
+      CHECK_MSG(memcmp(hits[0], hits[1], sizeof hits[0]) == 0, "kind %d, way %u: other keys have rows", kind, way);
+      CHECK_MSG(memcmp(rows[0], rows[1], sizeof rows[0]) == 0, "kind %d, way %u: other rows", kind, way);
+    }
   }
 }
 
@@ -346,6 +471,8 @@ int main(void)
   RUN(look_ahead_brings_rows_only);
   RUN(copies_of_a_row_that_is_gone_are_not_read);
   RUN(a_table_keeps_to_its_rows);
+  RUN(steps_and_occurrences_do_not_mix);
   RUN(exact_steps_give_the_same_rows_on_any_number_of_shards);
+  RUN(a_job_that_is_resumed_ends_with_the_same_rows);
   return 0;
 }

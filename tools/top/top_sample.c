@@ -71,6 +71,8 @@ hr_top_row hr_top_compare(const hr_top_sample *before, const hr_top_sample *now)
   row.durable_lag = c->is_durable ? c->pushes_applied - c->pushes_durable : 0;
   row.cuts = c->cuts;
   row.sessions = c->sessions;
+  row.rows_gone = c->rows_expired;
+  row.rows_refused = c->rows_refused;
   if (has_counts(before) && before->counts.epoch == c->epoch && now->time_ns > before->time_ns) {
     row.seconds = (double)(now->time_ns - before->time_ns) / 1e9;
     fill_rates(&before->counts, c, &row);

@@ -57,8 +57,8 @@ static text time_or_none(double us)
 }
 
 static const char heading[] =
-    "SHARD STATE    PULL/s PUSH/s ROWS/s   P50   P99 BUSY  ROWS MEMORY DIRTY   LAG  CUTS SESS";
-#define ROW_FORMAT "%5s %-8s %6s %6s %6s %5s %5s %4s %5s %6s %5s %5s %5s %4s"
+    "SHARD STATE    PULL/s PUSH/s ROWS/s   P50   P99 BUSY  ROWS MEMORY DIRTY   LAG  CUTS SESS  GONE REFUSED";
+#define ROW_FORMAT "%5s %-8s %6s %6s %6s %5s %5s %4s %5s %6s %5s %5s %5s %4s %5s %7s"
 
 static void format_row(char line[HR_TOP_LINE_BYTES], const char *name, const hr_top_row *row)
 {
@@ -69,7 +69,8 @@ static void format_row(char line[HR_TOP_LINE_BYTES], const char *name, const hr_
            rate(row, row->pushes_per_s).bytes, rate(row, row->rows_per_s).bytes, time_or_none(row->p50_us).bytes,
            time_or_none(row->p99_us).bytes, busy.bytes, number((double)row->rows).bytes, bytes(row->memory_bytes).bytes,
            bytes(row->dirty_bytes).bytes, number((double)row->durable_lag).bytes, number((double)row->cuts).bytes,
-           number((double)row->sessions).bytes);
+           number((double)row->sessions).bytes, number((double)row->rows_gone).bytes,
+           number((double)row->rows_refused).bytes);
 }
 
 static void format_shard(char line[HR_TOP_LINE_BYTES], uint32_t shard, const hr_top_line *l)
@@ -102,6 +103,8 @@ static hr_top_row add_up(const hr_top_line *lines, uint32_t count)
     all.durable_lag += row->durable_lag;
     all.cuts += row->cuts;
     all.sessions += row->sessions;
+    all.rows_gone += row->rows_gone;
+    all.rows_refused += row->rows_refused;
     all.p99_us = row->p99_us > all.p99_us ? row->p99_us : all.p99_us; /* of the slowest */
     all.p50_us = row->p50_us > all.p50_us ? row->p50_us : all.p50_us;
   }

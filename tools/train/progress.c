@@ -7,6 +7,7 @@
 
 #define TERMINAL_INTERVAL_NS 200000000u
 #define LOG_INTERVAL_NS 5000000000u
+#define LOG_FIRST_NS 1000000000u /* the first line comes early: it says that the job goes */
 #define BAR_CELLS 20
 
 void hr_progress_init(hr_progress *progress, const hr_trainer *trainer)
@@ -22,6 +23,13 @@ static double ratio(uint64_t part, uint64_t whole)
   return whole > 0 ? (double)part / (double)whole : 0;
 }
 
+static uint64_t interval_ns(const hr_progress *progress)
+{
+  if (progress->is_terminal)
+    return TERMINAL_INTERVAL_NS;
+  return progress->has_shown ? LOG_INTERVAL_NS : LOG_FIRST_NS;
+}
+
 /* "[=======>            ]  37%" on a terminal; the number alone in a log. */
 static void print_share(bool is_terminal, double share)
 {
@@ -35,7 +43,7 @@ static void print_share(bool is_terminal, double share)
 void hr_progress_step(hr_progress *progress, const hr_trainer *trainer, uint64_t done, uint64_t total)
 {
   const uint64_t now = hr_now_ns(), elapsed_ns = now - progress->shown_ns;
-  if (!progress->is_shown || elapsed_ns < (progress->is_terminal ? TERMINAL_INTERVAL_NS : LOG_INTERVAL_NS))
+  if (!progress->is_shown || elapsed_ns < interval_ns(progress))
     return;
   const uint64_t batch = trainer->options.batch;
   const uint64_t samples = (trainer->step - progress->shown_step) * batch * trainer->options.workers;
@@ -54,6 +62,7 @@ void hr_progress_step(hr_progress *progress, const hr_trainer *trainer, uint64_t
           (unsigned long long)stats.unseen_max, progress->is_terminal ? "\033[K" : "\n");
   fflush(stderr);
   progress->is_line_open = progress->is_terminal;
+  progress->has_shown = true;
   progress->shown_ns = now;
   progress->shown_step = trainer->step;
 }

@@ -1,5 +1,5 @@
 /* What a person sees of a job while it runs, on stderr, from rank 0 alone: on a terminal one line redrawn, else a line
- * every few seconds; and a line per evaluation. */
+ * after a second and then every few; and a line per evaluation. */
 #ifndef HR_PROGRESS_H
 #define HR_PROGRESS_H
 
@@ -9,6 +9,7 @@ typedef struct hr_progress {
   bool is_shown; /* this process is rank 0 */
   bool is_terminal;
   bool is_line_open; /* the redrawn line stands on the terminal */
+  bool has_shown;    /* a line at least */
   uint64_t shown_ns;
   uint64_t shown_step;
 } hr_progress;

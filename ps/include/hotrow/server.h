@@ -28,7 +28,7 @@ typedef struct hotrow_server_options {
   /* "tcp://127.0.0.1:7117": shard i of this server listens on port 7117+i; "tcp://127.0.0.1:*": on free ports;
    * "ipc:///dir/name": on name.0, name.1, ...   Only loopback addresses and ipc are accepted. */
   const char *bind;
-  const char *save_dir;   /* where saves and checkpoints go, a directory that is there; NULL: refused */
+  const char *save_dir;   /* where saves and checkpoints go; it is made if only it itself is missing. NULL: refused */
   const char *load_path;  /* a save, checkpoint or data directory of any shard count to start from; NULL: start empty */
   uint32_t shards;        /* of this server; 0 means 1 */
   uint32_t shard_first;   /* index of its first shard in the cluster */

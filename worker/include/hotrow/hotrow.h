@@ -94,8 +94,8 @@ typedef enum hotrow_mode {
 
 /* Clocks tick, and bounds count, once per occurrence of the key in a batch and not once per step (HET's code): hot
  * rows, which occur often in a batch, are then kept as fresh as the others by what they lack of the job's samples. Of
- * all workers of a table, or of none. Not with momentum, Adam and its kin, LAMB: these take the k steps of a push one
- * by one. */
+ * all workers of a table, or of none: who says otherwise than those that created it is refused. Not with momentum, Adam
+ * and its kin, LAMB: these take the k steps of a push one by one. */
 #define HOTROW_TABLE_COUNT_OCCURRENCES 1u
 #define HOTROW_TABLE_WIDE_CLOCKS 2u /* clocks travel in 8 bytes, a probe for missing keys too (HET's messages) */
 

@@ -257,13 +257,14 @@ typedef struct hr_table_desc { /* 304 bytes */
   char name[HR_WIRE_NAME_BYTES_MAX + 1];        /* zero-filled */
   hotrow_segment segments[HOTROW_SEGMENTS_MAX]; /* resolved; those beyond segment_count are zero */
   /* Which keys get a row, and which rows go for good. 0: every key; none. */
-  uint64_t row_count_max;    /* of all shards together: the rows used least make room */
-  uint32_t admit_count;      /* a key gets a row with its admit_count-th push */
-  float admit_probability;   /* a push to a key without a row gives it one so often; not with admit_count */
-  uint32_t steps_to_live;    /* a row goes that was not pushed to in so many steps of training */
-  float l2_weight_threshold; /* and then only if the norm of its value is below this; 0: whatever its value */
-  uint32_t eviction;         /* hotrow_eviction: with row_count_max, what least used means */
-  uint32_t step;             /* reply only: steps of training that the table has seen */
+  uint64_t row_count_max;      /* of all shards together: the rows used least make room */
+  uint32_t admit_count;        /* a key gets a row with its admit_count-th push */
+  float admit_probability;     /* a push to a key without a row gives it one so often; not with admit_count */
+  uint32_t steps_to_live;      /* a row goes that was not pushed to in so many steps of training */
+  float l2_weight_threshold;   /* and then only if the norm of its value is below this; 0: whatever its value */
+  uint16_t eviction;           /* hotrow_eviction: with row_count_max, what least used means */
+  uint16_t counts_occurrences; /* 1: a push's steps are how often its keys occurred, of all clients; 0: batches */
+  uint32_t step;               /* reply only: steps of training that the table has seen */
 } hr_table_desc;
 
 /* Do keys get their rows by being pushed to, and not when they are first pulled? */
