@@ -72,7 +72,10 @@ static hotrow_status read_part(const hr_database *database, hr_manifest *part, u
   HOTROW_TRY(hr_database_read_meta(database, &meta));
   if (meta.shard_index != index || meta.shard_count != count)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: is of shard %u of %u", part->path.text, meta.shard_index, meta.shard_count);
-  bool has_log;
+  bool is_unfinished, has_log;
+  HOTROW_TRY(hr_database_is_unfinished(database, &is_unfinished));
+  if (is_unfinished)
+    return hr_fail(HOTROW_ERR_CORRUPT, HR_STORE_UNFINISHED_TEXT, part->path.text);
   HOTROW_TRY(hr_database_has_log(database, &has_log));
   if (has_log)
     return hr_fail(

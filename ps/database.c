@@ -65,6 +65,19 @@ hotrow_status hr_database_read_meta(const hr_database *d, hr_store_meta *meta_p)
   return HOTROW_OK;
 }
 
+hotrow_status hr_database_is_unfinished(const hr_database *d, bool *is_unfinished_p)
+{
+  static const char key = HR_STORE_LOADING;
+  char *error = NULL;
+  size_t size = 0;
+  rocksdb_readoptions_t *read = rocksdb_readoptions_create();
+  char *value = rocksdb_get(d->db, read, &key, 1, &size, &error);
+  rocksdb_readoptions_destroy(read);
+  *is_unfinished_p = value != NULL;
+  rocksdb_free(value);
+  return error ? fail_text(d, "read it", error) : HOTROW_OK;
+}
+
 hotrow_status hr_database_has_log(const hr_database *d, bool *has_log_p)
 {
   static const char key = HR_STORE_LOG;

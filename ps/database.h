@@ -22,6 +22,8 @@ void hr_database_close(hr_database *database);
 hotrow_status hr_database_read_meta(const hr_database *database, hr_store_meta *meta_p);
 
 /* Has it pushes in its log that its rows do not have? HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE */
+/* Was what it holds being loaded from elsewhere, and is not all there? */
+hotrow_status hr_database_is_unfinished(const hr_database *database, bool *is_unfinished_p);
 hotrow_status hr_database_has_log(const hr_database *database, bool *has_log_p);
 
 /* All tables, in the order of their ids. Stops at the first failure of `visit`. HOTROW_ERR_CORRUPT, HOTROW_ERR_STORAGE

@@ -40,6 +40,10 @@ void hr_open_files_close(hr_open_files *files);
  * part, desc->id the one it had at one shard. */
 typedef hotrow_status (*hr_load_table_fn)(const hr_table_desc *desc, void *context, hr_table **table_p);
 
+/* Called with each row that this shard owns; NULL: hr_table_restore_row, whose statuses it returns. */
+typedef hotrow_status (*hr_load_row_fn)(hr_table *table, uint64_t key, uint32_t clock, const float *record,
+                                        void *context);
+
 /* row_count of about row_count_expected rows have been loaded. */
 typedef void (*hr_load_progress_fn)(void *context, uint32_t shard_index, uint64_t row_count,
                                     uint64_t row_count_expected);
@@ -65,8 +69,8 @@ typedef struct hr_save_origin {
  *   HOTROW_ERR_STORAGE    cannot be read
  *   HOTROW_ERR_BUSY       a data directory that a server has open
  *
- * and what load_table and hr_table_restore_row return. The sentence names the file. */
+ * and what load_table and load_row return. The sentence names the file. */
 hotrow_status hr_save_load(const char *path, uint32_t shard_index, uint32_t shard_count, hr_load_table_fn load_table,
-                           void *context, hr_load_progress progress, hr_save_origin *origin_p);
+                           hr_load_row_fn load_row, void *context, hr_load_progress progress, hr_save_origin *origin_p);
 
 #endif

@@ -18,6 +18,8 @@ typedef struct loading {
   hr_table *tables[HR_SAVE_TABLES_MAX]; /* borrowed: those of part 0's manifest, in its order */
   uint64_t row_count, row_count_total;  /* read, and to be read */
   hr_load_progress progress;
+  hr_load_row_fn load_row;
+  void *context; /* of that */
 } loading;
 
 /* One table of one part. */
@@ -56,7 +58,8 @@ static hotrow_status put_row(const source *from, uint64_t key, uint32_t clock, f
   if (hr_shard_of(hash, l->shard_count) != l->shard_index)
     return HOTROW_OK;
   keep_age(from, record);
-  hotrow_status status = hr_table_restore_row(from->table, key, clock, record);
+  hotrow_status status = l->load_row ? l->load_row(from->table, key, clock, record, l->context)
+                                     : hr_table_restore_row(from->table, key, clock, record);
   if (status == HOTROW_ERR_EXISTS)
     return hr_fail(HOTROW_ERR_CORRUPT, "%s: key %llu is there twice", from->path, (unsigned long long)key);
   return status;
@@ -207,14 +210,14 @@ static hotrow_status load_part(loading *l, const hr_manifest *part)
   return HOTROW_OK;
 }
 
-static hotrow_status load_parts(loading *l, hr_load_table_fn load_table, void *context)
+static hotrow_status load_parts(loading *l, hr_load_table_fn load_table)
 {
   const hr_save_set *set = l->set;
   const hr_manifest *first = &set->parts[0];
   for (uint32_t i = 0; i < set->part_count; i++)
     l->row_count_total += hr_manifest_row_count(&set->parts[i]);
   for (size_t t = 0; t < first->header.table_count; t++)
-    HOTROW_TRY(load_table(&first->tables[t].desc, context, &l->tables[t]));
+    HOTROW_TRY(load_table(&first->tables[t].desc, l->context, &l->tables[t]));
   for (uint32_t i = 0; i < set->part_count; i++)
     HOTROW_TRY(load_part(l, &set->parts[i]));
   show(l);
@@ -237,13 +240,18 @@ static hotrow_status load_origin(loading *l, hr_save_origin *origin_p)
 }
 
 hotrow_status hr_save_load(const char *path, uint32_t shard_index, uint32_t shard_count, hr_load_table_fn load_table,
-                           void *context, hr_load_progress progress, hr_save_origin *origin_p)
+                           hr_load_row_fn load_row, void *context, hr_load_progress progress, hr_save_origin *origin_p)
 {
   HOTROW_ASSERT(shard_index < shard_count);
   hr_save_set set;
   HOTROW_TRY(hr_data_dir_is_one(path) ? hr_data_dir_open_set(path, &set) : hr_save_set_open(path, &set));
-  loading l = {.set = &set, .shard_index = shard_index, .shard_count = shard_count, .progress = progress};
-  hotrow_status status = load_parts(&l, load_table, context);
+  loading l = {.set = &set,
+               .shard_index = shard_index,
+               .shard_count = shard_count,
+               .progress = progress,
+               .load_row = load_row,
+               .context = context};
+  hotrow_status status = load_parts(&l, load_table);
   if (status == HOTROW_OK)
     status = load_origin(&l, origin_p);
   hr_save_set_close(&set);

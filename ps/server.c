@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include <hr/memory.h>
 #include <hr/options.h>
 #include <hr/route.h>
+#include <hr/thread.h>
 
 #include "save_file.h"
 #include "server_address.h"
@@ -244,7 +244,7 @@ static bool begin_aside(void *context, void (*task)(void *task_context), void *t
   end_aside(h);
   h->task = task;
   h->task_context = task_context;
-  h->has_aside = pthread_create(&h->aside, NULL, run_task, h) == 0;
+  h->has_aside = hr_thread_start(HR_THREAD_BACKGROUND, "checkpoint", run_task, h, &h->aside) == HOTROW_OK;
   return h->has_aside;
 }
 
@@ -329,7 +329,23 @@ static hotrow_status open_storage(host *h, const hotrow_server_options *o, const
   return HOTROW_OK;
 }
 
-/* What was durable, then a save: that is made durable before anyone may count on it. */
+static hotrow_status settle(void *context)
+{
+  return hr_durable_finish(context);
+}
+
+/* That is made durable before anyone may count on it. */
+static hotrow_status load_into_storage(host *h, const hotrow_server_options *o)
+{
+  hr_durable *d = &h->durable;
+  HOTROW_TRY(hr_rocksdb_begin_load(d->storage));
+  HOTROW_TRY(
+      hr_shard_load(h->shard, o->load_path, (hr_load_progress){o->progress, o->context}, (hr_load_settle){settle, d}));
+  HOTROW_TRY(hr_durable_finish(d));
+  return hr_rocksdb_end_load(d->storage);
+}
+
+/* What was durable, then a save. */
 static hotrow_status load(host *h, const hotrow_server_options *o)
 {
   hr_durable *d = &h->durable;
@@ -337,6 +353,8 @@ static hotrow_status load(host *h, const hotrow_server_options *o)
   d->before_wait = publish;
   d->context = h;
   uint64_t begin_ns = hr_now_ns();
+  if (d->storage && o->load_path)
+    HOTROW_TRY(hr_rocksdb_drop_unfinished(d->storage));
   if (d->storage) {
     HOTROW_TRY(hr_rocksdb_restore(d->storage, h->shard, begin_ns, o->progress, o->context));
     hr_log(HOTROW_LOG_INFO, "data directory %s loaded in %llu ms", hr_rocksdb_path(d->storage),
@@ -348,8 +366,9 @@ static hotrow_status load(host *h, const hotrow_server_options *o)
   if (hr_shard_table_count(h->shard) > 0)
     return hr_fail(HOTROW_ERR_EXISTS, "data directory %s has tables: save %s can be loaded into a new one only",
                    hr_rocksdb_path(d->storage), o->load_path);
-  HOTROW_TRY(hr_shard_load(h->shard, o->load_path, (hr_load_progress){o->progress, o->context}));
-  return d->storage ? hr_durable_finish(d) : HOTROW_OK;
+  if (d->storage)
+    return load_into_storage(h, o);
+  return hr_shard_load(h->shard, o->load_path, (hr_load_progress){o->progress, o->context}, (hr_load_settle){0});
 }
 
 static hotrow_status open_host(hotrow_server *server, const hotrow_server_options *o, uint32_t i)
@@ -384,17 +403,10 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
   return open_socket(server, h, address, o->memory_bytes > 0);
 }
 
-/* The program's signals are for its own threads. */
 static hotrow_status start_host(host *h)
 {
   publish(h);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = pthread_create(&h->thread, NULL, run_host, h);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (error)
-    return hr_fail(HOTROW_ERR_NO_MEMORY, "no thread for a shard: %s", strerror(error));
+  HOTROW_TRY(hr_thread_start(HR_THREAD_FOREGROUND, "shard", run_host, h, &h->thread));
   h->is_running = true;
   return HOTROW_OK;
 }

@@ -13,11 +13,13 @@
 #include "shard_cut.h"
 #include "shard_data.h"
 #include "shard_log.h"
+#include "shard_memory.h"
 #include "shard_park.h"
 #include "shard_stats.h"
 #include "shard_sync.h"
 
 #define SCRATCH_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint32_t))
+#define LOAD_ROWS 1024u /* of what is loaded, for which room is made at a time */
 #define MISSING_BYTES (2 * HR_WIRE_KEYS_MAX * sizeof(uint64_t))
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p)
@@ -124,21 +126,56 @@ void hr_shard_sweep(hr_shard *shard)
     hr_table_sweep(shard->tables[i], UINT64_MAX);
 }
 
+typedef struct shard_load {
+  hr_shard *shard;
+  hr_load_settle settle;
+  size_t room; /* for rows more, before memory is looked at again */
+} shard_load;
+
 /* Nobody has asked for announcements yet: how often they are made is for those to say who will. */
 static hotrow_status load_table(const hr_table_desc *desc, void *context, hr_table **table_p)
 {
+  shard_load *load = context;
   hr_table_desc own = *desc;
   own.announce_step = 0;
-  return hr_shard_add_table(context, &own, table_p);
+  load->room = 0;
+  return hr_shard_add_table(load->shard, &own, table_p);
 }
 
-hotrow_status hr_shard_load(hr_shard *shard, const char *path, hr_load_progress progress)
+static hotrow_status make_load_room(shard_load *load, hr_table *table)
+{
+  hr_shard *shard = load->shard;
+  bool has_memory_bound = shard->options.memory_bytes > 0;
+  load->room = LOAD_ROWS;
+  if (load->settle.fn && hr_shard_dirty_bytes(shard) >= shard->options.cut_bytes_max)
+    HOTROW_TRY(load->settle.fn(load->settle.context));
+  hotrow_status status = has_memory_bound ? hr_memory_make_room(shard, table, LOAD_ROWS, LOAD_ROWS) : HOTROW_OK;
+  if (status != HOTROW_ERR_BUSY || !load->settle.fn)
+    return status;
+  HOTROW_TRY(load->settle.fn(load->settle.context));
+  return hr_memory_make_room(shard, table, LOAD_ROWS, LOAD_ROWS);
+}
+
+static hotrow_status load_row(hr_table *table, uint64_t key, uint32_t clock, const float *record, void *context)
+{
+  shard_load *load = context;
+  if (load->room == 0)
+    HOTROW_TRY(make_load_room(load, table));
+  HOTROW_TRY(hr_table_restore_row(table, key, clock, record));
+  load->room--;
+  if (load->shard->options.storage)
+    hr_table_touch_newest(table);
+  return HOTROW_OK;
+}
+
+hotrow_status hr_shard_load(hr_shard *shard, const char *path, hr_load_progress progress, hr_load_settle settle)
 {
   HOTROW_ASSERT(shard->table_count == 0);
-  HOTROW_TRY(hr_save_load(path, shard->options.shard_index, shard->options.shard_count, load_table, shard, progress,
-                          &shard->origin));
+  shard_load load = {.shard = shard, .settle = settle};
+  HOTROW_TRY(hr_save_load(path, shard->options.shard_index, shard->options.shard_count, load_table, load_row, &load,
+                          progress, &shard->origin));
   for (size_t i = 0; shard->options.storage && i < shard->table_count; i++)
-    hr_table_touch_all(shard->tables[i]);
+    hr_table_touch_buckets(shard->tables[i]);
   return HOTROW_OK;
 }
 

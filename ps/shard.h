@@ -90,8 +90,18 @@ hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_
 /* The storage has forgotten what it was asked for. */
 void hr_shard_destroy(hr_shard *shard);
 
-/* Loads a save or a checkpoint into an empty shard (see hr_save_load). */
-hotrow_status hr_shard_load(hr_shard *shard, const char *path, hr_load_progress progress);
+/* Makes a cut of what the shard holds, and waits until it is durable. fn NULL: nobody can. */
+typedef struct hr_load_settle {
+  hotrow_status (*fn)(void *context);
+  void *context;
+} hr_load_settle;
+
+/* Loads a save or a checkpoint into an empty shard (see hr_save_load). With a storage what is loaded is in the next
+ * cut; `settle` makes cuts before when there are so many bytes of it that another cut would have to wait, or no memory
+ * for more: then rows that are durable leave. A key that occurs twice is found only while its row is in memory.
+ *   HOTROW_ERR_QUOTA  it does not fit into memory, and cannot leave it
+ * and what hr_save_load() and `settle` return */
+hotrow_status hr_shard_load(hr_shard *shard, const char *path, hr_load_progress progress, hr_load_settle settle);
 
 /* One message. The frames are the caller's and are not kept: what must wait is copied. now_ns only grows. */
 void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *frames, size_t frame_count,

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include <hr/assert.h>
 #include <hr/clock.h>
 #include <hr/hash.h>
+#include <hr/thread.h>
 
 #define GATE_POLL_NS 1000000
 #define BYTES_MIN ((size_t)1 << 16)
@@ -413,13 +413,7 @@ hotrow_status hr_rocksdb_start_writer(hr_rocksdb *s)
   if (s->event_fd < 0)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no event for the storage: %s", strerror(errno));
   sem_init(&s->handed, 0, 0);
-  sigset_t all, before; /* the program's signals are for its own threads */
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = pthread_create(&s->writer, NULL, run_writer, s);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (error)
-    return hr_fail(HOTROW_ERR_NO_MEMORY, "no thread for the storage: %s", strerror(error));
+  HOTROW_TRY(hr_thread_start(HR_THREAD_BACKGROUND, "cut writer", run_writer, s, &s->writer));
   s->has_writer = true;
   return HOTROW_OK;
 }

@@ -16,7 +16,11 @@
 #define HR_STORE_BUCKET 'A'   /* table id u32, number u64: of keys without a row */
 #define HR_STORE_JOBS 'J'     /* nothing follows */
 #define HR_STORE_SESSIONS 'S' /* nothing follows */
+#define HR_STORE_LOADING 'I'  /* nothing follows, and no value: what is loaded is not all there yet */
 #define HR_STORE_LOG 'L'      /* nothing follows: the last record that a cut covers; or number of a record u64 */
+
+#define HR_STORE_UNFINISHED_TEXT                                                                                       \
+  "data directory %s holds a part of what was to be loaded into it: load it again, or remove the directory"
 
 #define HR_STORE_TABLE_KEY_BYTES 5u
 #define HR_STORE_ROW_KEY_BYTES 13u

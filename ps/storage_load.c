@@ -190,8 +190,72 @@ static hotrow_status name_directory(const hr_rocksdb *storage, hotrow_status sta
   return hr_fail(is_damage ? HOTROW_ERR_CORRUPT : status, "data directory %s: %s", storage->dir.path.text, sentence);
 }
 
+/* ---- what is loaded from elsewhere ---- */
+
+static hotrow_status is_unfinished(const hr_rocksdb *storage, bool *is_unfinished_p)
+{
+  static const char key = HR_STORE_LOADING;
+  char *error = NULL;
+  size_t size = 0;
+  char *value = rocksdb_get(storage->db, storage->read_options, &key, 1, &size, &error);
+  *is_unfinished_p = value != NULL;
+  rocksdb_free(value);
+  return error ? hr_rocksdb_fail(storage, "read it", error) : HOTROW_OK;
+}
+
+static hotrow_status refuse_unfinished(const hr_rocksdb *storage)
+{
+  bool is_one;
+  HOTROW_TRY(is_unfinished(storage, &is_one));
+  return is_one ? hr_fail(HOTROW_ERR_CORRUPT, HR_STORE_UNFINISHED_TEXT, storage->dir.path.text) : HOTROW_OK;
+}
+
+/* A failure is one of the database's own writes, and the last. */
+static hotrow_status end_write(hr_rocksdb *storage, char *error)
+{
+  if (error)
+    storage->result = hr_rocksdb_fail(storage, "note what is loaded", error);
+  return storage->result;
+}
+
+hotrow_status hr_rocksdb_begin_load(hr_rocksdb *storage)
+{
+  static const char key = HR_STORE_LOADING;
+  char *error = NULL;
+  rocksdb_put(storage->db, storage->write_options, &key, 1, "", 0, &error);
+  return end_write(storage, error);
+}
+
+hotrow_status hr_rocksdb_end_load(hr_rocksdb *storage)
+{
+  static const char key = HR_STORE_LOADING;
+  char *error = NULL;
+  rocksdb_delete(storage->db, storage->write_options, &key, 1, &error);
+  return end_write(storage, error);
+}
+
+/* All but HR_STORE_META, in one write. */
+hotrow_status hr_rocksdb_drop_unfinished(hr_rocksdb *storage)
+{
+  static const char first = 0, meta = HR_STORE_META, after_meta = HR_STORE_META + 1, end = 0x7f;
+  bool is_one;
+  char *error = NULL;
+  HOTROW_TRY(is_unfinished(storage, &is_one));
+  if (!is_one)
+    return HOTROW_OK;
+  rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+  rocksdb_writebatch_delete_range(batch, &first, 1, &meta, 1);
+  rocksdb_writebatch_delete_range(batch, &after_meta, 1, &end, 1);
+  rocksdb_write(storage->db, storage->write_options, batch, &error);
+  rocksdb_writebatch_destroy(batch);
+  return end_write(storage, error);
+}
+
+/* ---- all of it ---- */
+
 static hotrow_status restore(load *l)
 {
+  HOTROW_TRY(refuse_unfinished(l->storage));
   HOTROW_TRY(load_kind(l, HR_STORE_TABLE));
   HOTROW_TRY(load_rows(l));
   HOTROW_TRY(load_kind(l, HR_STORE_BUCKET));

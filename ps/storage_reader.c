@@ -1,11 +1,11 @@
 /* Rows read on a thread of their own, one read after the other, while the shard goes on. */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <hr/assert.h>
+#include <hr/thread.h>
 
 #include "row_read.h"
 #include "storage_state.h"
@@ -65,13 +65,7 @@ hotrow_status hr_rocksdb_start_reader(hr_rocksdb *s)
 {
   hr_reader *reader = &s->reader;
   sem_init(&reader->asked, 0, 0);
-  sigset_t all, before; /* the program's signals are for its own threads */
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = pthread_create(&reader->thread, NULL, run_reader, s);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (error)
-    return hr_fail(HOTROW_ERR_NO_MEMORY, "no thread to read rows: %s", strerror(error));
+  HOTROW_TRY(hr_thread_start(HR_THREAD_FOREGROUND, "row reader", run_reader, s, &reader->thread));
   reader->has_thread = true;
   s->calls.ask_rows = ask_rows;
   return HOTROW_OK;

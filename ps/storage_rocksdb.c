@@ -6,6 +6,7 @@
 
 #include <hr/assert.h>
 #include <hr/memory.h>
+#include <hr/thread.h>
 
 #include "storage_state.h"
 
@@ -16,6 +17,15 @@
 #define BUFFER_FILTER_SHARE 0.02 /* of a write buffer: keys that are in none are told without a search */
 #define FILTER_BITS 10.0         /* a key: 1 % of those that are not there cost a read */
 #define BACKGROUND_JOBS 2
+#define FLUSH_THREADS 1 /* RocksDB's threads for so many jobs */
+#define MERGE_THREADS 1
+/* New tables are merged once they have so many bytes, and the more that is the seldomer all of them are written anew.
+ * By their bytes and not their number, as a checkpoint has a buffer written out before it is full: with RocksDB's own 4
+ * the merging that checkpoints made necessary took a tenth of two cores. */
+#define LEVEL_BYTES ((uint64_t)512 << 20)
+#define LEVEL_FILES 16
+#define LEVEL_FILES_SLOW (2 * LEVEL_FILES)
+#define LEVEL_FILES_STOP (3 * LEVEL_FILES)
 #define LOG_FILES_MAX 4u
 #define LOG_LEVEL_WARN 2
 #define RECOVERY_TOLERATE_TAIL 0 /* of the write-ahead log only its end may be torn; a hole in it is an error */
@@ -62,6 +72,10 @@ static rocksdb_options_t *make_options(hr_rocksdb *s)
   rocksdb_options_set_paranoid_checks(options, 1);
   rocksdb_options_set_compression(options, rocksdb_no_compression);
   rocksdb_options_set_write_buffer_size(options, WRITE_BUFFER_BYTES);
+  rocksdb_options_set_max_bytes_for_level_base(options, LEVEL_BYTES);
+  rocksdb_options_set_level0_file_num_compaction_trigger(options, LEVEL_FILES);
+  rocksdb_options_set_level0_slowdown_writes_trigger(options, LEVEL_FILES_SLOW);
+  rocksdb_options_set_level0_stop_writes_trigger(options, LEVEL_FILES_STOP);
   if (s->memory_bytes > 0)
     set_memory(s, options);
   rocksdb_options_set_max_background_jobs(options, BACKGROUND_JOBS);
@@ -143,10 +157,30 @@ static hotrow_status begin_epoch(hr_rocksdb *s, uint32_t shard_index, uint32_t s
 
 /* ---- open and close ---- */
 
+/* The threads that write tables out and merge them are the process's, and are as who makes them. They have time: a cut
+ * is durable by the write-ahead log. */
+static void *make_pools(void *context)
+{
+  rocksdb_env_t *env = rocksdb_create_default_env();
+  rocksdb_env_set_high_priority_background_threads(env, FLUSH_THREADS);
+  rocksdb_env_set_background_threads(env, MERGE_THREADS);
+  rocksdb_env_destroy(env);
+  return context;
+}
+
+static hotrow_status make_pools_in_background(void)
+{
+  pthread_t thread;
+  HOTROW_TRY(hr_thread_start(HR_THREAD_BACKGROUND, "pools", make_pools, NULL, &thread));
+  pthread_join(thread, NULL);
+  return HOTROW_OK;
+}
+
 static hotrow_status open_database(hr_rocksdb *s)
 {
   static const char *const names[] = {"default"};
   char *error = NULL;
+  HOTROW_TRY(make_pools_in_background());
   s->options = make_options(s);
   s->write_options = rocksdb_writeoptions_create();
   s->read_options = rocksdb_readoptions_create();

@@ -55,6 +55,13 @@ const hr_storage *hr_rocksdb_calls(hr_rocksdb *storage); /* for hr_shard_options
 hotrow_status hr_rocksdb_restore(hr_rocksdb *storage, hr_shard *shard, uint64_t now_ns, hr_load_progress_fn progress,
                                  void *context);
 
+/* Around what is loaded from elsewhere into an empty database, in several cuts: in between it is refused, and so it is
+ * if the second is never called (HOTROW_ERR_CORRUPT, by hr_rocksdb_restore). HOTROW_ERR_STORAGE */
+hotrow_status hr_rocksdb_begin_load(hr_rocksdb *storage);
+hotrow_status hr_rocksdb_end_load(hr_rocksdb *storage);
+/* Makes a database in which that was begun and not ended an empty one again. HOTROW_ERR_STORAGE, HOTROW_ERR_CORRUPT */
+hotrow_status hr_rocksdb_drop_unfinished(hr_rocksdb *storage);
+
 /* Readable (poll) when a cut or a group of records that was handed over has its result, or a read is done. Owned by the
  * storage. */
 int hr_rocksdb_fd(const hr_rocksdb *storage);

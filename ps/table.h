@@ -106,7 +106,8 @@ hotrow_status hr_table_scan(const hr_table *table, hr_table_visit_fn visit, void
  * HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_track(hr_table *table);
 void hr_table_untrack(hr_table *table);
-void hr_table_touch_all(hr_table *table); /* as if all rows had been pushed to, and all keys had asked again */
+void hr_table_touch_newest(hr_table *table);  /* as if the row that came last had been pushed to */
+void hr_table_touch_buckets(hr_table *table); /* as if all keys without a row had asked again */
 uint64_t hr_table_dirty_count(const hr_table *table);
 /* A cut is of this moment: of the rows that are dirty, the keys whose rows went for good since the cut before, and the
  * buckets of hr_admission that changed. None of them is dirty any more, and no row may leave memory before the cut has

@@ -47,10 +47,14 @@ void hr_table_untrack(hr_table *table)
   table->marks = (hr_row_marks){0};
 }
 
-void hr_table_touch_all(hr_table *table)
+void hr_table_touch_newest(hr_table *table)
 {
-  for (uint64_t row = 0; row < table->resident_count; row++)
-    hr_table_touch(table, (uint32_t)row);
+  HOTROW_ASSERT(table->resident_count > 0);
+  hr_table_touch(table, (uint32_t)table->resident_count - 1);
+}
+
+void hr_table_touch_buckets(hr_table *table)
+{
   hr_admission_touch_all(&table->admission);
 }
 

@@ -1,11 +1,11 @@
 #include "table_memory.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include <hr/assert.h>
+#include <hr/thread.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -121,11 +121,8 @@ static void *run_helper(void *context)
 
 static void start_helper(hr_table_memory *memory)
 {
-  sigset_t all, before;
-  sigfillset(&all); /* the program's signals are for its own threads */
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  memory->has_helper = pthread_create(&memory->helper, NULL, run_helper, memory) == 0;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  memory->has_helper =
+      hr_thread_start(HR_THREAD_FOREGROUND, "table memory", run_helper, memory, &memory->helper) == HOTROW_OK;
   memory->can_have_helper = memory->has_helper;
 }
 

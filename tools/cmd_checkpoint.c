@@ -108,6 +108,7 @@ int hr_cmd_checkpoint(int argc, char **argv)
 
 typedef struct restore_values {
   const char *data_dir;
+  uint64_t memory;
   uint32_t shards;
 } restore_values;
 
@@ -116,6 +117,8 @@ typedef struct restore_values {
 static const hr_option restore_options[] = {
     {"data-dir", HR_OPTION_TEXT, AT(data_dir), NULL, 0, 0, NULL, "directory for the rows, without any so far"},
     {"shards", HR_OPTION_U32, AT(shards), "1", 1, HOTROW_SERVER_SHARDS_MAX, NULL, "shards that it is to be of"},
+    {"memory", HR_OPTION_U64, AT(memory), "0", 0, 1e18, NULL,
+     "bytes to be used meanwhile, also less than there is of rows; 0: no bound"},
 };
 
 static const hr_command restore_command = {
@@ -147,6 +150,7 @@ static hotrow_status restore(const char *path, const restore_values *values)
   options.load_path = path;
   options.data_dir = values->data_dir;
   options.shards = values->shards;
+  options.memory_bytes = values->memory;
   options.progress = show_loading;
   options.context = &bar;
   hr_bar_begin(&bar, "restore");

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Everything that wants a GPU, one after the other: builds for it, tests, sanitizers, benchmark, training; a table last.
 #   tools/gpu.sh [--quick] [--dry-run]      about eight minutes on 16 cores. --quick: two row widths, two sanitizers
+#   tools/gpu.sh --pack [ARCHITECTURE]      builds what it runs where there is no GPU, for sm_90 or another one
+#   tools/gpu.sh --packed [--quick] ...     runs what was packed: nothing is installed, fetched or built
 #   tools/gpu.sh --emulated [--dry-run]     the same steps on the emulated GPU, small: to see that they work
 #   tools/gpu.sh --registers [FILE.cu ...]  what the compiler makes of every kernel: no GPU is needed
 # Exit status 0: all that could run passed; 1: something failed, or a kernel spills or has a stack, which is slow memory;
-# 69: there is no GPU; 77: no nvcc. The log of each step is build/gpu/STEP.log.
+# 69: there is no GPU, its driver is too old, or nothing is packed for it; 77: no nvcc. The log of each step is
+# build/gpu/STEP.log, the table build/gpu/summary.log. build/gpu/packed.tar.gz is what is packed: carry it to the same place.
 # shellcheck disable=SC2317 # steps are called by their names
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/cuda/bin
 
 usage() {
-  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
   exit 64
 }
 
@@ -77,29 +80,43 @@ run() { # COMMAND...: it is in the log, too
   [ "$dry_run" -eq 1 ] || "$@"
 }
 
+# What hangs on a GPU hangs for good.
+run_for() { run timeout -k 10 $(($1 * patience)) "${@:2}"; } # SECONDS COMMAND...
+
+packages() { run tools/install.sh build || return 1; }
+
 configure() {
-  run tools/install.sh build &&
-    run cmake -S . -B "$tree" -G Ninja -DCMAKE_BUILD_TYPE=Release "-DHOTROW_WITH_CUDA=$backend" "${cmake_options[@]}"
+  run cmake -S . -B "$tree" -G Ninja -DCMAKE_BUILD_TYPE=Release "-DHOTROW_WITH_CUDA=$backend" "${cmake_options[@]}"
 }
 
-build() { run cmake --build "$tree" -j "$(nproc)"; }
+build() { run cmake --build "$tree" -j "$(nproc)" "${build_options[@]}"; }
 
 # Tests have the backend's name behind theirs: kernels.gather.cuda. What spills needs no GPU to be known.
-run_tests() {
-  run env HOTROW_TEST_REQUIRE=cuda ctest --test-dir "$tree" --output-on-failure -j "$((($(nproc) + 3) / 4))" "$@"
+tests_of() { # STEP: which ctest chooses
+  case $1 in
+    tests) choice=(-L "^$rung\$" -E '^(kernels\.registers|worker\.)') ;;
+    client) choice=(-R "^(worker\..*\.$rung|cluster\.device)\$") ;;
+  esac
 }
 
-tests() { run_tests -L "^$rung\$" -E '^(kernels\.registers|worker\.)'; }
+run_tests() { # STEP
+  local choice
+  tests_of "$1"
+  run_for 400 env HOTROW_TEST_REQUIRE=cuda ctest --test-dir "$tree" --output-on-failure -j "$((($(nproc) + 3) / 4))" \
+    "${choice[@]}"
+}
 
-client() { run_tests -R "^(worker\..*\.$rung|cluster\.device)\$"; }
+tests() { run_tests tests; }
 
-bench() { run "$tree/bin/hotrow" bench gpu "${bench_options[@]}"; }
+client() { run_tests client; }
+
+bench() { run_for 300 "$tree/bin/hotrow" bench gpu "${bench_options[@]}"; }
 
 # The same job on the GPU and on the CPU has to end with the same scores.
 train() {
   local device output
   for device in cuda cpu; do
-    output=$(run "$tree/bin/hotrow" launch --shards 2 --workers 1 -- train --model dcnv2 --device "$device" \
+    output=$(run_for 200 "$tree/bin/hotrow" launch --shards 2 --workers 1 -- train --model dcnv2 --device "$device" \
       "${train_options[@]}" --pull-bound 100 --push-bound 10 --evaluations 1 --json) || return 1
     echo "$output"
     auc[$device]=$(sed -n 's/.*"auc": *\([0-9.e-]*\).*/\1/p' <<<"$output")
@@ -140,6 +157,61 @@ sanitizers() {
   return "$code"
 }
 
+# --- packing: programs and tests, the libraries that they need but for C's and C++'s own, and what ctest knows of them ---
+
+test_programs() { # the programs of the tests that a step runs, built or not
+  local step choice
+  for step in tests client; do
+    tests_of "$step"
+    ctest --test-dir "$tree" -N "${choice[@]}" | sed -n 's/^ *Test *#[0-9]*: //p'
+  done | while read -r name; do
+    grep -rhF --include=CTestTestfile.cmake "add_test([=[$name]=]" "$tree" || true
+  done | grep -o "\"$PWD/$tree/tests/[^\"]*\"" | tr -d '"' | sort -u
+}
+
+# Beside the programs first, also for libraries of libraries.
+pack_options() {
+  # shellcheck disable=SC2016 # the linker's own $ORIGIN
+  cmake_options+=('-DCMAKE_BUILD_RPATH=$ORIGIN/../lib;$ORIGIN/../../lib' '-DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags')
+}
+
+pack_files() {
+  local file name here=$PWD
+  rm -rf "$packed"
+  mkdir -p "$packed/lib"
+  for file in "$here/$tree/bin/hotrow" $(test_programs); do
+    name=$packed/${file#"$here/$tree/"}
+    mkdir -p "$(dirname "$name")"
+    cp "$file" "$name"
+    strip --strip-debug "$name" 2>/dev/null || true # a script has nothing to strip
+    ldd "$file" 2>/dev/null || true
+  done | sed -n 's/^.* => \(\/[^ ]*\) .*/\1/p' | sort -u |
+    grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv|libgcc_s|libstdc\+\+)\.so' | xargs -r cp -t "$packed/lib"
+  (cd "$tree" && find . -name CTestTestfile.cmake) | while read -r file; do
+    mkdir -p "$packed/$(dirname "$file")"
+    sed "s|$here/$tree|@TREE@|g; s|$here|@SOURCE@|g" "$tree/$file" >"$packed/$file.in"
+  done
+  echo "sm_$architecture, $(nvcc --version | sed -n 's/.*release \([0-9.]*\).*/CUDA \1/p')" >"$packed/about"
+  tar -czf "$packed.tar.gz" -C build/gpu packed
+}
+
+pack() {
+  [ "$dry_run" -eq 0 ] || return 0
+  pack_files
+  echo "packed for $(cat "$packed/about"): $(du -sh "$packed.tar.gz" | cut -f 1) in $packed.tar.gz"
+}
+
+# What ctest reads has places in it that are filled in here.
+unpack() {
+  local file
+  [ -s "$packed/about" ] || { echo "nothing is packed in $packed: tools/gpu.sh --pack, where it can be built" >&2; exit 69; }
+  grep -q "^sm_$architecture," "$packed/about" ||
+    { echo "$packed is for $(cat "$packed/about"), the GPU is sm_$architecture" >&2; exit 69; }
+  find "$packed" -name CTestTestfile.cmake.in | while read -r file; do
+    sed "s|@TREE@|$PWD/$packed|g; s|@SOURCE@|$PWD|g" "$file" >"${file%.in}"
+  done
+}
+
 # --- the procedure ---
 
 summary=() failed=0
@@ -157,7 +229,7 @@ step() { # STEP: false if it failed. What takes long is shown as it comes
     return
   fi
   case $1 in
-    configure | build) "$1" >"$log" 2>&1 || code=$? ;;
+    packages | configure | build) "$1" >"$log" 2>&1 || code=$? ;;
     *) "$1" 2>&1 | tee "$log" || code=$? ;;
   esac
   last=$(grep -E 'tests passed|tests failed' "$log" || tail -n 1 "$log")
@@ -166,6 +238,7 @@ step() { # STEP: false if it failed. What takes long is shown as it comes
     77) note "$1" skipped $((SECONDS - begin)) "$last" ;;
     *)
       failed=1
+      [ "$code" -ne 124 ] || echo 'it was not done in time' | tee -a "$log"
       tail -n 30 "$log"
       note "$1" FAILED $((SECONDS - begin)) "exit status $code, $log"
       return 1
@@ -180,42 +253,73 @@ print_summary() {
 }
 
 find_card() { # sets card and its architecture
-  local smi
-  smi=$(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader 2>/dev/null | head -n 1) || smi=''
+  local smi driver compiler
+  smi=$(nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader 2>/dev/null | sed -n 1p) || smi=''
   if [ -z "$smi" ]; then
     echo "there is no GPU here that nvidia-smi knows of" >&2
     exit 69
   fi
   card=$smi
-  cmake_options=("-DCMAKE_CUDA_ARCHITECTURES=$(cut -d, -f2 <<<"$smi" | tr -d ' .')-real")
+  architecture=$(cut -d, -f2 <<<"$smi" | tr -d ' .')
+  driver=$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\)\..*/\1/p')
+  if [ "$is_packed" -eq 1 ]; then
+    [ ! -s "$packed.tar.gz" ] || tar -xzf "$packed.tar.gz" -C build/gpu
+    compiler=$(sed -n 's/.*CUDA \([0-9]*\)\..*/\1/p' "$packed/about" 2>/dev/null) || compiler=''
+  else
+    command -v nvcc >/dev/null || { echo "nvcc is not here: build elsewhere, tools/gpu.sh --pack" >&2; exit 77; }
+    compiler=$(nvcc --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
+  fi
+  if [ "${driver:-99}" -lt "${compiler:-0}" ]; then
+    echo "the GPU's driver is of CUDA $driver, the compiler of CUDA $compiler: programs would not start" >&2
+    exit 69
+  fi
 }
 
 [ "${1:-}" != --registers ] || { shift; print_registers "$@"; exit; }
-backend=ON rung=cuda tree=build/gpu/release card='' quick=0 dry_run=0
-cmake_options=() bench_options=() sanitizer_tools=(memcheck racecheck synccheck initcheck)
+backend=ON rung=cuda tree=build/gpu/release packed=build/gpu/packed card='' quick=0 dry_run=0 is_packed=0 is_packing=0 patience=1
+# Memory is given zeroed, so initcheck would find nothing.
+cmake_options=() build_options=() bench_options=() sanitizer_tools=(memcheck racecheck synccheck)
 train_options=(--samples 400000 --batch 4096 --dim 16 --cache-rows 200000)
-for argument in "$@"; do
-  case "$argument" in
+while [ $# -gt 0 ]; do
+  case "$1" in
     --quick) quick=1 ;;
     --dry-run) dry_run=1 ;;
-    --emulated) backend=EMULATED rung=emulated tree=build/gpu/emulated card='emulated GPU' ;;
+    --emulated) backend=EMULATED rung=emulated tree=build/gpu/emulated card='emulated GPU' patience=10 ;;
+    --packed) is_packed=1 tree=$packed ;;
+    --pack)
+      is_packing=1 tree=build/gpu/packing architecture=90
+      [[ ! "${2:-}" =~ ^[0-9]+$ ]] || { architecture=$2; shift; }
+      ;;
     *) usage ;;
   esac
+  shift
 done
 if [ "$backend" = EMULATED ]; then
   bench_options=(--rows 4096 --dims '16,64' --repeats 2)
   train_options=(--samples 8000 --batch 256 --dim 8 --hidden '24,16' --cache-rows 20000)
-else
+elif [ "$is_packing" -eq 0 ]; then
   find_card
   [ "$quick" -eq 0 ] || bench_options=(--dims '16,64' --repeats 5)
 fi
+[ "$backend" = EMULATED ] || cmake_options=("-DCMAKE_CUDA_ARCHITECTURES=$architecture-real")
 [ "$quick" -eq 0 ] || sanitizer_tools=(memcheck racecheck)
 
 mkdir -p build/gpu
 [ "$dry_run" -eq 1 ] || rm -f build/gpu/*.log
-if step configure && step build; then
-  for name in tests client bench train; do step "$name" || true; done
-  [ "$backend" = EMULATED ] || step sanitizers || true
+if [ "$is_packing" -eq 1 ]; then
+  pack_options
+  step packages && step configure || exit 1
+  [ "$dry_run" -eq 1 ] || mapfile -t build_options < <(printf '%s\n' --target hotrow_program; test_programs | sed 's|.*/||')
+  step build && step pack
+  exit "$failed"
 fi
-[ "$dry_run" -eq 1 ] || print_summary
+if [ "$is_packed" -eq 1 ]; then
+  unpack
+elif ! { step packages && step configure && step build; }; then
+  [ "$dry_run" -eq 1 ] || print_summary
+  exit 1
+fi
+for name in tests client bench train; do step "$name" || true; done
+[ "$backend" = EMULATED ] || step sanitizers || true
+[ "$dry_run" -eq 1 ] || print_summary | tee build/gpu/summary.log
 exit "$failed"

@@ -10,6 +10,7 @@ check=(clang libclang-rt-14-dev clang-format clang-tidy procps python3 spin)
 packages=("${build[@]}")
 [ "${1:-build}" = test ] && packages+=("${check[@]}")
 
+command -v dpkg-query >/dev/null || { echo "this is no Debian: whatever is missing, cmake will say" >&2; exit 0; }
 missing=()
 for package in "${packages[@]}"; do
   state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
@@ -24,9 +25,11 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
-if ! { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+impatient=(-o Acquire::Retries=0 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20) # where there is no network
+if ! { apt-get "${impatient[@]}" update && apt-get "${impatient[@]}" install -y --no-install-recommends "${missing[@]}"; } \
+  >"$log" 2>&1; then
   tail -n 20 "$log" >&2
-  echo "apt-get failed (its log: $log)" >&2
+  echo "apt-get failed (its log: $log), and these packages are missing: ${missing[*]}" >&2
   exit 69
 fi
 rm -f "$log"

@@ -147,7 +147,7 @@ void hr_device_close_table(hotrow_table *table)
 hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const void *array, size_t size, hr_room *room,
                                    const void **there_p)
 {
-  *there_p = array;
+  *there_p = memory == HOTROW_CPU ? NULL : array;
   if (memory != HOTROW_CPU || !array || size == 0)
     return HOTROW_OK;
   HOTROW_TRY(hr_device_grow_room(core, room, 0, size));
@@ -204,7 +204,7 @@ hotrow_status hr_device_read_count(hr_core *core, hotrow_table *table, hr_worksp
 static hotrow_status take_ahead_keys(hr_core *core, const hotrow_lookup_request *r, const uint64_t **keys_p)
 {
   hr_room *room = &r->table->device->ahead_keys;
-  *keys_p = r->keys;
+  *keys_p = r->memory == HOTROW_CPU ? NULL : r->keys;
   if (r->memory != HOTROW_CPU || r->key_count == 0)
     return hr_device_follow(core, r->memory, r->stream, core->ahead_stream);
   HOTROW_TRY(hr_device_grow_room(core, room, 0, r->key_count * sizeof *r->keys));
@@ -534,6 +534,23 @@ static hotrow_status fill_hit_mask(hr_core *core, const hotrow_lookup_request *r
   return status;
 }
 
+/* Rows of dim floats to the caller's host memory, stride floats apart: those with gaps by way of pinned memory, for a
+ * copy of each would be a wait for each. */
+static hotrow_status copy_rows_out(hr_core *core, hr_device_table *device, const float *rows, size_t count, size_t dim,
+                                   float *out, size_t stride)
+{
+  size_t size = count * dim * sizeof *rows;
+  if (stride == dim)
+    return core->row_kernels->copy_out(out, rows, size, core->stream);
+  HOTROW_TRY(hr_device_grow_here(core, &device->here, size));
+  HOTROW_TRY(core->row_kernels->copy_out(device->here.memory, rows, size, core->stream));
+  HOTROW_TRY(hr_device_wait(core));
+  const float *here = device->here.memory;
+  for (size_t i = 0; i < count; i++)
+    memcpy(out + i * stride, here + i * dim, dim * sizeof *out);
+  return HOTROW_OK;
+}
+
 /* Rows by their slots into `out`, those that are not there as zeroes. */
 static hotrow_status fill(hr_core *core, const hotrow_lookup_request *r)
 {
@@ -561,10 +578,8 @@ static hotrow_status fill(hr_core *core, const hotrow_lookup_request *r)
                   out, there_stride);
   else
     kernels->gather(rows, row_stride, dim, device->key_slots, r->key_count, core->stream, out, there_stride);
-  for (size_t i = 0; r->memory == HOTROW_CPU && stride != dim && i < out_count; i++)
-    HOTROW_TRY(kernels->copy_out(r->out + i * stride, out + i * dim, dim * sizeof *out, core->stream));
-  if (r->memory == HOTROW_CPU && stride == dim)
-    HOTROW_TRY(kernels->copy_out(r->out, out, out_count * dim * sizeof *out, core->stream));
+  if (r->memory == HOTROW_CPU)
+    HOTROW_TRY(copy_rows_out(core, device, out, out_count, dim, r->out, stride));
   return HOTROW_OK;
 }
 

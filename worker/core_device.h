@@ -47,7 +47,7 @@ typedef struct hr_device_table {
   bool is_step_of_lookup; /* the step's only push so far has the lookup's distinct keys */
   bool is_unchecked;      /* nobody has seen yet whether they are finite */
   hr_room ahead_keys;     /* of a batch to come */
-  hr_room here;           /* pinned: its distinct keys, until the next call */
+  hr_room here;           /* pinned: its distinct keys, or rows for the caller */
   /* The push list that was taken last: on the device, and in pinned memory, as far as it was copied before anybody knew
    * how long it is. */
   hotrow_cache_push_list list_there, list;
@@ -77,7 +77,7 @@ hotrow_status hr_device_grow_here(hr_core *core, hr_room *room, size_t size);
 hotrow_status hr_device_follow(hr_core *core, hotrow_device memory, void *stream, void *own);
 /* What the caller queues from here on comes after what is queued; or, of arrays on the host, all of it is done now. */
 hotrow_status hr_device_lead(hr_core *core, hotrow_device memory, void *stream);
-/* An array of a request on the device: where it is, or a copy in `room`. NULL stays NULL. */
+/* An array of a request on the device: where it is, or a copy in `room`. NULL stays NULL, and nothing is NULL. */
 hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const void *array, size_t size, hr_room *room,
                                    const void **there_p);
 

@@ -11,33 +11,52 @@ extern "C" {
 #include "kernels_impl.h"
 }
 
+/* The first launch of this thread that failed, until who waits has heard of it. CUDA's own last error would not do: an
+ * event that is asked after too early takes its place. */
+static thread_local cudaError_t launch_error;
+
+/* `error` of a wait, or what was launched in vain before it. */
+static cudaError_t heard_by_waiting(cudaError_t error)
+{
+  cudaError_t unlaunched = launch_error;
+  launch_error = cudaSuccess;
+  return error != cudaSuccess ? error : unlaunched;
+}
+
 hotrow_status hr_cuda_check(cudaError_t error, const char *what)
 {
   if (error == cudaSuccess)
     return HOTROW_OK;
+  cudaGetLastError(); /* it is told here, and no launch's */
   hotrow_status status = error == cudaErrorMemoryAllocation ? HOTROW_ERR_NO_MEMORY : HOTROW_ERR_DEVICE;
   return hr_fail(status, "%s: %s (%s)", what, cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
 void hr_cuda_check_launch(const char *kernel)
 {
-  cudaError_t error = cudaPeekAtLastError(); /* it stays for who waits */
-  if (error != cudaSuccess)
-    hr_log(HOTROW_LOG_ERROR, "cuda kernel %s failed to launch: %s", kernel, cudaGetErrorString(error));
+  cudaError_t error = cudaGetLastError();
+  if (error == cudaSuccess)
+    return;
+  hr_log(HOTROW_LOG_ERROR, "cuda kernel %s failed to launch: %s", kernel, cudaGetErrorString(error));
+  if (launch_error == cudaSuccess)
+    launch_error = error;
 }
 
+/* A size that CUDA cannot even ask for does not fit either. */
+static hotrow_status check_alloc(cudaError_t error, const char *what)
+{
+  return hr_cuda_check(error == cudaErrorInvalidValue ? cudaErrorMemoryAllocation : error, what);
+}
+
+/* Waits for the zeroes alone: what other streams wait for may never come, as a sum with a lost rank. */
 static hotrow_status cuda_alloc(size_t size_bytes, void **memory_p)
 {
   void *memory = NULL;
   size_t taken_bytes = size_bytes > 0 ? size_bytes : 1; /* cudaMalloc(0) gives NULL, which is no success here */
-  cudaError_t error = cudaMalloc(&memory, taken_bytes);
-  if (error != cudaSuccess) {
-    cudaGetLastError(); /* reported here, so synchronize shall not find it again */
-    return hr_cuda_check(error, "device memory");
-  }
-  error = cudaMemset(memory, 0, taken_bytes);
+  HOTROW_TRY(check_alloc(cudaMalloc(&memory, taken_bytes), "device memory"));
+  cudaError_t error = cudaMemsetAsync(memory, 0, taken_bytes, NULL);
   if (error == cudaSuccess)
-    error = cudaDeviceSynchronize(); /* zeroed for every stream */
+    error = cudaStreamSynchronize(NULL);
   if (error != cudaSuccess) {
     cudaFree(memory);
     return hr_cuda_check(error, "zeroing device memory");
@@ -55,11 +74,7 @@ static hotrow_status cuda_alloc_host(size_t size_bytes, void **memory_p)
 {
   void *memory = NULL;
   size_t taken_bytes = size_bytes > 0 ? size_bytes : 1;
-  cudaError_t error = cudaMallocHost(&memory, taken_bytes);
-  if (error != cudaSuccess) {
-    cudaGetLastError();
-    return hr_cuda_check(error, "pinned memory");
-  }
+  HOTROW_TRY(check_alloc(cudaMallocHost(&memory, taken_bytes), "pinned memory"));
   *memory_p = memset(memory, 0, taken_bytes);
   return HOTROW_OK;
 }
@@ -69,16 +84,36 @@ static void cuda_free_host(void *memory)
   cudaFreeHost(memory);
 }
 
+static bool is_pinned(const void *host)
+{
+  struct cudaPointerAttributes attributes;
+  if (cudaPointerGetAttributes(&attributes, host) == cudaSuccess)
+    return attributes.type != cudaMemoryTypeUnregistered;
+  cudaGetLastError();
+  return false;
+}
+
+/* Of memory that is not pinned CUDA says no more than that a copy might be done when its call returns. */
+static hotrow_status copy_with_host(void *to, const void *from, size_t size_bytes, cudaMemcpyKind kind,
+                                    cudaStream_t stream)
+{
+  bool is_in = kind == cudaMemcpyHostToDevice;
+  if (size_bytes == 0)
+    return HOTROW_OK;
+  cudaError_t error = cudaMemcpyAsync(to, from, size_bytes, kind, stream);
+  if (error == cudaSuccess && !is_pinned(is_in ? from : to))
+    error = cudaStreamSynchronize(stream);
+  return hr_cuda_check(error, is_in ? "copy to the device" : "copy from the device");
+}
+
 static hotrow_status cuda_copy_in(void *device_to, const void *host_from, size_t size_bytes, void *stream)
 {
-  return hr_cuda_check(cudaMemcpyAsync(device_to, host_from, size_bytes, cudaMemcpyHostToDevice, (cudaStream_t)stream),
-                       "copy to the device");
+  return copy_with_host(device_to, host_from, size_bytes, cudaMemcpyHostToDevice, (cudaStream_t)stream);
 }
 
 static hotrow_status cuda_copy_out(void *host_to, const void *device_from, size_t size_bytes, void *stream)
 {
-  return hr_cuda_check(cudaMemcpyAsync(host_to, device_from, size_bytes, cudaMemcpyDeviceToHost, (cudaStream_t)stream),
-                       "copy from the device");
+  return copy_with_host(host_to, device_from, size_bytes, cudaMemcpyDeviceToHost, (cudaStream_t)stream);
 }
 
 static hotrow_status cuda_copy(void *device_to, const void *device_from, size_t size_bytes, void *stream)
@@ -95,9 +130,7 @@ static hotrow_status cuda_fill(void *device_memory, uint8_t byte, size_t size_by
 
 static hotrow_status cuda_synchronize(void *stream)
 {
-  cudaError_t error = cudaStreamSynchronize((cudaStream_t)stream);
-  cudaError_t launch_error = cudaGetLastError();
-  return hr_cuda_check(error != cudaSuccess ? error : launch_error, "work on the device");
+  return hr_cuda_check(heard_by_waiting(cudaStreamSynchronize((cudaStream_t)stream)), "work on the device");
 }
 
 static hotrow_status cuda_stream_create(bool is_urgent, void **stream_p)
@@ -155,16 +188,15 @@ static hotrow_status cuda_event_order(void *event, void *stream)
 
 static hotrow_status cuda_event_wait(void *event)
 {
-  cudaError_t error = cudaEventSynchronize((cudaEvent_t)event);
-  cudaError_t launch_error = cudaGetLastError();
-  return hr_cuda_check(error != cudaSuccess ? error : launch_error, "work on the device before an event");
+  return hr_cuda_check(heard_by_waiting(cudaEventSynchronize((cudaEvent_t)event)),
+                       "work on the device before an event");
 }
 
 static hotrow_status cuda_event_query(void *event, bool *has_happened_p)
 {
   cudaError_t error = cudaEventQuery((cudaEvent_t)event);
   if (error == cudaErrorNotReady)
-    cudaGetLastError(); /* no failure, so synchronize shall not find it */
+    cudaGetLastError(); /* no failure, so no launch shall find it */
   else if (error != cudaSuccess)
     return hr_cuda_check(error, "asking after an event");
   *has_happened_p = error == cudaSuccess;

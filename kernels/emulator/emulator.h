@@ -35,6 +35,8 @@ cudaError_t hr_memory_take(size_t size_bytes, hr_memory_kind kind, void **memory
 void hr_memory_return(void *memory, hr_memory_kind kind);
 /* What `pointer` points into; stops if size_bytes from there end beyond it. */
 hr_memory_kind hr_memory_find(const void *pointer, size_t size_bytes, const char *what);
+/* Whether this is the address of something that the device cannot reach. */
+bool hr_memory_is_hosts(const void *address);
 /* A few words for an address that could not be touched, or NULL if it has nothing to do with the device. Any time. */
 const char *hr_memory_describe(const void *address);
 void hr_memory_open(void);  /* for work that runs */

@@ -19,8 +19,9 @@
 
 #define ALIGNMENT 256u
 #define HUGE_BYTES ((size_t)2 << 20)
-#define FILL_BYTES_MAX ((size_t)4 << 20) /* more would make large memory cost what is never used */
-#define RETURNED_MAX 256u                /* mappings whose addresses are not given out again yet */
+#define FILL_BYTES_MAX ((size_t)4 << 20)      /* more would make large memory cost what is never used */
+#define HOST_ADDRESS_MIN ((uintptr_t)5 << 44) /* below lie numbers, and the shadow of the address sanitizer */
+#define RETURNED_MAX 256u                     /* mappings whose addresses are not given out again yet */
 
 typedef struct piece {
   struct piece *next;
@@ -142,6 +143,14 @@ hr_memory_kind hr_memory_find(const void *pointer, size_t size_bytes, const char
     return p->kind;
   }
   return HR_PAGEABLE;
+}
+
+bool hr_memory_is_hosts(const void *address)
+{
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  unsigned char is_resident;
+  return (uintptr_t)address >= HOST_ADDRESS_MIN && hr_memory_find(address, 0, "a structure") == HR_PAGEABLE &&
+         mincore((void *)((uintptr_t)address / page * page), 1, &is_resident) == 0;
 }
 
 const char *hr_memory_describe(const void *address)

@@ -20,7 +20,6 @@ typedef struct work {
   const void *from;
   size_t size_bytes;
   int value;
-  void *staged; /* owned: what a copy reads when the host may change its own at once */
   cudaHostFn_t call;
   void *context;
   struct CUevent_st *event;
@@ -103,7 +102,6 @@ static void run_first(struct CUstream_st *stream)
   run_what_comes_before(stream, w->number);
   hr_memory_open();
   w->run(w);
-  free(w->staged);
   free(w);
 }
 
@@ -153,7 +151,7 @@ static void consider_running(struct CUstream_st *stream)
 
 static void run_copy(work *w)
 {
-  memcpy(w->to, w->staged ? w->staged : w->from, w->size_bytes);
+  memcpy(w->to, w->from, w->size_bytes);
 }
 
 static void run_fill(work *w)
@@ -210,6 +208,19 @@ void hr_emulated_check_pointer(const char *kernel, const void *pointer)
   hr_emulator_unlock();
 }
 
+void hr_emulated_check_structure(const char *kernel, const void *structure, size_t size_bytes)
+{
+  hr_emulator_lock();
+  for (size_t at = 0; at + sizeof(void *) <= size_bytes; at += sizeof(void *)) {
+    const void *word;
+    memcpy(&word, (const char *)structure + at, sizeof word);
+    if (hr_memory_is_hosts(word))
+      hr_emulator_stop("kernel %s is given %p at byte %zu of a structure, which is neither device memory nor pinned",
+                       kernel, word, at);
+  }
+  hr_emulator_unlock();
+}
+
 static void queue_call(void (*run)(work *), cudaHostFn_t call, void *context, cudaStream_t stream)
 {
   hr_emulator_lock();
@@ -237,7 +248,8 @@ static cudaMemcpyKind kind_of(hr_memory_kind from, hr_memory_kind to)
   return to == HR_ON_DEVICE ? cudaMemcpyHostToDevice : cudaMemcpyHostToHost;
 }
 
-/* As CUDA has it: what is pageable is staged before the call returns on the way in, and there on the way out. */
+/* Host memory is read and written when the copy runs, be it pinned or not: of pageable memory CUDA promises no more
+ * than that a copy might be done when the call returns. */
 static void copy(void *to, const void *from, size_t size_bytes, cudaMemcpyKind kind, struct CUstream_st *stream)
 {
   hr_memory_kind to_kind = hr_memory_find(to, size_bytes, "copy to"),
@@ -245,18 +257,8 @@ static void copy(void *to, const void *from, size_t size_bytes, cudaMemcpyKind k
   if (kind != cudaMemcpyDefault && kind != kind_of(from_kind, to_kind))
     hr_emulator_stop("copy of %zu bytes from %p to %p: of kind %d, called %d", size_bytes, from, to,
                      (int)kind_of(from_kind, to_kind), (int)kind);
-  work pattern = {.run = run_copy, .to = to, .from = from, .size_bytes = size_bytes};
-  if (from_kind == HR_PAGEABLE && size_bytes > 0) {
-    pattern.staged = malloc(size_bytes);
-    if (!pattern.staged)
-      hr_emulator_stop("no memory for a copy of %zu bytes", size_bytes);
-    memcpy(pattern.staged, from, size_bytes);
-  }
-  queue(stream, pattern);
-  if (to_kind == HR_PAGEABLE)
-    run_until(stream, UINT64_MAX);
-  else
-    consider_running(stream);
+  queue(stream, (work){.run = run_copy, .to = to, .from = from, .size_bytes = size_bytes});
+  consider_running(stream);
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size_bytes, cudaMemcpyKind kind, cudaStream_t stream)
@@ -523,4 +525,19 @@ cudaError_t cudaHostAlloc(void **memory_p, size_t size_bytes, unsigned flags)
 cudaError_t cudaFreeHost(void *memory)
 {
   return give_back(memory, HR_PINNED);
+}
+
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes_p, const void *pointer)
+{
+  hr_emulator_lock();
+  hr_memory_kind kind = hr_memory_find(pointer, 0, "attributes");
+  hr_emulator_unlock();
+  bool is_known = kind != HR_PAGEABLE;
+  *attributes_p = (struct cudaPointerAttributes){.type = kind == HR_ON_DEVICE ? cudaMemoryTypeDevice
+                                                         : is_known           ? cudaMemoryTypeHost
+                                                                              : cudaMemoryTypeUnregistered,
+                                                 .device = is_known ? 0 : -2,
+                                                 .devicePointer = is_known ? (void *)pointer : NULL,
+                                                 .hostPointer = kind == HR_PINNED ? (void *)pointer : NULL};
+  return cudaSuccess;
 }

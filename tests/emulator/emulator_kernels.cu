@@ -98,6 +98,22 @@ void launch_add(uint32_t *value, uint32_t add, cudaStream_t stream)
   HR_LAUNCH(add_to, 1, 1, 0, stream)(value, add);
 }
 
+typedef struct addition {
+  uint32_t add;
+  uint32_t *value;
+} addition;
+
+static __global__ void add_of(addition a)
+{
+  *a.value += a.add;
+}
+
+void launch_add_of(uint32_t *value, uint32_t add, cudaStream_t stream)
+{
+  addition a = {add, value};
+  HR_LAUNCH(add_of, 1, 1, 0, stream)(a);
+}
+
 static __global__ void poke(uint8_t *memory, size_t at)
 {
   memory[at] = 1;

@@ -21,6 +21,8 @@ void launch_turns(uint32_t *counter, uint32_t *block_turns, uint32_t *lane_turns
 /* What the block's shared memory holds before anything is written to it. */
 void launch_peek_shared(uint32_t *static_p, uint32_t *dynamic_p, cudaStream_t stream);
 void launch_add(uint32_t *value, uint32_t add, cudaStream_t stream);
+/* The same, with both in a structure. */
+void launch_add_of(uint32_t *value, uint32_t add, cudaStream_t stream);
 /* memory[at] = 1, by the device. */
 void launch_poke(uint8_t *memory, size_t at, cudaStream_t stream);
 /* Copies a value into shared memory of this many words, at word `at`. */

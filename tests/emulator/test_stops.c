@@ -125,6 +125,14 @@ static void a_kernel_gets_host_memory(void)
   launch_add(&word, 1, NULL);
 }
 
+#if __has_builtin(__builtin_clear_padding) /* what the check needs */
+static void a_kernel_gets_host_memory_in_a_structure(void)
+{
+  uint32_t word = 0;
+  launch_add_of(&word, 1, NULL);
+}
+#endif
+
 static void a_kernel_writes_behind(void)
 {
   uint8_t *memory = memory_of(100);
@@ -159,6 +167,11 @@ static void memory_that_is_out_of_reach(void)
   TOUCHES(the_host_reads_device_memory, "emulated GPU: 0x");
   TOUCHES(the_host_reads_after_a_kernel, "is touched: device memory, on the host");
   DIES(a_kernel_gets_host_memory, "which is neither device memory nor pinned");
+#if __has_builtin(__builtin_clear_padding)
+  DIES(a_kernel_gets_host_memory_in_a_structure, "at byte 8 of a structure, which is neither device memory nor pinned");
+#endif
+  launch_add_of(memory_of(sizeof(uint32_t)), 1, NULL);
+  run();
 #if defined(__SANITIZE_ADDRESS__)
   TOUCHES(a_kernel_writes_behind, "");
 #else

@@ -1,4 +1,6 @@
 /* Work that nobody waits for has not been done: what CUDA orders comes in that order, and nothing else does. */
+#include <hotrow/kernels.h>
+
 #include "emulator_kernels.h"
 #include "hr_test.h"
 
@@ -47,21 +49,39 @@ static void work_waits_until_somebody_waits_for_it(void)
         cudaFreeHost(host) == cudaSuccess);
 }
 
-static void pinned_memory_is_read_when_the_copy_runs_and_other_memory_at_once(void)
+/* Too early: `from` changes before the copy has run, and `to` is looked at before it has. */
+static void check_that_copies_run_late(uint32_t *from, uint32_t *to)
 {
   cudaStream_t stream = stream_of(cudaStreamNonBlocking);
-  uint32_t *to = device_word(0), *pinned = pinned_word(1), result;
-  copy_in(to, pinned, stream);
-  *pinned = 2; /* too early */
+  uint32_t *there = device_word(0);
+  *from = 1;
+  *to = 5;
+  copy_in(there, from, stream);
+  *from = 2;
+  copy_out(to, there, stream);
+  CHECK_EQ(*to, 5);
   CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
-  copy_out(&result, to, stream);
-  CHECK_EQ(result, 2);
-  uint32_t plain = 3;
-  copy_in(to, &plain, stream);
-  plain = 4;
-  copy_out(&result, to, stream); /* into plain memory: it is there when the call returns */
-  CHECK_EQ(result, 3);
-  cudaStreamDestroy(stream), cudaFree(to), cudaFreeHost(pinned);
+  CHECK_EQ(*to, 2);
+  cudaStreamDestroy(stream), cudaFree(there);
+}
+
+static void the_host_memory_of_a_copy_is_looked_at_when_it_runs(void)
+{
+  uint32_t *pinned_from = pinned_word(0), *pinned_to = pinned_word(0), plain_from, plain_to;
+  check_that_copies_run_late(pinned_from, pinned_to);
+  check_that_copies_run_late(&plain_from, &plain_to);
+  cudaFreeHost(pinned_from), cudaFreeHost(pinned_to);
+}
+
+static void pointers_tell_what_they_point_to(void)
+{
+  struct cudaPointerAttributes of;
+  uint32_t *device = device_word(0), *pinned = pinned_word(0), plain;
+  CHECK(cudaPointerGetAttributes(&of, device) == cudaSuccess && of.type == cudaMemoryTypeDevice && !of.hostPointer);
+  CHECK(cudaPointerGetAttributes(&of, pinned) == cudaSuccess && of.type == cudaMemoryTypeHost);
+  CHECK(of.hostPointer == pinned && of.devicePointer == pinned);
+  CHECK(cudaPointerGetAttributes(&of, &plain) == cudaSuccess && of.type == cudaMemoryTypeUnregistered);
+  cudaFree(device), cudaFreeHost(pinned);
 }
 
 static void whoever_asks_is_told_that_it_is_not_ready(void)
@@ -166,15 +186,93 @@ static void what_is_too_much_is_an_error_once(void)
   CHECK(cudaFree(memory) == cudaSuccess && cudaFree(NULL) == cudaSuccess);
 }
 
+/* --- The function table over such a device --- */
+
+static const hotrow_kernels *kernels;
+
+static void *start_copy(void *stream, uint32_t *to, const uint32_t *pinned)
+{
+  void *event;
+  CHECK_OK(kernels->event_create(&event));
+  CHECK_OK(kernels->copy_in(to, pinned, sizeof *to, stream));
+  CHECK_OK(kernels->event_record(event, stream));
+  return event;
+}
+
+static void memory_is_given_without_a_wait_for_streams(void)
+{
+  void *stream, *memory;
+  uint32_t *device = device_word(0), *pinned = pinned_word(1);
+  bool has_happened;
+  CHECK_OK(kernels->stream_create(false, &stream));
+  void *event = start_copy(stream, device, pinned);
+  CHECK_OK(kernels->alloc(1000, &memory));
+  CHECK_OK(kernels->event_query(event, &has_happened));
+  CHECK(!has_happened);
+  kernels->free(memory);
+  kernels->event_destroy(event);
+  kernels->stream_destroy(stream);
+  cudaFree(device), cudaFreeHost(pinned);
+}
+
+static void gather_word(void *stream, const uint32_t *from, const uint32_t *index, uint32_t *to)
+{
+  kernels->gather_words(from, index, 1, stream, to);
+}
+
+/* The kernel is told that the device said no: as it does of a launch that it refuses. */
+static void a_launch_that_failed_is_told_once_whatever_comes_between(void)
+{
+  void *stream, *none;
+  uint32_t *words = device_word(0), *index = device_word(0), *to = device_word(0), *pinned = pinned_word(1);
+  bool has_happened;
+  CHECK_OK(kernels->stream_create(false, &stream));
+  CHECK(cudaSetDevice(7) == cudaErrorInvalidDevice);
+  gather_word(stream, words, index, to);
+  void *event = start_copy(stream, words, pinned);
+  CHECK_OK(kernels->event_query(event, &has_happened));
+  CHECK(!has_happened);
+  CHECK_FAILS(kernels->alloc(SIZE_MAX, &none), HOTROW_ERR_NO_MEMORY, NULL);
+  CHECK_FAILS(kernels->synchronize(stream), HOTROW_ERR_DEVICE, "cudaErrorInvalidDevice");
+  CHECK_OK(kernels->synchronize(stream));
+  CHECK(cudaSetDevice(7) == cudaErrorInvalidDevice);
+  gather_word(stream, words, index, to);
+  CHECK_FAILS(kernels->event_wait(event), HOTROW_ERR_DEVICE, "cudaErrorInvalidDevice");
+  CHECK_OK(kernels->event_wait(event));
+  kernels->event_destroy(event);
+  kernels->stream_destroy(stream);
+  cudaFree(words), cudaFree(index), cudaFree(to), cudaFreeHost(pinned);
+}
+
+static void a_call_that_failed_is_no_launch(void)
+{
+  void *stream, *event;
+  uint32_t *words = device_word(0), *index = device_word(0), *to = device_word(0);
+  float ms;
+  CHECK_OK(kernels->stream_create(false, &stream));
+  CHECK_OK(kernels->event_create(&event));
+  CHECK_FAILS(kernels->event_elapsed_ms(event, event, &ms), HOTROW_ERR_DEVICE, "time between two events");
+  gather_word(stream, words, index, to);
+  CHECK_OK(kernels->synchronize(stream));
+  kernels->event_destroy(event);
+  kernels->stream_destroy(stream);
+  cudaFree(words), cudaFree(index), cudaFree(to);
+}
+
 int main(void)
 {
   setenv("HOTROW_EMULATOR", "late", 1);
   RUN(work_waits_until_somebody_waits_for_it);
-  RUN(pinned_memory_is_read_when_the_copy_runs_and_other_memory_at_once);
+  RUN(the_host_memory_of_a_copy_is_looked_at_when_it_runs);
+  RUN(pointers_tell_what_they_point_to);
   RUN(whoever_asks_is_told_that_it_is_not_ready);
   RUN(only_events_order_streams);
   RUN(the_default_stream_comes_between_streams_that_block);
   RUN(calls_of_the_host_take_their_turn);
   RUN(what_is_too_much_is_an_error_once);
+  CHECK_OK(hotrow_kernels_get(HOTROW_CUDA, &kernels));
+  RUN(memory_is_given_without_a_wait_for_streams);
+  RUN(a_launch_that_failed_is_told_once_whatever_comes_between);
+  RUN(a_call_that_failed_is_no_launch);
   return 0;
 }

@@ -214,7 +214,7 @@ hotrow_status cluster_load_rows(const char *path, uint32_t count, uint8_t **rows
   hotrow_status status = HOTROW_OK;
   for (uint32_t i = 0; i < count && status == HOTROW_OK; i++) {
     shards[i] = test_shard_open(&(hr_shard_options){.shard_index = i, .shard_count = count, .row_count_max = ROWS_MAX});
-    status = hr_shard_load(shards[i]->shard, path, (hr_load_progress){0});
+    status = hr_shard_load(shards[i]->shard, path, (hr_load_progress){0}, (hr_load_settle){0});
   }
   if (status == HOTROW_OK)
     *rows_p = cluster_rows(shards, count, size_p);

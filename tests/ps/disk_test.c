@@ -32,6 +32,7 @@ void disk_start_within(disk *d, const char *dir, size_t memory_bytes)
       .durability = d->durability,
       .memory_bytes = memory_bytes,
       .cut_turn_bytes = 1,
+      .cut_bytes_max = d->cut_bytes_max,
   });
   d->t->now_ns = 1000000000000u;
   d->t->settle = disk_settle;

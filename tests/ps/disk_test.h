@@ -10,7 +10,8 @@ typedef struct disk {
   hr_rocksdb *storage;
   test_shard *t;
   uint64_t epoch;
-  hotrow_durability durability; /* set before disk_start */
+  hotrow_durability durability; /* set before disk_start, like this: */
+  size_t cut_bytes_max;
 } disk;
 
 /* A directory of the test's own that is not there yet. */

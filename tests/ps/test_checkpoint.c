@@ -130,7 +130,7 @@ static test_shard *start(const char *name, uint32_t index, uint32_t count, hotro
 {
   hr_path path = path_of(name, "");
   test_shard *t = test_shard_open(&(hr_shard_options){.shard_index = index, .shard_count = count});
-  *status_p = hr_shard_load(t->shard, path.text, (hr_load_progress){0});
+  *status_p = hr_shard_load(t->shard, path.text, (hr_load_progress){0}, (hr_load_settle){0});
   if (*status_p == HOTROW_OK)
     return t;
   test_shard_close(t);

@@ -134,7 +134,7 @@ static hotrow_status load_shard(const char *name, shard *s, uint32_t index, uint
   hr_path path;
   HOTROW_TRY(hr_path_format(&path, "%s/%s", hr_test_tmpdir(), name));
   hr_save_origin origin;
-  HOTROW_TRY(hr_save_load(path.text, index, count, load_table, s, (hr_load_progress){0}, &origin));
+  HOTROW_TRY(hr_save_load(path.text, index, count, load_table, NULL, s, (hr_load_progress){0}, &origin));
   CHECK_EQ(origin.restored.token, 0);
   return HOTROW_OK;
 }

@@ -111,7 +111,7 @@ static void they_load_at_any_shard_count(void)
     uint64_t rows = 0, buckets = 0;
     for (uint32_t i = 0; i < count; i++) {
       test_shard *t = test_shard_open(&(hr_shard_options){.shard_index = i, .shard_count = count});
-      CHECK_OK(hr_shard_load(t->shard, path_of("rules").text, (hr_load_progress){0}));
+      CHECK_OK(hr_shard_load(t->shard, path_of("rules").text, (hr_load_progress){0}, (hr_load_settle){0}));
       sum s = {.table = hr_shard_table(t->shard, 0)};
       CHECK_OK(hr_table_scan(s.table, check_row, &s));
       CHECK_OK(hr_table_visit_buckets(s.table, check_bucket, &s));
@@ -131,7 +131,7 @@ static void the_first_cut_has_them(void)
   hr_shard_options options = {.shard_index = 1, .shard_count = 2, .storage = &storage->calls, .epoch = 9};
   test_shard *t = test_shard_open(&options);
   uint64_t number;
-  CHECK_OK(hr_shard_load(t->shard, path_of("rules").text, (hr_load_progress){0}));
+  CHECK_OK(hr_shard_load(t->shard, path_of("rules").text, (hr_load_progress){0}, (hr_load_settle){0}));
   CHECK_OK(test_cut(t->shard, &number));
   test_storage_commit(storage, t->shard);
   test_shard_close(t);
@@ -184,7 +184,7 @@ static void vouch_for(const char *rows, const char *manifest, size_t size)
 static void refuses(const char *words)
 {
   test_shard *t = test_shard_open(&(hr_shard_options){.shard_count = 1});
-  CHECK_FAILS(hr_shard_load(t->shard, path_of("forged").text, (hr_load_progress){0}), HOTROW_ERR_CORRUPT, words);
+  CHECK_FAILS(hr_shard_load(t->shard, path_of("forged").text, (hr_load_progress){0}, (hr_load_settle){0}), HOTROW_ERR_CORRUPT, words);
   test_shard_close(t);
 }
 
@@ -216,7 +216,7 @@ static void forged_buckets_are_refused(void)
   memcpy(bytes + at, &last, sizeof last);
   vouch_for(rows.text, manifest.text, size);
   test_shard *t = test_shard_open(&(hr_shard_options){.shard_count = 1});
-  CHECK_OK(hr_shard_load(t->shard, path_of("forged").text, (hr_load_progress){0}));
+  CHECK_OK(hr_shard_load(t->shard, path_of("forged").text, (hr_load_progress){0}, (hr_load_settle){0}));
   test_shard_close(t);
 }
 

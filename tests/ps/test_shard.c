@@ -512,7 +512,7 @@ static void save_is_written_and_loaded(void)
   c = test_worker(1, 7, 0, 1, 100);
   t = test_shard_open(&(hr_shard_options){.epoch = 2});
   snprintf(path, sizeof path, "%s/first", hr_test_tmpdir());
-  CHECK_OK(hr_shard_load(t->shard, path, (hr_load_progress){0}));
+  CHECK_OK(hr_shard_load(t->shard, path, (hr_load_progress){0}, (hr_load_settle){0}));
   test_greet(t, &c);
   CHECK(test_create_table(t, &c, "t") == 0 && test_pull_value(t, &c, 0, 5) == -1.5f);
   test_shard_close(t);

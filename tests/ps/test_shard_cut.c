@@ -571,7 +571,7 @@ static void rows_of_a_save_are_in_the_first_cut(void)
 
   scene s = open_scene();
   snprintf(path, sizeof path, "%s/s", hr_test_tmpdir());
-  CHECK_OK(hr_shard_load(s.t->shard, path, (hr_load_progress){0}));
+  CHECK_OK(hr_shard_load(s.t->shard, path, (hr_load_progress){0}, (hr_load_settle){0}));
   cut_and_commit(&s);
   die(&s);
   start(&s);

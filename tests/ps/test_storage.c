@@ -1,7 +1,12 @@
 /* The RocksDB storage: what a cut holds comes back, all of it and nothing else. */
 #include "disk_test.h"
 
+#include <dirent.h>
+#include <sys/resource.h>
+#include <time.h>
+
 #include <hr/optimizer.h>
+#include <hr/thread.h>
 
 #include "shard_state.h"
 #include "storage_state.h"
@@ -319,8 +324,51 @@ static void a_row_made_anew_comes_back(void)
   disk_die(&d);
 }
 
+/* Nice values of this process's threads of a name; their number. */
+static size_t count_threads(const char *name, int nice)
+{
+  size_t count = 0;
+  DIR *tasks = opendir("/proc/self/task");
+  CHECK(tasks);
+  for (const struct dirent *task; (task = readdir(tasks));) {
+    char path[300], text[32] = {0};
+    snprintf(path, sizeof path, "/proc/self/task/%s/comm", task->d_name);
+    FILE *file = task->d_name[0] == '.' ? NULL : fopen(path, "r");
+    if (file && fgets(text, sizeof text, file) && strncmp(text, name, strlen(name)) == 0 &&
+        text[strlen(name)] == '\n') {
+      count++;
+      CHECK_EQ(getpriority(PRIO_PROCESS, (id_t)strtoul(task->d_name, NULL, 10)), nice);
+    }
+    if (file)
+      fclose(file);
+  }
+  closedir(tasks);
+  return count;
+}
+
+/* A thread has its name when it has its priority, and both soon after it was started. */
+static void check_thread(const char *name, int nice)
+{
+  struct timespec pause = {.tv_nsec = 1000000};
+  while (count_threads(name, nice) == 0)
+    nanosleep(&pause, NULL);
+}
+
+static void what_has_time_lets_others_go_first(void)
+{
+  disk d = {0};
+  int own = getpriority(PRIO_PROCESS, 0), later = own + HR_BACKGROUND_NICE < 19 ? own + HR_BACKGROUND_NICE : 19;
+  disk_start_within(&d, disk_dir("priorities"), (size_t)64 << 20);
+  check_thread("cut writer", later);
+  check_thread("rocksdb:low", later);
+  check_thread("rocksdb:high", later);
+  check_thread("row reader", own);
+  disk_die(&d);
+}
+
 int main(void)
 {
+  RUN(what_has_time_lets_others_go_first);
   RUN(a_cut_comes_back);
   RUN(what_is_kept_is_counted);
   RUN(every_kind_of_row_comes_back);

@@ -14,13 +14,18 @@ stub() { # PATH, its text on stdin
   { echo '#!/bin/bash'; cat; } >"$1"
   chmod +x "$1"
 }
-stub "$scratch/tools/install.sh" <<<'exit 0'
-stub "$scratch/bin/nvidia-smi" <<<'[ -z "${TEST_NO_GPU:-}" ] || exit 9; echo "NVIDIA H200, 9.0, 580.1"'
+stub "$scratch/tools/install.sh" <<<'echo "apt-get failed"; [ "${TEST_FAILS:-}" != packages ] || exit 77'
+stub "$scratch/bin/nvidia-smi" <<<'[ -z "${TEST_NO_GPU:-}" ] || exit 9; [ $# -gt 0 ] || { echo "| CUDA Version: ${TEST_DRIVER:-13.0} |"; exit; }
+  echo "NVIDIA H200, 9.0, 580.1"; echo "NVIDIA H200, 9.0, 580.1"'
+stub "$scratch/bin/nvcc" <<<'echo "Cuda compilation tools, release 13.0, V13.0.88"'
 stub "$scratch/bin/cmake" <<<'echo "cmake $*"; [ "${TEST_FAILS:-}" != cmake ]'
-stub "$scratch/bin/ctest" <<<'echo "ctest $* (require $HOTROW_TEST_REQUIRE)"; case "${TEST_FAILS:-}" in
+stub "$scratch/bin/timeout" <<<'[ "$1" != -k ] || { echo "at most $3 s"; shift 2; }; shift; "$@"'
+stub "$scratch/bin/ctest" <<<'[[ "$*" != *" -N "* ]] || { echo "  Test  #7: kernels.scan.cuda"; echo "  Test #12: cluster.device"; exit; }
+  echo "ctest $* (require ${HOTROW_TEST_REQUIRE:-nothing})"; case "${TEST_FAILS:-}" in
+  late) exit 124 ;;
   ctest) echo "50% tests passed, 1 tests failed out of 2"; exit 8 ;; *) echo "100% tests passed, 0 tests failed out of 2" ;; esac'
 stub "$scratch/bin/compute-sanitizer" <<<'echo "$*"; [ "${TEST_FAILS:-}" != "$2" ] || exit 9'
-for tree in release emulated; do
+for tree in release emulated packing; do
   stub "$scratch/build/gpu/$tree/bin/hotrow" <<'END'
 case "$1 $2" in
   "bench gpu") echo "options $*"; echo "gather   64  some shape   1.0"
@@ -56,12 +61,14 @@ says 'CMAKE_CUDA_ARCHITECTURES=90-real'
 [[ ! -e $scratch/build/gpu/bench.log ]] || fail 'a dry run has run'
 
 gpu 0
+log_says packages 'apt-get'
 log_says configure 'HOTROW_WITH_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90-real$'
 log_says tests '-L \^cuda\$ .*\(require cuda\)$'
 log_says client 'cluster.*device'
 log_says bench '^options bench gpu$'
-for step in configure build tests client bench train sanitizers; do says "^$step +passed"; done
-for tool in memcheck racecheck synccheck initcheck; do
+for step in packages configure build tests client bench train sanitizers; do says "^$step +passed"; done
+log_says tests '^at most 400 s$'
+for tool in memcheck racecheck synccheck; do
   for test in kernels_scan cache_cache; do says "^$tool test_$test: passed"; done
 done
 says_not 'test_kernels_registry: '
@@ -83,6 +90,14 @@ says_not sanitizers
 TEST_FAILS=ctest gpu 1
 says '^tests +FAILED .*exit status 8'
 says '^bench +passed'
+TEST_FAILS=late gpu 1
+says '^it was not done in time$'
+says '^tests +FAILED .*exit status 124'
+TEST_FAILS=packages gpu 1
+says '^packages +FAILED'
+says_not '^(configure|tests) '
+TEST_DRIVER=12.9 gpu 69
+grep -q "driver is of CUDA 12, the compiler of CUDA 13" "$scratch/err" || fail 'an old driver is not told'
 TEST_FAILS=train gpu 1
 says '^train +FAILED'
 says '^sanitizers +passed'
@@ -93,9 +108,34 @@ says '^sanitizers +FAILED'
 TEST_FAILS=cmake gpu 1
 says '^configure +FAILED'
 says_not '^(build|tests|bench) '
+
+gpu 69 --packed
+grep -q 'nothing is packed' "$scratch/err" || fail 'nothing is packed, and that is not told'
+printf 'add_test([=[kernels.scan.cuda]=] "%s" "cuda")\nadd_test([=[cluster.device]=] "bash" "%s")\n' \
+  "$scratch/build/gpu/packing/tests/kernels/test_kernels_scan" "$scratch/tests/cluster/test_device.sh" \
+  >"$scratch/build/gpu/packing/CTestTestfile.cmake"
+cp "$(command -v bash)" "$scratch/build/gpu/packing/tests/kernels/test_kernels_scan" # it needs a library or two
+TEST_NO_GPU=1 gpu 0 --pack 80
+log_says configure 'HOTROW_WITH_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=80-real .*ORIGIN'
+log_says build '--target hotrow_program test_kernels_scan$'
+says '^== pack: passed, .*packed for sm_80, CUDA 13.0: '
+ls "$scratch"/build/gpu/packed/lib/libtinfo.so* >"$scratch/err" || fail 'no library is packed'
+[[ ! -e $scratch/build/gpu/packed/lib/libc.so.6 && ! -e $scratch/build/gpu/packed/tests/cache ]] || fail 'too much is packed'
+gpu 69 --packed
+grep -q 'packed is for sm_80, CUDA 13.0, the GPU is sm_90' "$scratch/err" || fail 'another architecture is not told'
+TEST_NO_GPU=1 gpu 0 --pack
+rm -rf "$scratch/build/gpu/packed" "$scratch/build/gpu/packing" "$scratch/build/gpu/release" "$scratch/bin/nvcc" "$scratch/bin/cmake"
+gpu 0 --packed --quick
+for step in tests client bench train sanitizers; do says "^$step +passed"; done
+says '^memcheck test_kernels_scan: passed'
+says_not '^(packages|configure|build) '
+grep -q "\"$scratch/build/gpu/packed/tests/kernels/test_kernels_scan\"" "$scratch/build/gpu/packed/CTestTestfile.cmake" ||
+  fail 'ctest would not find the test'
+grep -q "\"$scratch/tests/cluster/test_device.sh\"" "$scratch/build/gpu/packed/CTestTestfile.cmake" || fail 'nor the script'
+
 rm "$scratch/bin/compute-sanitizer"
 if ! command -v compute-sanitizer >/dev/null && [[ ! -x /usr/local/cuda/bin/compute-sanitizer ]]; then
-  gpu 0
+  gpu 0 --packed
   says '^sanitizers +skipped .*compute-sanitizer is not here'
 fi
 echo passed

@@ -112,7 +112,7 @@ typedef struct bench_checkpoint_options {
 typedef struct bench_memory_options {
   const char *dir; /* a directory that is there, for the rows */
   uint64_t rows;
-  uint64_t memory; /* of the server; 0: a quarter of the bytes of all values */
+  uint64_t memory; /* of the server; 0: a quarter of the bytes of all values, 96 MiB at least */
   uint64_t batch_keys;
   uint32_t dim;
   uint32_t batches;

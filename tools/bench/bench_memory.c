@@ -17,6 +17,7 @@
 #include "dataset_zipf.h"
 #include "options.h"
 
+#define MEMORY_MIN ((uint64_t)96 << 20) /* a server with less does not start */
 #define FILL_KEYS 8192u
 #define CALL_TIMEOUT_MS 600000u
 #define CACHE_BATCHES 6u /* of rows that the worker keeps: those of the batches ahead and a few more */
@@ -291,7 +292,8 @@ static void print_result(const memory_bench *b, const char *what, uint64_t memor
 static bool run_all(memory_bench *b)
 {
   const bench_memory_options *o = b->options;
-  uint64_t memory = o->memory ? o->memory : o->rows * o->dim * sizeof(float) / 4;
+  uint64_t quarter = o->rows * o->dim * sizeof(float) / 4;
+  uint64_t memory = o->memory ? o->memory : quarter > MEMORY_MIN ? quarter : MEMORY_MIN;
   memory_result r = {.stall_ms = calloc(o->batches, sizeof(double))};
   bool ok = r.stall_ms && run_hotrow(b, "memory", 0, false, &r);
   b->sum_expected = r.sum;

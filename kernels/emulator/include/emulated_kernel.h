@@ -85,12 +85,17 @@ template <typename... Parameters> struct hr_emulated_kernel {
   {
   }
 
-  template <typename Parameter> void check(Parameter argument) const
+  template <typename Parameter> void check(const Parameter &argument) const
   {
     if constexpr (std::is_pointer_v<Parameter>)
       hr_emulated_check_pointer(name, (const void *)argument);
-    else
-      (void)argument;
+#if __has_builtin(__builtin_clear_padding) /* else what lies between the fields would be looked at */
+    if constexpr (std::is_class_v<Parameter>) {
+      Parameter fields = argument;
+      __builtin_clear_padding(&fields);
+      hr_emulated_check_structure(name, &fields, sizeof fields);
+    }
+#endif
   }
 
   void operator()(Parameters... arguments) const

@@ -30,6 +30,8 @@ void hr_emulated_enqueue(const hr_emulated_launch *launch, cudaStream_t stream);
 void hr_emulated_call(cudaHostFn_t call, void *context, cudaStream_t stream);
 /* Stops unless a kernel may follow this argument: into memory of the device, pinned memory, or nowhere (NULL). */
 void hr_emulated_check_pointer(const char *kernel, const void *pointer);
+/* Stops if one of its words is an address of the host's. */
+void hr_emulated_check_structure(const char *kernel, const void *structure, size_t size_bytes);
 
 /* Of the lane that runs. */
 extern hr_emulated_size threadIdx, blockIdx, blockDim, gridDim;

@@ -15,7 +15,7 @@
 /* HOTROW_OK, or the error with a sentence that names `what`. */
 hotrow_status hr_cuda_check(cudaError_t error, const char *what);
 
-/* Kernels return nothing: a launch that failed is logged here and reported by the next synchronize. */
+/* Kernels return nothing: a launch that failed is logged here and reported to who waits next. */
 void hr_cuda_check_launch(const char *kernel);
 
 static inline unsigned hr_cuda_blocks(size_t thread_count)
