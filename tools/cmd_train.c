@@ -17,7 +17,6 @@ static const char *const dtype_names[] = {"preset", "f32", "f16", "i8", NULL};
 static const char *const storage_names[] = {"f32", "f16", "bf16", NULL};
 static const char *const ticks_names[] = {"preset", "steps", "occurrences", NULL};
 static const char *const eviction_names[] = {"lru", "lfu", NULL};
-static const char *const device_names[] = {"cpu", "cuda", NULL}; /* in the order of hotrow_device */
 static const char *const comm_names[] = {"auto", "ring", "nccl", NULL};
 static const char *const preset_names[] = {"exact", "bounded", "het-compat", NULL};
 
@@ -27,7 +26,12 @@ static const char *const preset_names[] = {"exact", "bounded", "het-compat", NUL
 
 static const hr_option options[] = {
     {"model", HR_OPTION_CHOICE, AT(model), "wdl", 0, 0, hr_model_names, "model to train"},
-    {"device", HR_OPTION_CHOICE, AT(device), "cpu", 0, 0, device_names, "where the dense layers are and compute"},
+    {"device", HR_OPTION_TEXT, AT(device), "cpu", 0, 0, NULL,
+     "where the dense layers are and compute: cpu, cuda, or cuda:1, that one of the machine's GPUs. With cuda the "
+     "workers of\n"
+     "a machine take them in turn"},
+    {"local-rank", HR_OPTION_I32, AT(local_rank), "-1", 0, HOTROW_WORLD_MAX - 1, NULL,
+     "which worker of its machine this is, for --device cuda; -1: as --rank"},
     {"data", HR_OPTION_TEXT, AT(data), NULL, 0, 0, NULL,
      "Criteo TSV or MovieLens ratings, plain, .gz or .xz; without it the built-in Criteo-shaped stream"},
     {"samples", HR_OPTION_U64, AT(samples), "1000000", 10, 0x1p40, NULL, "samples of the built-in stream, all splits"},

@@ -139,10 +139,22 @@ static hotrow_status cpu_describe(hotrow_device_info *info_p)
   return HOTROW_OK;
 }
 
+static uint32_t cpu_device_count(void)
+{
+  return 1;
+}
+
+static hotrow_status cpu_device_use(uint32_t index)
+{
+  return index == 0 ? HOTROW_OK : hr_fail(HOTROW_ERR_INVALID, "device cpu:%u: there is one, cpu:0", index);
+}
+
 static const hotrow_kernels cpu_kernels = {
     .device = HOTROW_CPU,
     .name = "cpu",
     .describe = cpu_describe,
+    .device_count = cpu_device_count,
+    .device_use = cpu_device_use,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .alloc_host = cpu_alloc,

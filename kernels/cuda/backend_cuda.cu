@@ -231,8 +231,21 @@ static hotrow_status cuda_describe(hotrow_device_info *info_p)
   return HOTROW_OK;
 }
 
-static hotrow_kernels cuda_kernels;
 static int device_count;
+
+static uint32_t cuda_device_count(void)
+{
+  return (uint32_t)device_count;
+}
+
+static hotrow_status cuda_device_use(uint32_t index)
+{
+  if (index >= (uint32_t)device_count)
+    return hr_fail(HOTROW_ERR_INVALID, "device cuda:%u: this machine has %d, counted from 0", index, device_count);
+  return hr_cuda_check(cudaSetDevice((int)index), "choosing a device");
+}
+
+static hotrow_kernels cuda_kernels;
 static cudaError_t device_error;
 static pthread_once_t device_once = PTHREAD_ONCE_INIT;
 
@@ -243,6 +256,8 @@ static void find_device(void)
   cuda_kernels.device = HOTROW_CUDA;
   cuda_kernels.name = "cuda";
   cuda_kernels.describe = cuda_describe;
+  cuda_kernels.device_count = cuda_device_count;
+  cuda_kernels.device_use = cuda_device_use;
   cuda_kernels.alloc = cuda_alloc;
   cuda_kernels.free = cuda_free;
   cuda_kernels.alloc_host = cuda_alloc_host;

@@ -8,8 +8,10 @@
 #include "emulator.h"
 
 #define KERNELS_MAX 64u /* that ask for more shared memory */
+#define DEVICES_MAX 64
 
 static _Thread_local cudaError_t last_error;
+static _Thread_local int used_device;
 
 void hr_emulator_stop(const char *format, ...)
 {
@@ -129,26 +131,44 @@ const char *cudaGetErrorString(cudaError_t error)
 
 /* --- The device --- */
 
+/* All are this one: what another device would not let a program touch is not found out. */
+static int device_count(void)
+{
+  const char *text = getenv("HOTROW_EMULATOR_DEVICES");
+  const int count = text ? atoi(text) : 1;
+  if (count < 1 || count > DEVICES_MAX)
+    hr_emulator_stop("HOTROW_EMULATOR_DEVICES is \"%s\", not 1 to %d", text, DEVICES_MAX);
+  return count;
+}
+
+static bool is_device(int device)
+{
+  return device >= 0 && device < device_count();
+}
+
 cudaError_t cudaGetDeviceCount(int *count_p)
 {
-  *count_p = 1;
+  *count_p = device_count();
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int *device_p)
 {
-  *device_p = 0;
+  *device_p = used_device;
   return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device)
 {
-  return device == 0 ? cudaSuccess : hr_emulator_error(cudaErrorInvalidDevice);
+  if (!is_device(device))
+    return hr_emulator_error(cudaErrorInvalidDevice);
+  used_device = device;
+  return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties_p, int device)
 {
-  if (device != 0)
+  if (!is_device(device))
     return hr_emulator_error(cudaErrorInvalidDevice);
   *properties_p = (cudaDeviceProp){
       .name = "emulated GPU",
@@ -172,7 +192,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties_p, int device)
 
 cudaError_t cudaDeviceGetAttribute(int *value_p, cudaDeviceAttr attribute, int device)
 {
-  if (device != 0)
+  if (!is_device(device))
     return hr_emulator_error(cudaErrorInvalidDevice);
   switch (attribute) {
   case cudaDevAttrMaxThreadsPerBlock:

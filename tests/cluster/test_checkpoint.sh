@@ -230,6 +230,15 @@ for left in "$saves"/full-*; do
   expect_code 0
 done
 [[ -z $(find "$saves" -maxdepth 1 -name '.*' -name '*.tmp') ]] || fail "something is left: $(ls -a "$saves")"
+
+check 'a checkpoint that fails long before the end: the steps behind it do not hide that'
+run "$hotrow" train --shards "$(<"$scratch/ready-full")" --workers 2 --play-ranks "${job[@]}" --hidden 16 \
+  --checkpoint early --every 110 --json
+expect_code 74
+expect_err 'hotrow train: no checkpoint of step 110: .*train.rows: cannot write: File too large'
+expect_err 'hotrow train: rank 0: .*: no checkpoint of step 110: '
+expect_out '"steps": 200,'
+! is_there 'early-*' || fail "it was made after all"
 kill "$server"
 wait "$server"
 expect_nothing_left

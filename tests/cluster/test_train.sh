@@ -19,6 +19,15 @@ expect_code 0
 expect_out '^\{.*"workers": 2, "shards": 2,.*"steps": 10,.*\}$'
 expect_nothing_left
 
+check 'what the time of a step goes to, of one process, is the time of all steps'
+run "$hotrow" launch --shards 1 --workers 1 -- train --samples 20000 --steps 10 --json
+expect_code 0
+field() { sed -n "s/.*[ {]\"$1\": *\([-0-9.e+]*\).*/\1/p" "$scratch/last.out"; }
+parts="$(field read_seconds) + $(field lookup_seconds) + $(field dense_seconds) + $(field push_seconds) + $(field sum_seconds)"
+awk "BEGIN { whole = $(field seconds); exit !(whole > 0 && ($parts - whole) ^ 2 < 1e-6 * whole ^ 2) }" || fail "$parts"
+expect_out '"dense_seconds": 0\.0*[1-9].*"device_seconds": 0, '
+expect_nothing_left
+
 check 'every model trains, with what it takes'
 models=(dcnv2 'dcnv2 --cross-layers 2 --cross-rank 4 --cross-stacked' 'dlrm --bottom 8,8')
 [[ ! $brief ]] || models=('dlrm --bottom 8,8')
@@ -32,6 +41,11 @@ run "$hotrow" train --shards tcp://127.0.0.1:1 --samples 1000 --model dlrm --bot
 expect_code 78
 expect_err 'bottom layers "8,,8": want sizes from 1 to 65536'
 expect_nothing_left
+
+check 'a device that is none'
+run "$hotrow" train --shards tcp://127.0.0.1:1 --samples 1000 --device cuda:x
+expect_code 78
+expect_err 'device "cuda:x": want cpu, cuda or cuda:N'
 
 check 'dense gradients by what --comm says'
 run "$hotrow" launch --shards 1 --workers 2 -- train --samples 20000 --steps 10 --comm ring --json

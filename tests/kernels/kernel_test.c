@@ -26,12 +26,6 @@ void kernel_test_open(int argc, char **argv)
   CHECK_OK(status);
 }
 
-void kernel_test_need(bool has_kernel, const char *kernel)
-{
-  if (!has_kernel)
-    hr_test_skip("GPU twin", "the function table of %s has no %s", kernels->name, kernel);
-}
-
 void *to_device(const void *host, size_t size_bytes)
 {
   CHECK(device_array_count < ARRAYS_MAX);

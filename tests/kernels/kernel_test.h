@@ -10,9 +10,8 @@
 /* The backend under test: set by kernel_test_open from the program's argument, "cpu" or "cuda". */
 extern const hotrow_kernels *kernels;
 
-/* Opens the backend or skips: no such build, no GPU, or no `kernel` (named in the message) in its table. */
+/* Opens the backend or skips: no such build, no GPU. */
 void kernel_test_open(int argc, char **argv);
-void kernel_test_need(bool has_kernel, const char *kernel);
 
 /* Arrays on the device that live until kernel_test_release: the oracles run on the host's copies. */
 void *to_device(const void *host, size_t size_bytes);

@@ -158,7 +158,6 @@ static void keys_whose_hashes_nearly_agree(void)
 int main(int argc, char **argv)
 {
   kernel_test_open(argc, argv);
-  kernel_test_need(kernels->dedup, "dedup");
   RUN(random_keys_of_every_skew);
   RUN(equal_keys_and_extreme_keys);
   RUN(keys_whose_hashes_nearly_agree);

@@ -55,7 +55,6 @@ static void an_empty_batch_touches_nothing(void)
 int main(int argc, char **argv)
 {
   kernel_test_open(argc, argv);
-  kernel_test_need(kernels->gather, "gather");
   RUN(rows_come_out_bit_by_bit_and_nothing_between_them_is_touched);
   RUN(an_empty_batch_touches_nothing);
   return 0;

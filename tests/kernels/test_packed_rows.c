@@ -211,7 +211,6 @@ static void the_mean_of_roundings_is_the_value(void)
 int main(int argc, char **argv)
 {
   kernel_test_open(argc, argv);
-  kernel_test_need(kernels->gather_packed && kernels->scatter_packed, "packed_rows");
   RUN(rows_are_written_and_read_bit_by_bit);
   RUN(edges_are_rounded_as_said);
   RUN(the_mean_of_roundings_is_the_value);

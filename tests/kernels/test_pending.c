@@ -141,7 +141,6 @@ static void adagrad_state_is_exact_under_accumulation(void)
 int main(int argc, char **argv)
 {
   kernel_test_open(argc, argv);
-  kernel_test_need(kernels->pending_add && kernels->optimizer_apply, "pending_add");
   RUN(steps_add_up_bit_by_bit);
   RUN(segments_add_up_side_by_side);
   RUN(adagrad_state_is_exact_under_accumulation);

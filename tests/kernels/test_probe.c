@@ -104,7 +104,6 @@ static void every_way_of_a_full_and_of_an_empty_set(void)
 int main(int argc, char **argv)
 {
   kernel_test_open(argc, argv);
-  kernel_test_need(kernels->probe, "probe");
   RUN(keys_are_found_where_they_are_taken_and_nowhere_else);
   RUN(every_way_of_a_full_and_of_an_empty_set);
   return 0;

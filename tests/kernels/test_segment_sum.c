@@ -101,7 +101,6 @@ static void a_hot_key_sums_in_chunks(void)
 int main(int argc, char **argv)
 {
   kernel_test_open(argc, argv);
-  kernel_test_need(kernels->segment_sum, "segment_sum");
   RUN(sums_have_the_defined_order_and_bits);
   RUN(an_empty_batch_and_an_empty_segment);
   RUN(a_hot_key_sums_in_chunks);

@@ -158,7 +158,6 @@ static void segments_take_their_parts(void)
 int main(int argc, char **argv)
 {
   kernel_test_open(argc, argv);
-  kernel_test_need(kernels->segment_sum_apply, "segment_sum_apply");
   RUN(one_pass_gives_the_bits_of_three);
   RUN(segments_take_their_parts);
   return 0;

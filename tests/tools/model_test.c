@@ -89,6 +89,10 @@ fixture make_fixture(hr_dense *dense, const hr_model *model, hr_model_shape shap
   f.numeric = host_floats(BATCH * shape.numeric_count);
   f.labels = host_floats(BATCH);
   f.logits = host_floats(BATCH);
+  f.work_count = model->work_count(&shape);
+  f.work = host_floats(f.work_count);
+  f.is_zero = calloc(f.work_count + 1, sizeof *f.is_zero);
+  CHECK(f.is_zero != NULL);
   model->init(&shape, hr_rng_next(rng), f.params);
   for (size_t i = 0; i < f.param_count; i++) /* biases and linear weights begin at 0: move them, and all, a little */
     f.params[i] += 0.2f * (2 * hr_rng_unit(rng) - 1);
@@ -107,7 +111,7 @@ fixture make_fixture(hr_dense *dense, const hr_model *model, hr_model_shape shap
                      .rows = f.device_rows,
                      .numeric = f.device_numeric,
                      .count = BATCH,
-                     .work = device_floats(dense, model->work_count(&shape)),
+                     .work = device_floats(dense, f.work_count),
                      .logits = device_floats(dense, BATCH),
                      .logit_grads = f.device_logit_grads,
                      .param_grads = device_floats(dense, f.param_count),
@@ -117,12 +121,13 @@ fixture make_fixture(hr_dense *dense, const hr_model *model, hr_model_shape shap
 
 void free_fixture(fixture *f)
 {
-  float *const host[] = {f->params, f->param_grads, f->rows, f->row_grads, f->numeric, f->labels, f->logits};
+  float *const host[] = {f->params, f->param_grads, f->rows, f->row_grads, f->numeric, f->labels, f->logits, f->work};
   float *const device[] = {f->device_params,      f->device_rows,   f->device_numeric, f->device_labels,
                            f->device_logit_grads, f->device_loss,   f->pass.work,      f->pass.logits,
                            f->pass.param_grads,   f->pass.row_grads};
   for (size_t i = 0; i < sizeof host / sizeof *host; i++)
     free(host[i]);
+  free(f->is_zero);
   for (size_t i = 0; i < sizeof device / sizeof *device; i++)
     hr_dense_free(f->pass.dense, device[i]);
 }
@@ -147,4 +152,7 @@ void compute_grads(fixture *f)
   f->model->backward(&f->pass);
   from_device(dense, f->param_grads, f->pass.param_grads, f->param_count);
   from_device(dense, f->row_grads, f->pass.row_grads, f->row_float_count);
+  from_device(dense, f->work, f->pass.work, f->work_count);
+  for (size_t i = 0; i < f->work_count; i++)
+    f->is_zero[i] = f->work[i] == 0;
 }

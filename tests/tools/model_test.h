@@ -27,8 +27,10 @@ typedef struct fixture {
   hr_model_shape shape;
   const hr_model *model;
   hr_pass pass;
-  size_t param_count, row_float_count;
+  size_t param_count, row_float_count, work_count;
   float *params, *rows, *numeric, *labels, *logits, *param_grads, *row_grads;
+  float *work;   /* what is left of a pass on the device */
+  bool *is_zero; /* [work_count]: in compute_grads() */
   float *device_params, *device_rows, *device_numeric, *device_labels, *device_logit_grads, *device_loss;
 } fixture;
 

@@ -6,38 +6,63 @@
 #include "model_test.h"
 
 static hr_dense *dense;
+static size_t asked_count, turn_count; /* of gradients: all, and those of which nothing can be said */
 
-/* Is the gradient between the slopes to both sides, with step h, give or take the tolerance? The loss is `here`. */
-static bool is_slope(fixture *f, double here, float *device, float value, float grad, float h, double tolerance)
+typedef enum verdict { RIGHT, WRONG, AT_A_TURN } verdict;
+
+/* The mean loss with one value moved; *is_smooth_p becomes false if a ReLU turns on the way there. A hidden value that
+ * was cut is 0, so the zeroes of the work array say how all ReLUs stand. */
+static double loss_at(fixture *f, float *device, float value, bool *is_smooth_p)
 {
-  const float higher = value + h, lower = value - h;
-  set_device(dense, device, &higher, 1);
-  const double above = (mean_loss(f) - here) / (double)(higher - value);
-  set_device(dense, device, &lower, 1);
-  const double below = (here - mean_loss(f)) / (double)(value - lower);
   set_device(dense, device, &value, 1);
-  return (double)grad >= fmin(above, below) - tolerance && (double)grad <= fmax(above, below) + tolerance;
+  const double loss = mean_loss(f);
+  from_device(dense, f->work, f->pass.work, f->work_count);
+  for (size_t i = 0; i < f->work_count; i++)
+    *is_smooth_p &= (f->work[i] == 0) == f->is_zero[i];
+  return loss;
 }
 
-/* How many gradients are wrong. Floats carry the loss to about 1e-7, which the division by h = 2^-9 makes 5e-5; where
- * the loss is smooth the slopes differ by curvature * h, below 1e-3; where one ReLU turns within the step they differ
- * more, and the gradient is one of them or between. Where several turn it may be neither, so a shorter step has the
- * last word. */
-static size_t count_wrong(fixture *f, float *device, const float *values, const float *grads, size_t count,
-                          size_t every)
+/* Is the gradient the slope through the points at h to both sides? Asked where the loss is smooth between them: between
+ * two pieces it has no one slope. Floats carry the loss to about 1e-7, which the division by 2 h multiplies; curvature
+ * cancels out. Where a ReLU turns a shorter step may do without; where even that does not, nothing is said. */
+static verdict check_slope(fixture *f, float *device, float value, float grad)
 {
-  const double here = mean_loss(f);
-  size_t wrong = 0;
-  for (size_t i = 0; i < count; i += every)
-    wrong += !is_slope(f, here, device + i, values[i], grads[i], 0x1p-9f, 3e-4) &&
-             !is_slope(f, here, device + i, values[i], grads[i], 0x1p-12f, 1.5e-3);
-  return wrong;
+  static const struct {
+    float h;
+    double tolerance;
+  } steps[] = {{0x1p-8f, 1e-4}, {0x1p-10f, 3e-4}, {0x1p-12f, 1e-3}};
+  verdict found = AT_A_TURN;
+  for (size_t s = 0; s < sizeof steps / sizeof *steps && found == AT_A_TURN; s++) {
+    const float higher = value + steps[s].h, lower = value - steps[s].h;
+    bool is_smooth = true;
+    const double above = loss_at(f, device, higher, &is_smooth), below = loss_at(f, device, lower, &is_smooth);
+    const double slope = (above - below) / ((double)higher - (double)lower);
+    if (is_smooth)
+      found = fabs((double)grad - slope) <= steps[s].tolerance ? RIGHT : WRONG;
+  }
+  set_device(dense, device, &value, 1);
+  return found;
 }
 
 /* On the CPU all; a GPU is also held against the CPU (test_dense.c), and the emulated one is slow. */
 static size_t usual_every(void)
 {
   return dense->kernels->device == HOTROW_CPU ? 1 : 9;
+}
+
+/* How many gradients are wrong, of every so manyth; adds to those that were asked about, and of which nothing is said.
+ */
+static size_t count_wrong(fixture *f, float *device, const float *values, const float *grads, size_t count,
+                          size_t every)
+{
+  size_t wrong = 0;
+  for (size_t i = 0; i < count; i += every) {
+    const verdict found = check_slope(f, device + i, values[i], grads[i]);
+    wrong += found == WRONG;
+    turn_count += found == AT_A_TURN;
+    asked_count++;
+  }
+  return wrong;
 }
 
 static size_t count_wrong_params(fixture *f, size_t every)
@@ -110,6 +135,55 @@ static void gradients_of_products_of_wide_vectors(void)
   check_gradients(model, shape, 0, &rng);
 }
 
+typedef struct late_grads {
+  fixture *f;
+  float *values; /* from late_first on, as they were when they were called done */
+  size_t called_count;
+} late_grads;
+
+static void take_late_grads(void *context)
+{
+  late_grads *late = context;
+  const hr_pass *pass = &late->f->pass;
+  late->called_count++;
+  from_device(dense, late->values, pass->param_grads + pass->late_first, late->f->param_count - pass->late_first);
+}
+
+/* Has a backward pass all gradients from late_params on when it says so? Before it there are none. */
+static void check_late_grads(const hr_model *model, hr_model_shape shape, bool has_late, hr_rng *rng)
+{
+  fixture f = make_fixture(dense, model, shape, rng);
+  late_grads late = {.f = &f, .values = host_floats(f.param_count)};
+  f.pass.late_first = model->late_params(&shape);
+  f.pass.on_late_grads = take_late_grads;
+  f.pass.context = &late;
+  CHECK(f.pass.late_first > 0 && f.pass.late_first <= f.param_count);
+  compute_grads(&f);
+  CHECK_EQ(late.called_count, has_late ? 1 : 0);
+  CHECK_EQ(f.pass.late_first < f.param_count, has_late);
+  if (has_late)
+    CHECK(are_equal(late.values, f.param_grads + f.pass.late_first, f.param_count - f.pass.late_first));
+  free(late.values);
+  free_fixture(&f);
+}
+
+static void gradients_of_later_layers_are_done_when_they_are_said_to_be(void)
+{
+  hr_rng rng = {hr_test_seed(11)};
+  for (const char *const *name = hr_model_names; *name != NULL; name++) {
+    const hr_model *model = hr_model_find(*name);
+    hr_model_shape shape = small_shape(model);
+    check_late_grads(model, shape, true, &rng);
+    shape.numeric_count = 0;
+    check_late_grads(model, shape, true, &rng);
+    shape.cross_count = 0;
+    shape.is_cross_stacked = true;
+    check_late_grads(model, shape, true, &rng);
+    shape.hidden_count = 0;
+    check_late_grads(model, shape, false, &rng); /* one layer */
+  }
+}
+
 /* The check itself: one wrong sign among the gradients is seen, wherever it is. */
 static void a_wrong_sign_is_seen(void)
 {
@@ -118,20 +192,32 @@ static void a_wrong_sign_is_seen(void)
   fixture f = make_fixture(dense, model, small_shape(model), &rng);
   compute_grads(&f);
   const size_t every = 5 * usual_every();
+  size_t seen = 0;
   for (size_t i = 0; i < f.row_float_count; i += every) {
     const float grad = f.row_grads[i];
-    if (fabsf(grad) < 4e-3f)
+    if (fabsf(grad) < 4e-3f || check_slope(&f, f.device_rows + i, f.rows[i], grad) == AT_A_TURN)
       continue;
     f.row_grads[i] = -grad;
     CHECK_EQ(count_wrong_rows(&f, every), 1);
     f.row_grads[i] = grad;
+    seen++;
   }
-  size_t steepest = 0;
+  CHECK(seen > 0);
+  size_t steepest = f.param_count - 1; /* the last bias: behind all ReLUs */
   for (size_t i = 0; i < f.param_count; i++)
-    steepest = fabsf(f.param_grads[i]) > fabsf(f.param_grads[steepest]) ? i : steepest;
+    if (fabsf(f.param_grads[i]) > fabsf(f.param_grads[steepest]) &&
+        check_slope(&f, f.device_params + i, f.params[i], f.param_grads[i]) == RIGHT)
+      steepest = i;
   f.param_grads[steepest] *= -1;
   CHECK_EQ(count_wrong_params(&f, 1), 1);
   free_fixture(&f);
+}
+
+/* What the checks of gradients above said nothing about. */
+static void few_gradients_are_at_a_turn(void)
+{
+  CHECK_MSG(asked_count > 0 && turn_count <= asked_count / 50, "%zu of %zu gradients are where a ReLU turns",
+            turn_count, asked_count);
 }
 
 /* The pairs of the factorisation machine, one by one. */
@@ -161,6 +247,7 @@ static void fm_is_the_sum_over_pairs(void)
 static void affine_oracle(const float *weights, const float *biases, size_t input_size, size_t output_size,
                           const double *inputs, bool has_relu, double *outputs)
 {
+  CHECK(weights != NULL);
   for (size_t o = 0; o < output_size; o++) {
     outputs[o] = biases != NULL ? (double)biases[o] : 0;
     for (size_t i = 0; i < input_size; i++)
@@ -368,7 +455,9 @@ int main(int argc, char **argv)
   RUN(gradients_are_the_slope);
   RUN(gradients_of_crossings_of_every_kind);
   RUN(gradients_of_products_of_wide_vectors);
+  RUN(gradients_of_later_layers_are_done_when_they_are_said_to_be);
   RUN(a_wrong_sign_is_seen);
+  RUN(few_gradients_are_at_a_turn);
   RUN(fm_is_the_sum_over_pairs);
   RUN(dcnv2_is_its_formula);
   RUN(dlrm_is_its_formula);

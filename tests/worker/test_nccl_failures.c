@@ -2,180 +2,160 @@
  * nothing is left. One rank, alone. */
 #include "nccl_test.h"
 
-typedef struct failure {
-  fake_call call;
-  hr_nccl_result result;
+typedef enum act { OPEN, SUM, ORDERED_SUM, BROADCAST, SUM_OF_NOTHING, SHRINK } act;
+
+/* What a call can answer, by number of NCCL's result: what that is to the caller, and how its sentence ends. */
+static const struct {
   hotrow_status status;
   const char *words;
-} failure;
+} answers[] = {
+    {HOTROW_ERR_DEVICE, "device call"}, /* not NCCL's: a call of the device fails */
+    {HOTROW_ERR_DEVICE, ": NCCL says cuda error (1): more of it"},
+    {HOTROW_ERR_UNREACHABLE, ": NCCL says system error (2)"},
+    {HOTROW_ERR_INTERNAL, ": NCCL says internal error (3)"},
+    {HOTROW_ERR_INVALID, ": NCCL says invalid argument (4)"},
+    {HOTROW_ERR_INVALID, ": NCCL says invalid usage (5)"},
+    {HOTROW_ERR_UNREACHABLE, ": NCCL says remote error (6)"},
+    {HOTROW_ERR_TIMED_OUT, " is not done after 700 ms: a rank is lost or late"}, /* in progress for ever */
+    {HOTROW_ERR_INTERNAL, ": NCCL says unknown result (8)"},
+};
+#define ANSWER_COUNT (sizeof answers / sizeof *answers)
 
-static void plan(const failure *f, unsigned skip)
-{
-  fake = (fake_plan){.call = f->call, .result = f->result, .skip = skip};
-}
+/* Sets of answers. */
+#define ONE(answer) (1u << (answer))
+#define DEVICE ONE(0)
+#define ERRORS (ONE(1) | ONE(2) | ONE(3) | ONE(4) | ONE(5) | ONE(6))
+#define NEVER ONE(7)
+#define ALL (ERRORS | NEVER | ONE(8))
 
-static void an_opening_fails(void)
+/* A call that fails in an act, after `skip` others of its kind, with each of these answers. */
+typedef struct attempt {
+  act what;
+  fake_call call;
+  unsigned skip, answers;
+  const char *doing; /* how the sentence begins */
+} attempt;
+
+#define OPENING "communicator dense of 3 ranks"
+#define SUMMING "all-reduce 2 of 10 floats"
+#define SHRINKING "shrinking a world of 3 by 1"
+
+static const attempt attempts[] = {
+    {OPEN, FAKE_INIT, 0, ALL, OPENING},
+    {OPEN, FAKE_ASYNC_ERROR, 0, ERRORS, OPENING},
+    {OPEN, FAKE_STATE, 0, ERRORS | NEVER, OPENING},
+    {OPEN, FAKE_ALL_REDUCE, 0, ERRORS, "all-reduce 1 of 0 floats"},
+    {OPEN, FAKE_STREAM_CREATE, 0, DEVICE, ""},
+    {OPEN, FAKE_EVENT_CREATE, 0, DEVICE, ""},
+    {OPEN, FAKE_ALLOC, 0, DEVICE, ""},
+    {OPEN, FAKE_EVENT_RECORD, 0, DEVICE, ""},
+    {OPEN, FAKE_EVENT_ORDER, 0, DEVICE, ""},
+    {OPEN, FAKE_EVENT_QUERY, 0, DEVICE, ""},
+    {OPEN, FAKE_SYNCHRONIZE, 0, DEVICE, ""},
+    {SUM, FAKE_ALL_REDUCE, 0, ALL, SUMMING},
+    {ORDERED_SUM, FAKE_ALL_GATHER, 0, ALL, SUMMING},
+    {BROADCAST, FAKE_BROADCAST, 0, ALL, "broadcast 2 of 40 bytes from rank 2"},
+    {SUM_OF_NOTHING, FAKE_ALL_REDUCE, 0, ONE(6), "all-reduce 2 of 0 floats"},
+    /* Errors that come later: while the call is queued, and while it is waited for. */
+    {SUM, FAKE_ASYNC_ERROR, 0, ERRORS, SUMMING},
+    {SUM, FAKE_ASYNC_ERROR, 3, ERRORS, SUMMING},
+    {ORDERED_SUM, FAKE_ASYNC_ERROR, 1, ERRORS, SUMMING},
+    {SUM, FAKE_STATE, 0, ERRORS | NEVER, SUMMING},
+    {SUM, FAKE_STATE, 3, ERRORS | NEVER, SUMMING},
+    {ORDERED_SUM, FAKE_STATE, 1, ERRORS | NEVER, SUMMING},
+    {SUM, FAKE_EVENT_RECORD, 0, DEVICE, ""},
+    {ORDERED_SUM, FAKE_EVENT_RECORD, 1, DEVICE, ""},
+    {SUM, FAKE_EVENT_ORDER, 0, DEVICE, ""},
+    {SUM, FAKE_EVENT_QUERY, 0, DEVICE, ""},
+    {SUM, FAKE_SYNCHRONIZE, 0, DEVICE, ""},
+    {SHRINK, FAKE_SHRINK, 0, ALL, SHRINKING},
+    /* Asked about the old communicator, and about the new one. */
+    {SHRINK, FAKE_ASYNC_ERROR, 0, ERRORS, SHRINKING},
+    {SHRINK, FAKE_ASYNC_ERROR, 4, ERRORS, SHRINKING},
+    {SHRINK, FAKE_STATE, 0, ONE(6) | NEVER, SHRINKING},
+    {SHRINK, FAKE_STATE, 4, ONE(6) | NEVER, SHRINKING},
+};
+
+static hotrow_status open_it(hotrow_comm_options options, hr_device_comm **comm_p)
 {
-  static const failure failures[] = {
-      {FAKE_INIT, 1, HOTROW_ERR_DEVICE, "communicator dense of 3 ranks: NCCL says cuda error (1): more of it"},
-      {FAKE_INIT, 2, HOTROW_ERR_UNREACHABLE, "communicator dense of 3 ranks: NCCL says system error (2)"},
-      {FAKE_INIT, 3, HOTROW_ERR_INTERNAL, "communicator dense of 3 ranks: NCCL says internal error (3)"},
-      {FAKE_INIT, 4, HOTROW_ERR_INVALID, "communicator dense of 3 ranks: NCCL says invalid argument (4)"},
-      {FAKE_INIT, 5, HOTROW_ERR_INVALID, "communicator dense of 3 ranks: NCCL says invalid usage (5)"},
-      {FAKE_INIT, 6, HOTROW_ERR_UNREACHABLE, "communicator dense of 3 ranks: NCCL says remote error (6)"},
-      {FAKE_INIT, 7, HOTROW_ERR_TIMED_OUT, "communicator dense of 3 ranks is not done after 700 ms: a rank is lost"},
-      {FAKE_INIT, (hr_nccl_result)8, HOTROW_ERR_INTERNAL, "NCCL says unknown result (8)"},
-      {FAKE_ASYNC_ERROR, 1, HOTROW_ERR_DEVICE, "communicator dense of 3 ranks: NCCL says cuda error (1)"},
-      {FAKE_ASYNC_ERROR, 4, HOTROW_ERR_INVALID, "communicator dense of 3 ranks: NCCL says invalid argument (4)"},
-      {FAKE_STATE, 1, HOTROW_ERR_DEVICE, "communicator dense of 3 ranks: NCCL says cuda error (1)"},
-      {FAKE_STATE, 2, HOTROW_ERR_UNREACHABLE, "communicator dense of 3 ranks: NCCL says system error (2)"},
-      {FAKE_STATE, 3, HOTROW_ERR_INTERNAL, "communicator dense of 3 ranks: NCCL says internal error (3)"},
-      {FAKE_STATE, 5, HOTROW_ERR_INVALID, "communicator dense of 3 ranks: NCCL says invalid usage (5)"},
-      {FAKE_STATE, 6, HOTROW_ERR_UNREACHABLE, "communicator dense of 3 ranks: NCCL says remote error (6)"},
-      {FAKE_STATE, 7, HOTROW_ERR_TIMED_OUT, "communicator dense of 3 ranks is not done after 700 ms"},
-      {FAKE_ALL_REDUCE, 2, HOTROW_ERR_UNREACHABLE, "all-reduce 1 of 0 floats: NCCL says system error (2)"},
-      {FAKE_STREAM_CREATE, 0, HOTROW_ERR_DEVICE, "device call"},
-      {FAKE_EVENT_CREATE, 0, HOTROW_ERR_DEVICE, "device call"},
-      {FAKE_ALLOC, 0, HOTROW_ERR_DEVICE, "device call"},
-      {FAKE_EVENT_RECORD, 0, HOTROW_ERR_DEVICE, "device call"},
-      {FAKE_EVENT_ORDER, 0, HOTROW_ERR_DEVICE, "device call"},
-      {FAKE_EVENT_QUERY, 0, HOTROW_ERR_DEVICE, "device call"},
-      {FAKE_SYNCHRONIZE, 0, HOTROW_ERR_DEVICE, "device call"},
-  };
-  for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
-    hotrow_comm_options options = options_alone(HOTROW_COMM_RANK_ORDER);
-    hr_nccl_id id = fake_id_alone();
-    hr_device_comm *comm = NULL;
-    plan(&failures[i], 0);
-    hotrow_status status = hr_device_comm_open(&options, &id, &fake_nccl, kernels, &comm);
-    fake = (fake_plan){0};
-    hr_test_check_fails(__FILE__, __LINE__, failures[i].words, status, failures[i].status, failures[i].words);
-    CHECK(!comm);
-    check_nothing_is_left();
-  }
+  const hr_nccl_id id = fake_id_alone();
+  return hr_device_comm_open(&options, &id, &fake_nccl, kernels, comm_p);
 }
 
 static hr_device_comm *open_alone(uint32_t flags)
 {
-  hotrow_comm_options options = options_alone(flags);
-  hr_nccl_id id = fake_id_alone();
   hr_device_comm *comm;
-  CHECK_OK(hr_device_comm_open(&options, &id, &fake_nccl, kernels, &comm));
+  CHECK_OK(open_it(options_alone(flags), &comm));
   return comm;
 }
 
-typedef enum work { SUM, ORDERED_SUM, BROADCAST, SUM_OF_NOTHING } work;
-
-static hotrow_status do_work(hr_device_comm *comm, work what, float *values, size_t count)
+static hotrow_status do_act(act what, float *values, hr_device_comm **comm_p)
 {
-  hotrow_status status = what == BROADCAST ? hr_device_comm_broadcast_begin(comm, values, count * sizeof *values, 2)
-                                           : hr_device_comm_allreduce_begin(comm, values, count);
-  return status == HOTROW_OK ? hr_device_comm_wait(comm) : status;
+  const uint32_t lost = 2;
+  hotrow_status status = HOTROW_OK;
+  if (what == OPEN)
+    return open_it(options_alone(HOTROW_COMM_RANK_ORDER), comm_p);
+  if (what == SHRINK)
+    return hr_device_comm_shrink(*comm_p, &lost, 1, 1, 2);
+  if (what == BROADCAST)
+    status = hr_device_comm_broadcast_begin(*comm_p, values, 40, 2);
+  else
+    status = hr_device_comm_allreduce_begin(*comm_p, values, what == SUM_OF_NOTHING ? 0 : 10);
+  return status == HOTROW_OK ? hr_device_comm_wait(*comm_p) : status;
 }
 
-/* The work fails so, and from then on everything says the same; closing gives the communicator up. */
-static void check_work_fails(const failure *f, unsigned skip, work what)
+/* The act fails so, and from then on everything says the same; whatever there is of a communicator is given up. */
+static void check_failure(const attempt *a, unsigned answer)
 {
-  hr_device_comm *comm = open_alone(what == ORDERED_SUM ? HOTROW_COMM_RANK_ORDER : 0);
   const float zeroes[10] = {0};
   float *values = to_device(zeroes, sizeof zeroes);
+  hr_device_comm *comm = a->what == OPEN ? NULL : open_alone(a->what == ORDERED_SUM ? HOTROW_COMM_RANK_ORDER : 0);
+  char words[160];
   int aborted, destroyed;
+  snprintf(words, sizeof words, "%s%s", a->doing, answers[answer].words);
   fake_take_ends(&aborted, &destroyed);
-  plan(f, skip);
-  hotrow_status status = do_work(comm, what, values, what == SUM_OF_NOTHING ? 0 : 10);
+  fake = (fake_plan){.call = a->call, .result = (int)answer, .skip = a->skip};
+  const hotrow_status status = do_act(a->what, values, &comm), expected = answers[answer].status;
   fake = (fake_plan){0};
-  hr_test_check_fails(__FILE__, __LINE__, f->words, status, f->status, f->words);
-  CHECK_FAILS(hr_device_comm_allreduce_begin(comm, values, 10), f->status, f->words);
-  CHECK_FAILS(hr_device_comm_broadcast_begin(comm, values, 40, 0), f->status, f->words);
-  CHECK_FAILS(hr_device_comm_wait(comm), f->status, f->words);
-  hr_device_comm_close(comm);
-  CHECK(strstr(hotrow_last_error(), f->words)); /* closing says nothing over it */
+  hr_test_check_fails(__FILE__, __LINE__, words, status, expected, words);
+  if (a->what == OPEN) {
+    CHECK(!comm);
+  } else {
+    if (a->what == SHRINK)
+      CHECK_EQ(fake_comm_count(), 0); /* both are given up at once */
+    CHECK_FAILS(hr_device_comm_allreduce_begin(comm, values, 10), expected, words);
+    CHECK_FAILS(hr_device_comm_broadcast_begin(comm, values, 40, 0), expected, words);
+    CHECK_FAILS(hr_device_comm_wait(comm), expected, words);
+    hr_device_comm_close(comm);
+    CHECK(strstr(hotrow_last_error(), words)); /* closing says nothing over it */
+    fake_take_ends(&aborted, &destroyed);
+    CHECK(aborted > 0 && destroyed == 0);
+  }
   base->free(values);
-  fake_take_ends(&aborted, &destroyed);
-  CHECK(aborted == 1 && destroyed == 0);
   check_nothing_is_left();
 }
 
-static void a_sum_fails(void)
+static void check_failures(act first, act last)
 {
-  static const failure failures[] = {
-      {FAKE_ALL_REDUCE, 1, HOTROW_ERR_DEVICE, "all-reduce 2 of 10 floats: NCCL says cuda error (1): more of it"},
-      {FAKE_ALL_REDUCE, 2, HOTROW_ERR_UNREACHABLE, "all-reduce 2 of 10 floats: NCCL says system error (2)"},
-      {FAKE_ALL_REDUCE, 3, HOTROW_ERR_INTERNAL, "all-reduce 2 of 10 floats: NCCL says internal error (3)"},
-      {FAKE_ALL_REDUCE, 4, HOTROW_ERR_INVALID, "all-reduce 2 of 10 floats: NCCL says invalid argument (4)"},
-      {FAKE_ALL_REDUCE, 5, HOTROW_ERR_INVALID, "all-reduce 2 of 10 floats: NCCL says invalid usage (5)"},
-      {FAKE_ALL_REDUCE, 6, HOTROW_ERR_UNREACHABLE, "all-reduce 2 of 10 floats: NCCL says remote error (6)"},
-      {FAKE_ALL_REDUCE, 7, HOTROW_ERR_TIMED_OUT, "all-reduce 2 of 10 floats is not done after 700 ms: a rank is lost"},
-      {FAKE_ALL_REDUCE, (hr_nccl_result)99, HOTROW_ERR_INTERNAL, "NCCL says unknown result (99)"},
-  };
-  for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
-    check_work_fails(&failures[i], 0, SUM);
-  const failure barrier = {FAKE_ALL_REDUCE, 6, HOTROW_ERR_UNREACHABLE, "all-reduce 2 of 0 floats: NCCL says remote"};
-  check_work_fails(&barrier, 0, SUM_OF_NOTHING);
+  for (size_t i = 0; i < sizeof attempts / sizeof *attempts; i++)
+    for (unsigned answer = 0; answer < ANSWER_COUNT; answer++)
+      if (attempts[i].what >= first && attempts[i].what <= last && (attempts[i].answers & ONE(answer)))
+        check_failure(&attempts[i], answer);
 }
 
-static void a_sum_in_rank_order_fails(void)
+static void an_opening_fails(void)
 {
-  static const failure failures[] = {
-      {FAKE_ALL_GATHER, 1, HOTROW_ERR_DEVICE, "all-reduce 2 of 10 floats: NCCL says cuda error (1)"},
-      {FAKE_ALL_GATHER, 2, HOTROW_ERR_UNREACHABLE, "all-reduce 2 of 10 floats: NCCL says system error (2)"},
-      {FAKE_ALL_GATHER, 3, HOTROW_ERR_INTERNAL, "all-reduce 2 of 10 floats: NCCL says internal error (3)"},
-      {FAKE_ALL_GATHER, 4, HOTROW_ERR_INVALID, "all-reduce 2 of 10 floats: NCCL says invalid argument (4)"},
-      {FAKE_ALL_GATHER, 5, HOTROW_ERR_INVALID, "all-reduce 2 of 10 floats: NCCL says invalid usage (5)"},
-      {FAKE_ALL_GATHER, 6, HOTROW_ERR_UNREACHABLE, "all-reduce 2 of 10 floats: NCCL says remote error (6)"},
-      {FAKE_ALL_GATHER, 7, HOTROW_ERR_TIMED_OUT, "all-reduce 2 of 10 floats is not done after 700 ms"},
-      {FAKE_ALL_GATHER, (hr_nccl_result)8, HOTROW_ERR_INTERNAL, "NCCL says unknown result (8)"},
-  };
-  for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
-    check_work_fails(&failures[i], 0, ORDERED_SUM);
+  check_failures(OPEN, OPEN);
 }
 
-static void a_broadcast_fails(void)
+static void work_fails(void)
 {
-  static const failure failures[] = {
-      {FAKE_BROADCAST, 1, HOTROW_ERR_DEVICE, "broadcast 2 of 40 bytes from rank 2: NCCL says cuda error (1)"},
-      {FAKE_BROADCAST, 2, HOTROW_ERR_UNREACHABLE, "broadcast 2 of 40 bytes from rank 2: NCCL says system error (2)"},
-      {FAKE_BROADCAST, 3, HOTROW_ERR_INTERNAL, "broadcast 2 of 40 bytes from rank 2: NCCL says internal error (3)"},
-      {FAKE_BROADCAST, 4, HOTROW_ERR_INVALID, "broadcast 2 of 40 bytes from rank 2: NCCL says invalid argument (4)"},
-      {FAKE_BROADCAST, 5, HOTROW_ERR_INVALID, "broadcast 2 of 40 bytes from rank 2: NCCL says invalid usage (5)"},
-      {FAKE_BROADCAST, 6, HOTROW_ERR_UNREACHABLE, "broadcast 2 of 40 bytes from rank 2: NCCL says remote error (6)"},
-      {FAKE_BROADCAST, 7, HOTROW_ERR_TIMED_OUT, "broadcast 2 of 40 bytes from rank 2 is not done after 700 ms"},
-      {FAKE_BROADCAST, (hr_nccl_result)8, HOTROW_ERR_INTERNAL, "NCCL says unknown result (8)"},
-  };
-  for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
-    check_work_fails(&failures[i], 0, BROADCAST);
+  check_failures(SUM, SUM_OF_NOTHING);
 }
 
-/* The errors that come later: while the call is queued (skip 0), and while it is waited for (skip 4 and more). */
-static void work_fails_behind_the_call(void)
+static void a_shrink_fails(void)
 {
-  static const failure failures[] = {
-      {FAKE_ASYNC_ERROR, 1, HOTROW_ERR_DEVICE, "2 of 10 floats: NCCL says cuda error (1)"},
-      {FAKE_ASYNC_ERROR, 2, HOTROW_ERR_UNREACHABLE, "2 of 10 floats: NCCL says system error (2)"},
-      {FAKE_ASYNC_ERROR, 3, HOTROW_ERR_INTERNAL, "2 of 10 floats: NCCL says internal error (3)"},
-      {FAKE_ASYNC_ERROR, 4, HOTROW_ERR_INVALID, "2 of 10 floats: NCCL says invalid argument (4)"},
-      {FAKE_ASYNC_ERROR, 5, HOTROW_ERR_INVALID, "2 of 10 floats: NCCL says invalid usage (5)"},
-      {FAKE_ASYNC_ERROR, 6, HOTROW_ERR_UNREACHABLE, "2 of 10 floats: NCCL says remote error (6)"},
-      {FAKE_STATE, 1, HOTROW_ERR_DEVICE, "2 of 10 floats: NCCL says cuda error (1)"},
-      {FAKE_STATE, 2, HOTROW_ERR_UNREACHABLE, "2 of 10 floats: NCCL says system error (2)"},
-      {FAKE_STATE, 3, HOTROW_ERR_INTERNAL, "2 of 10 floats: NCCL says internal error (3)"},
-      {FAKE_STATE, 4, HOTROW_ERR_INVALID, "2 of 10 floats: NCCL says invalid argument (4)"},
-      {FAKE_STATE, 5, HOTROW_ERR_INVALID, "2 of 10 floats: NCCL says invalid usage (5)"},
-      {FAKE_STATE, 6, HOTROW_ERR_UNREACHABLE, "2 of 10 floats: NCCL says remote error (6)"},
-      {FAKE_STATE, 7, HOTROW_ERR_TIMED_OUT, "2 of 10 floats is not done after 700 ms: a rank is lost or late"},
-      {FAKE_EVENT_RECORD, 0, HOTROW_ERR_DEVICE, "device call"},
-  };
-  for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
-    check_work_fails(&failures[i], 0, SUM);
-    check_work_fails(&failures[i], 1, ORDERED_SUM);
-    if (failures[i].call != FAKE_EVENT_RECORD)
-      check_work_fails(&failures[i], 3, SUM); /* the only question while it is waited for: it is done already */
-  }
-  static const failure waits[] = {{FAKE_EVENT_ORDER, 0, HOTROW_ERR_DEVICE, "device call"},
-                                  {FAKE_EVENT_QUERY, 0, HOTROW_ERR_DEVICE, "device call"},
-                                  {FAKE_SYNCHRONIZE, 0, HOTROW_ERR_DEVICE, "device call"}};
-  for (size_t i = 0; i < sizeof waits / sizeof *waits; i++)
-    check_work_fails(&waits[i], 0, SUM);
+  check_failures(SHRINK, SHRINK);
 }
 
 static void silence_ends_at_the_deadline(void)
@@ -197,7 +177,10 @@ static void silence_ends_at_the_deadline(void)
 
 static void what_is_late_is_waited_for(void)
 {
-  hr_device_comm *comm = open_alone(HOTROW_COMM_RANK_ORDER);
+  hotrow_comm_options options = options_alone(HOTROW_COMM_RANK_ORDER);
+  options.timeout_ms = 60000; /* a turn may be long where many programs want one */
+  hr_device_comm *comm;
+  CHECK_OK(open_it(options, &comm));
   const float ones[2] = {1, 1};
   float *values = to_device(ones, sizeof ones), sums[2];
   fake.late_polls = 300; /* more than are spun for */
@@ -228,7 +211,7 @@ static void closing_fails(void)
   for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
     hr_device_comm *comm = open_alone(0);
     fake_take_ends(&aborted, &destroyed);
-    fake = (fake_plan){.call = ends[i].call, .result = ends[i].result};
+    fake = (fake_plan){.call = ends[i].call, .result = (int)ends[i].result};
     hr_device_comm_close(comm);
     fake = (fake_plan){0};
     fake_take_ends(&aborted, &destroyed);
@@ -249,7 +232,7 @@ static void giving_up_fails(void)
     hr_device_comm *comm = open_alone(0);
     CHECK_OK(hr_device_comm_allreduce_begin(comm, values, 10));
     fake_take_ends(&aborted, &destroyed);
-    fake = (fake_plan){.call = result ? FAKE_ABORT : FAKE_NOTHING, .result = (hr_nccl_result)result};
+    fake = (fake_plan){.call = result ? FAKE_ABORT : FAKE_NOTHING, .result = result};
     hr_device_comm_close(comm);
     fake = (fake_plan){0};
     fake_take_ends(&aborted, &destroyed);
@@ -259,54 +242,21 @@ static void giving_up_fails(void)
   base->free(values);
 }
 
-static void a_shrink_fails(void)
-{
-  static const failure failures[] = {
-      {FAKE_SHRINK, 1, HOTROW_ERR_DEVICE, "shrinking a world of 3 by 1: NCCL says cuda error (1)"},
-      {FAKE_SHRINK, 2, HOTROW_ERR_UNREACHABLE, "shrinking a world of 3 by 1: NCCL says system error (2)"},
-      {FAKE_SHRINK, 3, HOTROW_ERR_INTERNAL, "shrinking a world of 3 by 1: NCCL says internal error (3)"},
-      {FAKE_SHRINK, 4, HOTROW_ERR_INVALID, "shrinking a world of 3 by 1: NCCL says invalid argument (4)"},
-      {FAKE_SHRINK, 5, HOTROW_ERR_INVALID, "shrinking a world of 3 by 1: NCCL says invalid usage (5)"},
-      {FAKE_SHRINK, 6, HOTROW_ERR_UNREACHABLE, "shrinking a world of 3 by 1: NCCL says remote error (6)"},
-      {FAKE_SHRINK, 7, HOTROW_ERR_TIMED_OUT, "shrinking a world of 3 by 1 is not done after 700 ms: a rank is lost"},
-      {FAKE_SHRINK, (hr_nccl_result)8, HOTROW_ERR_INTERNAL, "NCCL says unknown result (8)"},
-      {FAKE_ASYNC_ERROR, 3, HOTROW_ERR_INTERNAL, "shrinking a world of 3 by 1: NCCL says internal error (3)"},
-      {FAKE_STATE, 6, HOTROW_ERR_UNREACHABLE, "shrinking a world of 3 by 1: NCCL says remote error (6)"},
-      {FAKE_STATE, 7, HOTROW_ERR_TIMED_OUT, "shrinking a world of 3 by 1 is not done after 700 ms"},
-  };
-  const uint32_t lost = 2;
-  for (unsigned skip = 0; skip <= 4; skip += 4) /* asked about the old communicator, and about the new one */
-    for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
-      if (skip && failures[i].call == FAKE_SHRINK)
-        continue;
-      hr_device_comm *comm = open_alone(0);
-      plan(&failures[i], skip);
-      hotrow_status status = hr_device_comm_shrink(comm, &lost, 1, 1, 2);
-      fake = (fake_plan){0};
-      hr_test_check_fails(__FILE__, __LINE__, failures[i].words, status, failures[i].status, failures[i].words);
-      CHECK_FAILS(hr_device_comm_allreduce_begin(comm, NULL, 0), failures[i].status, failures[i].words);
-      CHECK_EQ(fake_comm_count(), 0); /* both are given up at once */
-      hr_device_comm_close(comm);
-      check_nothing_is_left();
-    }
-}
-
 /* What has failed by itself NCCL does not shrink, nor what is still being queued: a shrink is for silence. */
 static void what_has_failed_is_not_shrunk(void)
 {
-  static const failure failures[] = {
-      {FAKE_STATE, 6, HOTROW_ERR_UNREACHABLE, "shrinking a world of 3 by 1: NCCL says remote error (6)"},
-      {FAKE_STATE, 7, HOTROW_ERR_INVALID, "shrinking a world of 3 by 1: NCCL says invalid argument (4)"},
-  };
-  const uint32_t lost = 2;
+  static const unsigned shrink_answers[][2] = {{HR_NCCL_REMOTE_ERROR, HR_NCCL_REMOTE_ERROR},
+                                               {HR_NCCL_IN_PROGRESS, HR_NCCL_INVALID_ARGUMENT}};
   const float zeroes[10] = {0};
   float *values = to_device(zeroes, sizeof zeroes);
-  for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
+  for (size_t i = 0; i < 2; i++) {
     hr_device_comm *comm = open_alone(0);
-    plan(&failures[i], 0);
-    CHECK(do_work(comm, SUM, values, 10) != HOTROW_OK);
+    char words[160];
+    snprintf(words, sizeof words, SHRINKING "%s", answers[shrink_answers[i][1]].words);
+    fake = (fake_plan){.call = FAKE_STATE, .result = (int)shrink_answers[i][0]};
+    CHECK(do_act(SUM, values, &comm) != HOTROW_OK);
     fake = (fake_plan){0};
-    CHECK_FAILS(hr_device_comm_shrink(comm, &lost, 1, 1, 2), failures[i].status, failures[i].words);
+    CHECK_FAILS(do_act(SHRINK, values, &comm), answers[shrink_answers[i][1]].status, words);
     CHECK_EQ(fake_comm_count(), 0);
     hr_device_comm_close(comm);
     check_nothing_is_left();
@@ -318,10 +268,7 @@ int main(int argc, char **argv)
 {
   nccl_test_open(argc, argv);
   RUN(an_opening_fails);
-  RUN(a_sum_fails);
-  RUN(a_sum_in_rank_order_fails);
-  RUN(a_broadcast_fails);
-  RUN(work_fails_behind_the_call);
+  RUN(work_fails);
   RUN(silence_ends_at_the_deadline);
   RUN(what_is_late_is_waited_for);
   RUN(closing_fails);

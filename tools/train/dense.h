@@ -100,7 +100,8 @@ struct hr_dense {
   void *stream;                  /* of the device; NULL on the CPU */
 };
 
-/* Free with hr_dense_close(). HOTROW_ERR_NO_MEMORY, and those of hotrow_kernels_get(). */
+/* The device is the one that the calling thread uses (hotrow_kernels.device_use). Free with hr_dense_close().
+ * HOTROW_ERR_NO_MEMORY, and those of hotrow_kernels_get(). */
 hotrow_status hr_dense_open(hotrow_device device, hr_dense **dense_p);
 void hr_dense_close(hr_dense *dense); /* accepts NULL */
 

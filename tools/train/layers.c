@@ -69,6 +69,12 @@ void hr_input_backward(const hr_pass *pass, const float *input_grads)
   hr_vectors_backward(pass, input_grads, hr_input_size(pass->shape));
 }
 
+void hr_grads_done(const hr_pass *pass, const float *first)
+{
+  if (pass->on_late_grads != NULL && first == pass->param_grads + pass->late_first)
+    pass->on_late_grads(pass->context);
+}
+
 void hr_affine_forward(const hr_pass *pass, const hr_affine *affine, const float *inputs, size_t input_stride,
                        float *outputs, size_t output_stride)
 {

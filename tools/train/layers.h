@@ -46,6 +46,10 @@ void hr_affine_param_grads(const hr_pass *pass, const hr_affine *affine, const f
 void hr_affine_input_grads(const hr_pass *pass, const hr_affine *affine, const float *grads, size_t grad_stride,
                            float beta, float *input_grads, size_t input_stride);
 
+/* To be called whenever the gradients of all parameters from `first` (in param_grads) on are there: parameters lie in
+ * the order of the forward pass, save what is computed at its very begin. */
+void hr_grads_done(const hr_pass *pass, const float *first);
+
 /* Hidden layers with ReLU and dropout over an input, then a linear layer. Parameters: per layer a matrix
  * [outputs][inputs], then its biases. Work: the values of every hidden layer, and two buffers for gradients that flow
  * back. */
@@ -74,6 +78,8 @@ typedef struct hr_mlp_run {
 
 hr_mlp hr_mlp_plan(const hr_model_shape *shape, size_t input_size, const uint32_t *hidden, uint32_t hidden_count,
                    size_t output_size, uint32_t first_stream);
+/* Where the parameters begin that are not those of the first layer; param_count if there are none. */
+size_t hr_mlp_late_params(const hr_mlp *mlp);
 void hr_mlp_init(const hr_mlp *mlp, uint64_t seed, float *params);
 void hr_mlp_forward(const hr_pass *pass, const hr_mlp_run *run, float *outputs, size_t output_stride);
 /* input_grads NULL: nobody wants them. */

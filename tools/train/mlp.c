@@ -33,6 +33,11 @@ hr_mlp hr_mlp_plan(const hr_model_shape *shape, size_t input_size, const uint32_
   return mlp;
 }
 
+size_t hr_mlp_late_params(const hr_mlp *mlp)
+{
+  return mlp->layer_count > 1 ? mlp->layers[1].weights : mlp->param_count;
+}
+
 /* Uniform with the variance of He et al. 2015, which keeps the scale of values through ReLU; biases are zero. */
 void hr_mlp_init(const hr_mlp *mlp, uint64_t seed, float *params)
 {
@@ -88,6 +93,7 @@ void hr_mlp_backward(const hr_pass *pass, const hr_mlp_run *run, const float *gr
     const float *inputs = layer_inputs(run, l, &stride);
     hr_affine_param_grads(pass, &affine, inputs, stride, grads, grad_stride, param_grads + layer->weights,
                           param_grads + layer->biases);
+    hr_grads_done(pass, param_grads + layer->weights);
     if (l == 0) {
       if (input_grads != NULL)
         hr_affine_input_grads(pass, &affine, grads, grad_stride, 0, input_grads, input_grad_stride);

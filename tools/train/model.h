@@ -54,6 +54,11 @@ typedef struct hr_pass {
   const float *logit_grads;
   float *param_grads;
   float *row_grads;
+  /* Called once on the way, if it is there: the gradients of the parameters from late_first on (one of the model's
+   * late_params) are computed, on a GPU queued, and the others are not. */
+  void (*on_late_grads)(void *context);
+  void *context;
+  size_t late_first;
 } hr_pass;
 
 typedef struct hr_model {
@@ -61,7 +66,10 @@ typedef struct hr_model {
   const char *summary;
   uint32_t first_order; /* 1: rows have a first-order weight */
   size_t (*param_count)(const hr_model_shape *shape);
-  size_t (*work_count)(const hr_model_shape *shape);                       /* floats */
+  size_t (*work_count)(const hr_model_shape *shape); /* floats */
+  /* Where the parameters begin whose gradients are there when the backward pass has still much to do: those of the
+   * later layers, to the end of the array. The number of parameters if there are none. */
+  size_t (*late_params)(const hr_model_shape *shape);
   void (*init)(const hr_model_shape *shape, uint64_t seed, float *params); /* of zeroes in host memory */
   void (*forward)(const hr_pass *pass);
   void (*backward)(const hr_pass *pass); /* after forward of the same pass */

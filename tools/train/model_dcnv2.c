@@ -57,6 +57,13 @@ static size_t dcnv2_work_count(const hr_model_shape *shape)
   return make_plan(shape).work_count;
 }
 
+/* The hidden layers, and where nothing is under them all but the first of them. */
+static size_t dcnv2_late_params(const hr_model_shape *shape)
+{
+  const dcnv2_plan plan = make_plan(shape);
+  return plan.mlp_params > 0 ? plan.mlp_params : hr_mlp_late_params(&plan.mlp);
+}
+
 static void init_uniform(uint64_t seed, float scale, size_t count, float *params)
 {
   for (size_t i = 0; i < count; i++)
@@ -195,6 +202,7 @@ const hr_model hr_model_dcnv2 = {
     .summary = "DCN-v2: crossing layers beside hidden layers, or under them",
     .param_count = dcnv2_param_count,
     .work_count = dcnv2_work_count,
+    .late_params = dcnv2_late_params,
     .init = dcnv2_init,
     .forward = dcnv2_forward,
     .backward = dcnv2_backward,

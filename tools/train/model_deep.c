@@ -31,6 +31,12 @@ static size_t deep_param_count(const hr_model_shape *shape)
   return plan.linear_count + plan.mlp.param_count;
 }
 
+static size_t deep_late_params(const hr_model_shape *shape)
+{
+  const deep_plan plan = make_plan(shape);
+  return plan.linear_count + hr_mlp_late_params(&plan.mlp);
+}
+
 static size_t wdl_work_count(const hr_model_shape *shape)
 {
   return make_plan(shape).fm;
@@ -105,6 +111,7 @@ const hr_model hr_model_wdl = {
     .first_order = 1,
     .param_count = deep_param_count,
     .work_count = wdl_work_count,
+    .late_params = deep_late_params,
     .init = deep_init,
     .forward = wdl_forward,
     .backward = wdl_backward,
@@ -116,6 +123,7 @@ const hr_model hr_model_deepfm = {
     .first_order = 1,
     .param_count = deep_param_count,
     .work_count = deepfm_work_count,
+    .late_params = deep_late_params,
     .init = deep_init,
     .forward = deepfm_forward,
     .backward = deepfm_backward,

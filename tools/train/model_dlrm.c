@@ -47,6 +47,13 @@ static size_t dlrm_work_count(const hr_model_shape *shape)
   return make_plan(shape).work_count;
 }
 
+/* Those of the upper layers, and without lower ones all but the first of them. */
+static size_t dlrm_late_params(const hr_model_shape *shape)
+{
+  const dlrm_plan plan = make_plan(shape);
+  return plan.own_size > 0 ? plan.bottom.param_count : hr_mlp_late_params(&plan.top);
+}
+
 static void dlrm_init(const hr_model_shape *shape, uint64_t seed, float *params)
 {
   const dlrm_plan plan = make_plan(shape);
@@ -127,6 +134,7 @@ const hr_model hr_model_dlrm = {
     .summary = "DLRM: products of all pairs of vectors, one of them made of the numeric values",
     .param_count = dlrm_param_count,
     .work_count = dlrm_work_count,
+    .late_params = dlrm_late_params,
     .init = dlrm_init,
     .forward = dlrm_forward,
     .backward = dlrm_backward,

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <hr/memory.h>
 
@@ -9,7 +10,7 @@
 
 const char *const hr_byte_kind_names[HR_BYTE_KIND_COUNT] = {"miss", "stale", "push", "announce", "probe", "overhead"};
 
-void hr_get_counters(const hotrow_client_stats *stats, uint64_t counters[HR_COUNTER_COUNT])
+void hr_get_counters(const hotrow_client_stats *stats, uint64_t counters[HR_STATS_COUNT])
 {
   counters[HR_BYTES_MISS] = stats->bytes_miss;
   counters[HR_BYTES_STALE] = stats->bytes_stale;
@@ -38,10 +39,14 @@ static hotrow_status gather_counters(hr_trainer *trainer, uint64_t totals[HR_COU
   HOTROW_TRY(hr_alloc(count, sizeof(float), "counters of all ranks", &memory));
   float *limbs = memory;
   for (uint32_t i = 0; i < trainer->rank_count; i++) {
-    uint64_t counters[HR_COUNTER_COUNT];
+    uint64_t counters[HR_COUNTER_COUNT] = {0};
     hotrow_client_stats stats;
     hotrow_client_get_stats(trainer->ranks[i].client, &stats);
     hr_get_counters(&stats, counters);
+    if (i == 0) { /* time is the process's */
+      memcpy(counters + HR_PHASES, trainer->phase_ns, sizeof trainer->phase_ns);
+      counters[HR_PASS_NS] = (uint64_t)(trainer->pass_ms * 1e6);
+    }
     for (size_t j = 0; j < limbs_per_rank; j++)
       limbs[trainer->ranks[i].rank * limbs_per_rank + j] = (float)(uint16_t)(counters[j / LIMBS] >> 16 * (j % LIMBS));
   }
@@ -138,6 +143,26 @@ static uint64_t used_buckets(const uint64_t totals[HR_COUNTER_COUNT])
   return count;
 }
 
+/* Of a process, on average. */
+static double phase_seconds(const hr_trainer *trainer, const uint64_t totals[HR_COUNTER_COUNT], size_t counter)
+{
+  const uint32_t process_count = trainer->comm != NULL ? trainer->options.workers : 1;
+  return (double)totals[counter] / 1e9 / process_count;
+}
+
+#define LINE_WHOLE(name, value)                                                                                        \
+  {                                                                                                                    \
+    name, HR_LINE_WHOLE, (value), 0, NULL, NULL                                                                        \
+  }
+#define LINE_REAL(name, value)                                                                                         \
+  {                                                                                                                    \
+    name, HR_LINE_REAL, 0, (value), NULL, NULL                                                                         \
+  }
+#define LINE_TEXT(name, value)                                                                                         \
+  {                                                                                                                    \
+    name, HR_LINE_TEXT, 0, 0, (value), NULL                                                                            \
+  }
+
 hotrow_status hr_report(hr_trainer *trainer)
 {
   uint64_t totals[HR_COUNTER_COUNT];
@@ -151,18 +176,6 @@ hotrow_status hr_report(hr_trainer *trainer)
   double bytes = 0;
   for (size_t k = 0; k < HR_BYTE_KIND_COUNT; k++)
     bytes += (double)totals[k];
-#define LINE_WHOLE(name, value)                                                                                        \
-  {                                                                                                                    \
-    name, HR_LINE_WHOLE, (value), 0, NULL, NULL                                                                        \
-  }
-#define LINE_REAL(name, value)                                                                                         \
-  {                                                                                                                    \
-    name, HR_LINE_REAL, 0, (value), NULL, NULL                                                                         \
-  }
-#define LINE_TEXT(name, value)                                                                                         \
-  {                                                                                                                    \
-    name, HR_LINE_TEXT, 0, 0, (value), NULL                                                                            \
-  }
   const hr_report_line lines[] = {
       LINE_TEXT("model", trainer->model->name),
       LINE_TEXT("data", info->name),
@@ -187,6 +200,12 @@ hotrow_status hr_report(hr_trainer *trainer)
       LINE_REAL("auc", trainer->test.auc),
       LINE_REAL("logloss", trainer->test.logloss),
       LINE_REAL("cache_hit_rate", ratio((double)totals[HR_HITS], (double)totals[HR_DISTINCT])),
+      LINE_REAL("read_seconds", phase_seconds(trainer, totals, HR_PHASES + HR_PHASE_READ)),
+      LINE_REAL("lookup_seconds", phase_seconds(trainer, totals, HR_PHASES + HR_PHASE_LOOKUP)),
+      LINE_REAL("dense_seconds", phase_seconds(trainer, totals, HR_PHASES + HR_PHASE_DENSE)),
+      LINE_REAL("push_seconds", phase_seconds(trainer, totals, HR_PHASES + HR_PHASE_PUSH)),
+      LINE_REAL("sum_seconds", phase_seconds(trainer, totals, HR_PHASES + HR_PHASE_SUM)),
+      LINE_REAL("device_seconds", phase_seconds(trainer, totals, HR_PASS_NS)),
       LINE_REAL("stall_seconds", (double)totals[HR_STALL_NS] / 1e9 / options->workers),
       LINE_REAL("wire_bytes_per_sample", ratio(bytes, (double)samples)),
       LINE_REAL("bytes_miss", ratio((double)totals[HR_BYTES_MISS], (double)samples)),

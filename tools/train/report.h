@@ -21,11 +21,14 @@ typedef enum hr_counter {
   HR_UNSEEN_MAX,   /* these two: the largest over ranks */
   HR_PENDING_MAX,
   HR_UNSEEN_BUCKETS,
-  HR_COUNTER_COUNT = HR_UNSEEN_BUCKETS + HOTROW_UNSEEN_BUCKETS
+  HR_STATS_COUNT = HR_UNSEEN_BUCKETS + HOTROW_UNSEEN_BUCKETS, /* the others are not the client's */
+  HR_PHASES = HR_STATS_COUNT,                                 /* time by hr_train_phase, in ns */
+  HR_PASS_NS = HR_PHASES + HR_PHASE_COUNT,
+  HR_COUNTER_COUNT
 } hr_counter;
 extern const char *const hr_byte_kind_names[HR_BYTE_KIND_COUNT];
 
-void hr_get_counters(const hotrow_client_stats *stats, uint64_t counters[HR_COUNTER_COUNT]);
+void hr_get_counters(const hotrow_client_stats *stats, uint64_t counters[HR_STATS_COUNT]);
 
 /* One line of the result. Text is printed as it is, or as a JSON string; a list as its numbers. */
 typedef struct hr_report_line {

@@ -35,7 +35,7 @@ static double ratio(double part, double whole)
 static void fill_point(columns *c, size_t i, const hr_trainer *trainer, const hr_history_point *before,
                        const hr_history_point *now)
 {
-  uint64_t old[HR_COUNTER_COUNT], new[HR_COUNTER_COUNT];
+  uint64_t old[HR_STATS_COUNT], new[HR_STATS_COUNT];
   const double rank_samples = (double)(now->step - before->step) * trainer->options.batch;
   const double samples = rank_samples * trainer->options.workers;
   const double seconds = (double)(now->train_ns - before->train_ns) / 1e9;

@@ -100,11 +100,14 @@ static hotrow_status finish(hr_trainer *trainer)
   return status == HOTROW_ERR_TIMED_OUT ? hr_fail(HOTROW_ERR_BUSY, "it is not on disk yet") : status;
 }
 
-/* Remembers how the last checkpoint ended. */
+/* Keeps and says why there is no such checkpoint; returns what ends the job. Whoever asks later, when there is nothing
+ * to ask about, does not change that: only the next checkpoint does. */
 static hotrow_status note(hr_trainer *trainer, hotrow_status status)
 {
+  if (status == HOTROW_OK)
+    return HOTROW_OK;
   trainer->checkpoint_status = status;
-  if (status == HOTROW_OK || !is_survivable(status))
+  if (!is_survivable(status))
     return status;
   snprintf(trainer->checkpoint_sentence, sizeof trainer->checkpoint_sentence, "%s", hotrow_last_error());
   fprintf(stderr, "%shotrow train: no checkpoint of step %llu: %s\n", isatty(STDERR_FILENO) == 1 ? "\r\033[K" : "",
@@ -123,6 +126,7 @@ static hotrow_status begin(hr_trainer *trainer)
   checkpoint.step = trainer->step;
   checkpoint.keep = options->keep;
   trainer->checkpoint_step = trainer->step;
+  trainer->checkpoint_status = HOTROW_OK;
   if (trainer->ranks[0].rank == 0)
     HOTROW_TRY(make_blob(trainer, &blob));
   checkpoint.blob = blob;

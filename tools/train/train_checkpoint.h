@@ -11,7 +11,8 @@
  * that is gone, a shard that is. */
 hotrow_status hr_checkpoint_step(hr_trainer *trainer);
 
-/* Waits for the checkpoint that is on its way. Returns why the last one failed, if it did. */
+/* Waits for the checkpoint that is on its way. Returns why the last one that was begun failed, if it did, whenever that
+ * was noticed. */
 hotrow_status hr_checkpoint_last(hr_trainer *trainer);
 
 /* Takes the job to where the checkpoint that the shards were started from left it. All ranks, before their first step.

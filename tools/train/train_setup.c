@@ -2,9 +2,11 @@
 #include <cblas.h>
 #include <stdlib.h>
 
+#include <hr/log.h>
 #include <hr/memory.h>
 
 #include "counter_random.h"
+#include "device_choice.h"
 #include "train_state.h"
 
 #define TABLE_NAME "train"
@@ -153,6 +155,8 @@ static hotrow_status open_rank(hr_trainer *trainer, hr_train_rank *rank)
   HOTROW_TRY(hr_mirror_init(&rank->rows, trainer->dense, shape->batch_capacity * shape->field_count, hr_row_dim(shape),
                             "rows of a batch"));
   HOTROW_TRY(open_keys(trainer, rank));
+  HOTROW_TRY(trainer->dense->kernels->event_create_timed(&rank->pass_begin));
+  HOTROW_TRY(trainer->dense->kernels->event_create_timed(&rank->pass_end));
   return hr_mirror_init(&rank->sums, trainer->dense, trainer->param_count + 1, 1, "dense gradients");
 }
 
@@ -241,8 +245,25 @@ static hotrow_status open_model(hr_trainer *trainer)
                     .work = pass->work,
                     .logits = trainer->logits.device,
                     .logit_grads = trainer->logit_grads,
-                    .row_grads = trainer->row_grads.device};
+                    .row_grads = trainer->row_grads.device,
+                    .context = trainer,
+                    .late_first = trainer->model->late_params(shape)};
   return init_params(trainer);
+}
+
+static hotrow_status open_device(hr_trainer *trainer)
+{
+  const hr_train_options *options = &trainer->options;
+  const uint32_t local_rank = options->local_rank >= 0 ? (uint32_t)options->local_rank : options->rank;
+  const hotrow_kernels *kernels;
+  hr_device_choice choice;
+  HOTROW_TRY(hr_device_parse(options->device, &choice));
+  HOTROW_TRY(hotrow_kernels_get(choice.device, &kernels));
+  const uint32_t count = kernels->device_count(), index = hr_device_choose(&choice, local_rank, count);
+  HOTROW_TRY(kernels->device_use(index));
+  if (choice.device != HOTROW_CPU)
+    hr_log(HOTROW_LOG_INFO, "rank %u uses device %s:%u of %u", options->rank, kernels->name, index, count);
+  return hr_dense_open(choice.device, &trainer->dense);
 }
 
 hotrow_status hr_trainer_open(hr_trainer *trainer)
@@ -250,7 +271,7 @@ hotrow_status hr_trainer_open(hr_trainer *trainer)
   /* One thread: the ranks are the parallelism, and sums that do not depend on the machine's core count. */
   openblas_set_num_threads(1);
   trainer->model = hr_model_find(hr_model_names[trainer->options.model]);
-  HOTROW_TRY(hr_dense_open((hotrow_device)trainer->options.device, &trainer->dense));
+  HOTROW_TRY(open_device(trainer));
   HOTROW_TRY(open_split(trainer, HR_VALID, &trainer->valid_data));
   HOTROW_TRY(open_split(trainer, HR_TEST, &trainer->test_data));
   HOTROW_TRY(make_shape(trainer));
@@ -274,6 +295,8 @@ void hr_trainer_close(hr_trainer *trainer)
       trainer->dense->kernels->free_host(rank->keys_here);
     if (rank->keys_there != NULL)
       trainer->dense->kernels->free(rank->keys_there);
+    trainer->dense->kernels->event_destroy(rank->pass_begin);
+    trainer->dense->kernels->event_destroy(rank->pass_end);
     hr_mirror_fini(&rank->rows, trainer->dense);
     hr_mirror_fini(&rank->sums, trainer->dense);
   }

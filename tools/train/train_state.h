@@ -14,6 +14,16 @@
 #include "reader.h"
 #include "trainer.h"
 
+/* What the time of a step goes to, on the host. */
+typedef enum hr_train_phase {
+  HR_PHASE_READ,   /* waiting for samples */
+  HR_PHASE_LOOKUP, /* rows, and the keys of coming batches */
+  HR_PHASE_DENSE,  /* forward and backward pass, Adam; on a GPU: queueing them */
+  HR_PHASE_PUSH,   /* the gradients of rows, on a GPU after waiting for them, and the end of the step */
+  HR_PHASE_SUM,    /* waiting for the sums of dense gradients, by a ring also adding them up */
+  HR_PHASE_COUNT
+} hr_train_phase;
+
 /* One rank that this process is. */
 typedef struct hr_train_rank {
   uint32_t rank;
@@ -27,6 +37,7 @@ typedef struct hr_train_rank {
   uint64_t *keys_here; /* owned, [batch][field_count]: pinned, on their way to keys_there, on the device; NULL on the */
   uint64_t *keys_there; /* CPU, where they are read where they are */
   hr_mirror sums;       /* owned: [param_count + 1]: gradients of the dense parameters, then the loss; all-reduced */
+  void *pass_begin, *pass_end; /* owned: events of the device around the forward and backward pass */
 } hr_train_rank;
 
 typedef struct hr_trainer {
@@ -57,6 +68,9 @@ typedef struct hr_trainer {
   hr_mirror row_grads; /* owned: shaped like rows */
   float *logit_grads;  /* owned, on the device */
 
+  size_t sum_first;         /* of rank 0's sums: from here to the end they are on their way to the other processes */
+  hotrow_status sum_status; /* of what was begun in the midst of a backward pass */
+
   uint64_t step;       /* done so far, over all epochs */
   uint64_t first_step; /* done before this process: of the checkpoint it went on from */
   uint64_t epoch_step; /* done of this epoch */
@@ -66,7 +80,10 @@ typedef struct hr_trainer {
   double epoch_loss; /* sum over the samples of all ranks */
   double loss_sum;   /* the same over all epochs */
   uint64_t epoch_samples;
-  uint64_t train_ns; /* time spent, without evaluation */
+  uint64_t train_ns;                 /* time spent, without evaluation */
+  uint64_t phase_ns[HR_PHASE_COUNT]; /* of it */
+  uint64_t phase_begin_ns;
+  double pass_ms; /* of the device, in forward and backward passes; 0 on the CPU */
 
   uint32_t evaluation_count;
   hr_score valid, test; /* at the point with the best validation AUC */

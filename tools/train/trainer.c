@@ -15,6 +15,14 @@
 
 #define READ_MORE 2u /* batches that the reader is ahead of the look-ahead */
 
+/* The time since the last phase ended was this one's. */
+static void end_phase(hr_trainer *trainer, hr_train_phase phase)
+{
+  const uint64_t now = hr_now_ns();
+  trainer->phase_ns[phase] += now - trainer->phase_begin_ns;
+  trainer->phase_begin_ns = now;
+}
+
 static hotrow_status lookup_all(hr_trainer *trainer)
 {
   for (uint32_t i = 0; i < trainer->rank_count; i++)
@@ -29,9 +37,20 @@ static bool is_sum_early(const hr_trainer *trainer)
   return trainer->comm != NULL && hotrow_comm_get_kind(trainer->comm) == HOTROW_COMM_NCCL;
 }
 
-static hotrow_status begin_sum(hr_trainer *trainer)
+/* The sums from `first` on that are not begun yet. */
+static hotrow_status begin_sum(hr_trainer *trainer, size_t first)
 {
-  return hotrow_comm_allreduce_begin(trainer->comm, trainer->ranks[0].sums.device, trainer->param_count + 1);
+  const size_t count = trainer->sum_first - first;
+  trainer->sum_first = first;
+  return hotrow_comm_allreduce_begin(trainer->comm, trainer->ranks[0].sums.device + first, count);
+}
+
+/* In the midst of a backward pass: what is computed by now, and the loss behind it, is added up beside the rest of it.
+ */
+static void begin_late_sum(void *context)
+{
+  hr_trainer *trainer = context;
+  trainer->sum_status = begin_sum(trainer, trainer->pass.late_first);
 }
 
 static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
@@ -45,8 +64,12 @@ static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
   pass->count = batch->count;
   pass->param_grads = rank->sums.device;
   pass->dropout_key = hr_random_at(step_key, rank->rank) | 1;
+  pass->on_late_grads = is_sum_early(trainer) ? begin_late_sum : NULL;
+  trainer->sum_first = trainer->param_count + 1;
+  trainer->sum_status = HOTROW_OK;
 
   HOTROW_TRY(hr_trainer_copy_in(trainer, batch));
+  HOTROW_TRY(dense->kernels->event_record(rank->pass_begin, dense->stream));
   trainer->model->forward(pass);
   dense->call->logloss(dense, pass->logits, trainer->labels.device, batch->count, 1 / samples, trainer->logit_grads,
                        rank->sums.device + trainer->param_count);
@@ -55,10 +78,15 @@ static hotrow_status compute_and_push(hr_trainer *trainer, hr_train_rank *rank)
   if (trainer->options.l2 > 0)
     dense->call->add_scaled(dense, trainer->options.l2 / samples, pass->rows,
                             batch->count * trainer->shape.field_count * hr_row_dim(&trainer->shape), pass->row_grads);
+  HOTROW_TRY(dense->kernels->event_record(rank->pass_end, dense->stream));
+  HOTROW_TRY(trainer->sum_status);
   if (is_sum_early(trainer))
-    HOTROW_TRY(begin_sum(trainer));
+    HOTROW_TRY(begin_sum(trainer, 0));
+  end_phase(trainer, HR_PHASE_DENSE);
   HOTROW_TRY(hr_trainer_push(trainer, rank));
-  return hotrow_step(rank->client, 0);
+  const hotrow_status status = hotrow_step(rank->client, 0);
+  end_phase(trainer, HR_PHASE_PUSH);
+  return status;
 }
 
 /* Hands over the keys of the batches that are read by now, up to the look-ahead. What is not read yet is not waited
@@ -113,12 +141,18 @@ static hotrow_status sum_dense(hr_trainer *trainer, float *loss_p)
   if (trainer->comm == NULL)
     HOTROW_TRY(sum_played(trainer));
   else if (!is_sum_early(trainer))
-    HOTROW_TRY(begin_sum(trainer));
+    HOTROW_TRY(begin_sum(trainer, 0));
   if (trainer->comm != NULL)
     HOTROW_TRY(hotrow_comm_wait(trainer->comm));
   HOTROW_TRY(dense->kernels->copy_out(loss_p, trainer->ranks[0].sums.device + trainer->param_count, sizeof *loss_p,
                                       dense->stream));
-  return dense->call->wait(dense);
+  HOTROW_TRY(dense->call->wait(dense));
+  for (uint32_t i = 0; i < trainer->rank_count; i++) {
+    float elapsed_ms;
+    HOTROW_TRY(dense->kernels->event_elapsed_ms(trainer->ranks[i].pass_begin, trainer->ranks[i].pass_end, &elapsed_ms));
+    trainer->pass_ms += (double)elapsed_ms;
+  }
+  return HOTROW_OK;
 }
 
 static hotrow_status train_step(hr_trainer *trainer)
@@ -127,16 +161,20 @@ static hotrow_status train_step(hr_trainer *trainer)
   float loss = 0;
   for (uint32_t i = 0; i < trainer->rank_count; i++)
     HOTROW_TRY(next_batch(&trainer->ranks[i]));
+  end_phase(trainer, HR_PHASE_READ);
   HOTROW_TRY(lookup_all(trainer));
   for (uint32_t i = 0; i < trainer->rank_count; i++) {
     HOTROW_TRY(look_ahead(trainer, &trainer->ranks[i]));
     HOTROW_TRY(hotrow_table_set_lr_scale(trainer->ranks[i].table, scale));
   }
+  end_phase(trainer, HR_PHASE_LOOKUP);
   for (uint32_t i = 0; i < trainer->rank_count; i++)
     HOTROW_TRY(compute_and_push(trainer, &trainer->ranks[i]));
   HOTROW_TRY(sum_dense(trainer, &loss));
+  end_phase(trainer, HR_PHASE_SUM);
   hr_dense_adam_update(&trainer->adam, trainer->options.dense_lr * scale, trainer->ranks[0].sums.device,
                        trainer->params);
+  end_phase(trainer, HR_PHASE_DENSE);
   trainer->epoch_loss += (double)loss;
   trainer->loss_sum += (double)loss;
   trainer->epoch_samples += (uint64_t)trainer->options.workers * trainer->options.batch;
@@ -223,10 +261,10 @@ static hotrow_status train_epoch(hr_trainer *trainer, hr_progress *progress)
   const uint64_t most = step_count * trainer->options.epochs, limit = trainer->options.steps;
   trainer->step_total = limit > 0 && limit < most ? limit : most;
   while (trainer->epoch_step < step_count && !is_over(trainer)) {
-    const uint64_t begin_ns = hr_now_ns();
+    const uint64_t begin_ns = trainer->phase_begin_ns = hr_now_ns();
     HOTROW_TRY(train_step(trainer));
     trainer->epoch_step++;
-    trainer->train_ns += hr_now_ns() - begin_ns;
+    trainer->train_ns += trainer->phase_begin_ns - begin_ns;
     hr_progress_step(progress, trainer, trainer->epoch_step, step_count);
     add_history(trainer);
     if (is_evaluation_due(trainer->epoch_step, step_count, trainer->options.evaluations))

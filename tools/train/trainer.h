@@ -22,6 +22,7 @@
 typedef struct hr_train_options {
   const char *data;       /* NULL: the built-in stream */
   const char *shards;     /* endpoints, comma-separated */
+  const char *device;     /* see device_choice.h: where dense layers are */
   const char *hidden;     /* "256,128"; NULL: preset */
   const char *bottom;     /* likewise, of dlrm under its numeric values */
   const char *save;       /* name of a save of the tables at the end, or NULL */
@@ -34,7 +35,6 @@ typedef struct hr_train_options {
   uint64_t every; /* with checkpoint: steps from one to the next */
   uint64_t seed;
   uint64_t samples; /* of the built-in stream */
-  uint32_t device;  /* hotrow_device: where dense layers are */
   uint32_t model;   /* index into hr_model_names */
   uint32_t rank;
   uint32_t workers;
@@ -53,6 +53,7 @@ typedef struct hr_train_options {
   int32_t pull_bound;     /* -1, or the bound; likewise */
   int32_t push_bound;
   int32_t announce_step;
+  int32_t local_rank;   /* -1: rank; which worker of its machine this is */
   uint32_t admit_count; /* which keys get rows, and which rows go: as in hotrow_table_options */
   uint32_t steps_to_live;
   float admit_probability;

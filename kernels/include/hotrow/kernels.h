@@ -73,6 +73,10 @@ typedef struct hotrow_kernels {
   const char *name; /* "cpu", "cuda" */
 
   hotrow_status (*describe)(hotrow_device_info *info_p); /* HOTROW_ERR_DEVICE */
+  /* How many devices of this kind there are, and which of them the calling thread uses from here on: 0, unless it says
+   * so. Memory, streams and events are of the one that they were made on. HOTROW_ERR_INVALID: there is no such one */
+  uint32_t (*device_count)(void);
+  hotrow_status (*device_use)(uint32_t index);
 
   hotrow_status (*alloc)(size_t size_bytes, void **memory_p); /* zeroed; HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE */
   void (*free)(void *memory);                                 /* accepts NULL */
