@@ -287,11 +287,14 @@ hotrow_status hr_core_timed_out(hr_core *core, const char *what, uint32_t timeou
   return hr_fail(HOTROW_ERR_TIMED_OUT, "%s did not end within %u ms", what, timeout_ms);
 }
 
-uint32_t hr_core_part_rows(const hr_core *core, size_t row_bytes, uint32_t row_count, uint32_t parts_max)
+uint32_t hr_core_part_rows(const hr_core *core, size_t row_bytes, uint32_t row_count, uint32_t parts_wanted,
+                           uint32_t parts_max)
 {
   if (core->is_sync || core->has_cache)
     return UINT32_MAX;
-  size_t rows = core->options.part_bytes / row_bytes + 1, rows_min = row_count / parts_max + 1;
+  size_t part_bytes = row_count * row_bytes / parts_wanted, most = core->options.part_bytes;
+  part_bytes = part_bytes < most / 2 ? most / 2 : part_bytes < most ? part_bytes : most;
+  size_t rows = part_bytes / row_bytes + 1, rows_min = row_count / parts_max + 1;
   return (uint32_t)(rows > rows_min ? rows : rows_min);
 }
 

@@ -238,11 +238,13 @@ void hr_core_get_stats(const hr_core *core, hotrow_client_stats *stats_p);
 /* From here on answers to the call before change nothing: it is over, or was given up. */
 void hr_core_begin_call(hr_core *core);
 void hr_core_fail(hr_core *core, hotrow_status status, const char *text, size_t text_size);
-/* How many rows are asked for, or pushed, by one message. Many go in parts, so that one is on its way while the shard
+/* How many rows are asked for, or pushed, by one message: as many as fill part_bytes, and if those would be fewer than
+ * parts_wanted messages, down to half as many. Many go in parts, so that one is on its way while the shard
  * is at the one before and the next is seen to here, each while it is in the caches. Not so in exact steps, which have
  * one push and one pull each, nor where rows are kept here: those that one answer says are fresh enough might not be at
  * the moment of the next one; and announcements, which every answer would repeat. */
-uint32_t hr_core_part_rows(const hr_core *core, size_t row_bytes, uint32_t row_count, uint32_t parts_max);
+uint32_t hr_core_part_rows(const hr_core *core, size_t row_bytes, uint32_t row_count, uint32_t parts_wanted,
+                           uint32_t parts_max);
 
 /* core_table.c */
 /* Can the arrays of a request lie there? what: "lookup in", "push to". */

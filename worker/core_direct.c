@@ -69,7 +69,7 @@ hotrow_status hr_core_stage_direct(hr_core *core, const hr_grads *grads)
   hotrow_table *table = grads->table;
   HOTROW_ASSERT(!table->direct.oldest);
   size_t row_bytes = sizeof(uint64_t) + table->layout.dim * sizeof(float);
-  uint32_t rows_max = hr_core_part_rows(core, row_bytes, grads->workspace->unique_count, PUSH_PARTS_MAX);
+  uint32_t rows_max = hr_core_part_rows(core, row_bytes, grads->workspace->unique_count, 1, PUSH_PARTS_MAX);
   uint32_t first = 0;
   for (uint32_t shard = 0; shard < core->options.shard_count; shard++) {
     uint32_t end = hr_core_slice_end(core, dedup->hashes, grads->workspace->unique_count, first, shard);

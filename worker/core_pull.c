@@ -8,6 +8,7 @@
 #include "core_cache.h"
 
 #define PARTS_MAX 256u
+#define PARTS_WANTED 10u /* while the shard is at the first one nobody else works, and none works beside the last */
 
 #define PLACE_AHEAD 8u /* rows whose places are under way from memory while one is written */
 #define PLACE_PREFETCH_FLOATS 256u
@@ -172,7 +173,7 @@ static void choose_part(const hotrow_table *table, asked_slice *slice, uint32_t 
 uint32_t hr_core_pull_rows(const hr_core *core, const hotrow_table *table, size_t key_count)
 {
   size_t row_bytes = table->layout.dim * hr_dtype_bytes(table->wire_dtype) + sizeof(uint32_t);
-  return hr_core_part_rows(core, row_bytes, (uint32_t)key_count, PARTS_MAX);
+  return hr_core_part_rows(core, row_bytes, (uint32_t)key_count, PARTS_WANTED, PARTS_MAX);
 }
 
 static uint32_t pull_flags(const hr_core *core)

@@ -1,6 +1,8 @@
 /* A shard's table alone, on one thread: inserts into an empty table, then probes, pulls and pushes of random rows.
  * Rates are per second of the thread's own CPU time, so that a busy machine disturbs them less; pauses also by the
- * clock on the wall. The plain gather copies the same rows, of known index, with the same kernel. */
+ * clock on the wall. The plain gather copies the same rows, of known index, with the same kernel; the two-line gather
+ * first reads of each row the line of the index that its key lies in or next to, of known place too: what a pull would
+ * take if neither hashing nor comparing cost anything. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +16,14 @@
 
 #include "bench.h"
 #include "options.h"
-#include "table.h"
+#include "table_state.h"
 
 #define REPEATS_MAX 101u
+#define LINES_AHEAD 32u
 #define MEMORY_SHARE 0.9           /* of what is available: a larger table is left out */
 #define INDEX_BYTES_PER_ROW_MAX 40 /* for that estimate */
 
-typedef enum table_op { OP_PROBE, OP_GATHER, OP_PULL, OP_PUSH, OP_COUNT } table_op;
+typedef enum table_op { OP_PROBE, OP_GATHER, OP_TWO_LINES, OP_PULL, OP_PUSH, OP_COUNT } table_op;
 
 typedef struct table_bench {
   const bench_table_options *options;
@@ -28,13 +31,15 @@ typedef struct table_bench {
   uint64_t rows;
   uint64_t *keys;        /* owned: batches * batch_keys of the rows, at random */
   uint32_t *known;       /* owned: where their rows are */
+  hr_bucket **homes;     /* owned: and their buckets */
   uint32_t *out_rows;    /* owned [batch_keys], like those below */
   uint32_t *out_clocks;  /* owned */
   float *values, *grads; /* owned [batch_keys][dim] */
   double *pauses[2];     /* owned: seconds of each insert, by the clock and of CPU time */
   double insert_rows_per_s;
-  double rates[OP_COUNT][REPEATS_MAX], ratios[REPEATS_MAX];
-  size_t rss_bytes; /* that the table has taken */
+  double rates[OP_COUNT][REPEATS_MAX], ratios[REPEATS_MAX], two_line_ratios[REPEATS_MAX];
+  uint64_t lines_sum; /* of what the two-line gather has read */
+  size_t rss_bytes;   /* that the table has taken */
 } table_bench;
 
 static const uint16_t dtypes[] = {HOTROW_F32, HOTROW_F16, HOTROW_BF16}; /* by the option storage_dtype */
@@ -85,6 +90,7 @@ static hotrow_status take_memory(table_bench *b)
   const size_t asked = (size_t)o->batches * o->batch_keys, inserts = (size_t)(b->rows / o->insert_keys) + 1;
   HOTROW_TRY(hr_alloc(asked, sizeof *b->keys, "keys", (void **)&b->keys));
   HOTROW_TRY(hr_alloc(asked, sizeof *b->known, "row numbers", (void **)&b->known));
+  HOTROW_TRY(hr_alloc(asked, sizeof(hr_bucket *), "buckets", (void **)&b->homes));
   HOTROW_TRY(hr_alloc(o->batch_keys, sizeof *b->out_rows, "row numbers", (void **)&b->out_rows));
   HOTROW_TRY(hr_alloc(o->batch_keys, sizeof *b->out_clocks, "clocks", (void **)&b->out_clocks));
   HOTROW_TRY(hr_alloc(hr_mul(o->batch_keys, o->dim), sizeof(float), "values", (void **)&b->values));
@@ -120,13 +126,27 @@ static hotrow_status insert_rows(table_bench *b)
   return HOTROW_OK;
 }
 
+/* A sum, so that the reads are made. */
+static uint64_t read_lines(hr_bucket *const *homes, size_t count)
+{
+  uint64_t sum = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (i + LINES_AHEAD < count)
+      __builtin_prefetch(homes[i + LINES_AHEAD]);
+    sum += homes[i]->keys[0];
+  }
+  return sum;
+}
+
 static hotrow_status run_batch(table_bench *b, table_op op, size_t first)
 {
   const bench_table_options *o = b->options;
   const uint64_t *keys = b->keys + first;
   if (op == OP_PROBE || op == OP_PULL)
     hr_table_find(b->table, keys, o->batch_keys, b->out_rows, b->out_clocks);
-  if (op == OP_PULL || op == OP_GATHER)
+  if (op == OP_TWO_LINES)
+    b->lines_sum += read_lines(b->homes + first, o->batch_keys);
+  if (op == OP_PULL || op == OP_GATHER || op == OP_TWO_LINES)
     hr_table_gather(b->table, HOTROW_F32, op == OP_PULL ? b->out_rows : b->known + first, o->batch_keys, b->values,
                     NULL);
   if (op != OP_PUSH)
@@ -158,6 +178,8 @@ static hotrow_status measure_all(table_bench *b)
     b->keys[i] = hr_mix64(hr_rng_below(&rng, b->rows));
   for (size_t i = 0; i < o->batches; i++) {
     hr_table_find(b->table, b->keys + i * o->batch_keys, o->batch_keys, b->known + i * o->batch_keys, b->out_clocks);
+    for (size_t k = i * o->batch_keys; k < (i + 1) * o->batch_keys; k++)
+      b->homes[k] = hr_index_home(&b->table->index, b->keys[k]);
     for (size_t k = 0; k < o->batch_keys; k++)
       if (b->known[i * o->batch_keys + k] == HR_ROW_NONE)
         return hr_fail(HOTROW_ERR_INTERNAL, "a key that was put in is not there");
@@ -169,6 +191,7 @@ static hotrow_status measure_all(table_bench *b)
     for (int op = 0; op < OP_COUNT; op++)
       HOTROW_TRY(measure(b, (table_op)op, &b->rates[op][r]));
     b->ratios[r] = b->rates[OP_PULL][r] / b->rates[OP_GATHER][r];
+    b->two_line_ratios[r] = b->rates[OP_PULL][r] / b->rates[OP_TWO_LINES][r];
   }
   return HOTROW_OK;
 }
@@ -190,7 +213,7 @@ static void print_pauses(const table_bench *b, bool is_cpu)
 static void print_json(table_bench *b)
 {
   const bench_table_options *o = b->options;
-  static const char *const op_names[OP_COUNT] = {"probes", "gather_rows", "pull_rows", "push_rows"};
+  static const char *const op_names[OP_COUNT] = {"probes", "gather_rows", "two_line_rows", "pull_rows", "push_rows"};
   double index = (double)hr_table_index_bytes(b->table) / (double)b->rows;
   printf("{\"rows\":%llu,\"dim\":%u,\"optimizer\":\"%s\",\"storage_dtype\":\"%s\",\"batch_keys\":%u,\"repeats\":%u",
          (unsigned long long)b->rows, o->dim, bench_optimizer_names[o->optimizer],
@@ -201,8 +224,9 @@ static void print_json(table_bench *b)
            b->rates[op][0], op_names[op], b->rates[op][o->repeats - 1]);
   }
   double ratio = bench_quantile(b->ratios, o->repeats, 0.5);
-  printf(",\"ratio\":%.4f,\"ratio_min\":%.4f,\"ratio_max\":%.4f,\"insert_rows_per_s\":%.0f,\"insert_keys\":%u", ratio,
-         b->ratios[0], b->ratios[o->repeats - 1], b->insert_rows_per_s, o->insert_keys);
+  printf(",\"ratio\":%.4f,\"ratio_min\":%.4f,\"ratio_max\":%.4f,\"two_line_ratio\":%.4f", ratio, b->ratios[0],
+         b->ratios[o->repeats - 1], bench_quantile(b->two_line_ratios, o->repeats, 0.5));
+  printf(",\"insert_rows_per_s\":%.0f,\"insert_keys\":%u", b->insert_rows_per_s, o->insert_keys);
   print_pauses(b, false);
   print_pauses(b, true);
   printf(
@@ -216,15 +240,16 @@ static void print_text(table_bench *b)
   const bench_table_options *o = b->options;
   printf("%llu rows of dim %u in %s, millions per CPU second: ", (unsigned long long)b->rows, o->dim,
          bench_storage_names[o->storage_dtype]);
-  static const char *const op_names[OP_COUNT] = {"clock probes", "plain gather", "pull", "push"};
+  static const char *const op_names[OP_COUNT] = {"clock probes", "plain gather", "two-line gather", "pull", "push"};
   for (int op = 0; op < OP_COUNT; op++) {
     double median = bench_quantile(b->rates[op], o->repeats, 0.5);
     printf("%s%s %.1f (%.1f .. %.1f)", op ? ", " : "", op_names[op], 1e-6 * median, 1e-6 * b->rates[op][0],
            1e-6 * b->rates[op][o->repeats - 1]);
   }
   double ratio = bench_quantile(b->ratios, o->repeats, 0.5);
-  printf("\n  pull to gather %.3f (%.3f .. %.3f); inserts %.1f, us per %u keys:", ratio, b->ratios[0],
-         b->ratios[o->repeats - 1], 1e-6 * b->insert_rows_per_s, o->insert_keys);
+  printf("\n  pull to gather %.3f (%.3f .. %.3f), to two-line gather %.3f; inserts %.1f, us per %u keys:", ratio,
+         b->ratios[0], b->ratios[o->repeats - 1], bench_quantile(b->two_line_ratios, o->repeats, 0.5),
+         1e-6 * b->insert_rows_per_s, o->insert_keys);
   print_pauses(b, false);
   printf("; CPU:");
   print_pauses(b, true);
@@ -238,6 +263,7 @@ static void free_all(table_bench *b)
   hr_table_destroy(b->table);
   free(b->keys);
   free(b->known);
+  free(b->homes);
   free(b->out_rows);
   free(b->out_clocks);
   free(b->values);
