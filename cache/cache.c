@@ -157,6 +157,29 @@ static hotrow_status take_memory(hotrow_cache *cache, const hotrow_cache_options
   return HOTROW_OK;
 }
 
+static void give_memory_back(hotrow_cache *cache)
+{
+  const hotrow_kernels *kernels = cache->kernels;
+  hr_device_side *device = &cache->device;
+  if (device->taken_event) {
+    (void)kernels->event_wait(device->taken_event); /* the device may still write the counts */
+    kernels->event_destroy(device->taken_event);
+  }
+  kernels->free_host(device->taken);
+  kernels->free(cache->memory);
+}
+
+/* Where a device leaves the counts of what is taken. */
+static hotrow_status open_device_side(hotrow_cache *cache)
+{
+  void *counts;
+  if (cache->kernels->device == HOTROW_CPU)
+    return HOTROW_OK;
+  HOTROW_TRY(cache->kernels->alloc_host(2 * sizeof *cache->device.taken, &counts));
+  cache->device.taken = counts;
+  return cache->kernels->event_create(&cache->device.taken_event);
+}
+
 hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_cache **cache_p)
 {
   if (!options || !cache_p)
@@ -182,9 +205,14 @@ hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_ca
   hotrow_status status = take_memory(cache, &o);
   if (status != HOTROW_OK)
     goto free_cache;
+  status = open_device_side(cache);
+  if (status != HOTROW_OK)
+    goto give_memory_back;
   *cache_p = cache;
   return HOTROW_OK;
 
+give_memory_back:
+  give_memory_back(cache);
 free_cache:
   free(cache);
   return status;
@@ -194,7 +222,7 @@ void hotrow_cache_destroy(hotrow_cache *cache)
 {
   if (!cache)
     return;
-  cache->kernels->free(cache->memory);
+  give_memory_back(cache);
   free(cache);
 }
 

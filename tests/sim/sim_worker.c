@@ -191,6 +191,45 @@ static void count_step(sim_worker *worker)
   worker->step++;
 }
 
+/* A lookup's arrays on the device, for as long as the program runs. */
+static struct {
+  uint64_t *keys[SIM_TABLES_MAX];
+  float *rows[SIM_TABLES_MAX];
+} there[SIM_WORKERS_MAX];
+
+static void take_there(const hotrow_kernels *device, uint32_t index, uint32_t table)
+{
+  void *memory;
+  if (there[index].rows[table])
+    return;
+  CHECK_OK(device->alloc(SIM_BATCH_MAX * sizeof(uint64_t), &memory));
+  there[index].keys[table] = memory;
+  CHECK_OK(device->alloc(SIM_BATCH_MAX * SIM_SESSIONS_MAX * sizeof(float), &memory));
+  there[index].rows[table] = memory;
+}
+
+/* Workers with rows on a GPU look up from arrays there, and into them. */
+static void use_arrays_there(const sim_worker *worker, hotrow_lookup_request *requests)
+{
+  const hotrow_kernels *device = sim_device();
+  for (uint32_t t = 0; device && t < worker->sim->config.tables; t++) {
+    hotrow_lookup_request *r = &requests[t];
+    take_there(device, worker->index, t);
+    CHECK_OK(device->copy_in(there[worker->index].keys[t], r->keys, r->key_count * sizeof *r->keys, NULL));
+    r->keys = there[worker->index].keys[t];
+    r->out = there[worker->index].rows[t];
+    r->memory = HOTROW_CUDA;
+  }
+}
+
+static void bring_rows_here(sim_worker *worker)
+{
+  const hotrow_kernels *device = sim_device();
+  for (uint32_t t = 0; device && t < worker->sim->config.tables; t++)
+    CHECK_OK(device->copy_out(worker->rows[t], there[worker->index].rows[t],
+                              worker->sim->config.batch * sizeof worker->rows[t][0], NULL));
+}
+
 static void begin_lookup(sim_worker *worker)
 {
   hotrow_lookup_request requests[SIM_TABLES_MAX];
@@ -201,6 +240,7 @@ static void begin_lookup(sim_worker *worker)
   }
   next_batch(worker);
   fill_requests(worker, &worker->batch, requests);
+  use_arrays_there(worker, requests);
   CHECK_OK(hr_core_lookup_begin(worker->core, requests, worker->sim->config.tables, worker->sim->now_ns));
   worker->phase = PHASE_LOOKUP;
 }
@@ -268,6 +308,7 @@ static void leave_lookup(sim_worker *worker)
     if (!is_settled)
       return;
     CHECK_OK(hr_core_lookup_finish(worker->core));
+    bring_rows_here(worker);
     sim_reads_check(worker);
     end_step(worker);
     if (!worker->step_is_open)

@@ -215,7 +215,7 @@ HOTROW_API hotrow_status hotrow_lookup(hotrow_client *client, const hotrow_looku
 /* Gradients of one table: per key (POOL_NONE: grads[i] for keys[i]) or per bag (grads[b] is the gradient of out[b] of
  * the lookup with the same keys, offsets and weights). Rows of grads are grad_stride floats apart (0 means dim).
  * keys NULL: those of the lookup in the table before this, so many as it had, without a look at them; offsets and
- * weights are given again. memory and stream: as of a lookup; a push waits for the stream. */
+ * weights are given again. memory and stream: as of a lookup; the call may return before the arrays are read. */
 typedef struct hotrow_push_request {
   size_t struct_size;
   hotrow_table *table;
@@ -232,15 +232,20 @@ typedef struct hotrow_push_request {
 } hotrow_push_request;
 #define HOTROW_PUSH_REQUEST_INIT HOTROW_INIT(hotrow_push_request)
 
-/* Adds gradients to the current step. Nothing is sent and no row changes before hotrow_step. Does not wait.
- *   HOTROW_ERR_INVALID (also: a gradient that is NaN or infinite; its key is named), HOTROW_ERR_LIMIT */
+/* Adds gradients to the current step. Nothing is sent and no row changes before hotrow_step. Does not wait for shards,
+ * nor, with keys NULL, for a device.
+ *   HOTROW_ERR_INVALID (also: a gradient that is NaN or infinite; its key is named. Gradients in a device's memory are
+ *                      looked at by hotrow_step), HOTROW_ERR_LIMIT */
 HOTROW_API hotrow_status hotrow_push(hotrow_client *client, const hotrow_push_request *requests, size_t request_count);
 
 /* Ends the step: the gradients of each key, summed, are one update; own rows change at once, rows past their push bound
- * are sent. Does not wait for the shards, unless 64 pushes are unanswered. */
+ * are sent. Does not wait for the shards, unless 64 pushes are unanswered.
+ *   HOTROW_ERR_INVALID  a gradient in a device's memory is NaN or infinite; its key is named. The step has not ended:
+ *                       nothing of it was applied or sent, in any table, and all its gradients are forgotten */
 HOTROW_API hotrow_status hotrow_step(hotrow_client *client, uint32_t timeout_ms);
 
-/* hotrow_step and then hotrow_lookup, in one message and one round trip per shard. */
+/* hotrow_step and then hotrow_lookup, in one message and one round trip per shard. A step that fails looks nothing up.
+ */
 HOTROW_API hotrow_status hotrow_step_lookup(hotrow_client *client, const hotrow_lookup_request *requests,
                                             size_t request_count);
 
