@@ -129,6 +129,8 @@ static void push(const side *s, batch_shape shape, bool names_keys)
     r.grads = there(grads, bag_count * sizeof grads[0]);
   }
   CHECK_OK(hotrow_push(s->client, &r, 1));
+  if (s->is_on_device) /* written anew on the caller's stream: NaN, which the step would refuse */
+    CHECK_OK(device->fill(taken[taken_count - 1], 0xff, bag_count * sizeof grads[0], stream));
   release();
 }
 
