@@ -197,6 +197,30 @@ static hotrow_status take_memory(hotrow_cache *cache, const hotrow_cache_options
   return HOTROW_OK;
 }
 
+static void give_memory_back(const hotrow_kernels *kernels, hr_cache_shared *shared)
+{
+  hr_device_side *device = &shared->device;
+  if (device->taken_event) {
+    (void)kernels->event_wait(device->taken_event); /* the device may still write the counts */
+    kernels->event_destroy(device->taken_event);
+  }
+  kernels->free_host(device->taken);
+  kernels->free(shared->memory);
+  free(shared);
+}
+
+/* Where a device leaves the counts of what is taken. */
+static hotrow_status open_device_side(hotrow_cache *cache)
+{
+  hr_device_side *device = &cache->shared->device;
+  void *counts;
+  if (cache->kernels->device == HOTROW_CPU)
+    return HOTROW_OK;
+  HOTROW_TRY(cache->kernels->alloc_host(2 * sizeof *device->taken, &counts));
+  device->taken = counts;
+  return cache->kernels->event_create(&device->taken_event);
+}
+
 static hotrow_status create_shared(hotrow_cache *cache, const hotrow_cache_options *o)
 {
   void *memory;
@@ -207,8 +231,10 @@ static hotrow_status create_shared(hotrow_cache *cache, const hotrow_cache_optio
   cache->shared->row_stride =
       ((size_t)cache->layout.dim + cache->layout.state_dim + 3) / 4 * 4; /* every row begins on 16 bytes */
   hotrow_status status = take_memory(cache, o);
+  if (status == HOTROW_OK)
+    status = open_device_side(cache);
   if (status != HOTROW_OK)
-    free(cache->shared);
+    give_memory_back(cache->kernels, cache->shared);
   return status;
 }
 
@@ -266,10 +292,8 @@ void hotrow_cache_destroy(hotrow_cache *cache)
   shared->caches[cache->table] = NULL;
   for (uint32_t t = 0; t < shared->table_count; t++)
     is_last = is_last && !shared->caches[t];
-  if (is_last) {
-    cache->kernels->free(shared->memory);
-    free(shared);
-  }
+  if (is_last)
+    give_memory_back(cache->kernels, shared);
   free(cache);
 }
 

@@ -145,12 +145,23 @@ typedef struct hr_device_scratch {
 /* What counts there is in hr_device_books; the host knows bounds. */
 typedef struct hr_device_books hr_device_books;
 
+/* What a device writes for the host when the push list is taken. */
+typedef struct hr_taken_counts {
+  uint32_t entries;
+  uint32_t pending; /* rows with pending steps that stay */
+} hr_taken_counts;
+
 typedef struct hr_device_side {
   hr_device_books *books;
   hr_table_books *tables; /* [HOTROW_CACHE_TABLES_MAX] */
   hr_device_scratch scratch;
-  size_t staged_bound;   /* at most so many staging rows are in use */
-  uint64_t placed_bound; /* at most so many entries and rows with pending steps there are */
+  size_t staged_bound;    /* at most so many staging rows are in use */
+  uint64_t placed_bound;  /* at most so many entries and rows with pending steps there are */
+  uint64_t placed_since;  /* of them, since the last take */
+  uint64_t listed_bound;  /* at most so many entries there are */
+  hr_taken_counts *taken; /* [2], owned, in pinned memory: of the last takes, in turn */
+  uint32_t take_count;
+  void *taken_event; /* owned: the last take is done */
 } hr_device_side;
 
 /* What the caches of several tables have in common: room for rows of one shape. */

@@ -55,7 +55,7 @@ hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p);
                                     const uint64_t *streams, const uint32_t *slots, size_t slot_count, void *stream,   \
                                     float *rows, size_t row_stride);                                                   \
   void hr_##device##_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream,                 \
-                                    uint64_t *row_p);                                                                  \
+                                    uint64_t *row_p, uint32_t *gate_p);                                                \
   void hr_##device##_sum_ranks(const float *values, size_t rank_stride, uint32_t rank_count, size_t count,             \
                                void *stream, float *sums);                                                             \
   void hr_##device##_gather_words(const uint32_t *words, const uint32_t *index, size_t count, void *stream,            \

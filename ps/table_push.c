@@ -40,7 +40,7 @@ hotrow_status hr_table_check_push(const hr_table *table, const hr_section *push)
     HOTROW_TRY(check_steps(table, push));
   if (push->dtype == HOTROW_F32) { /* what is packed was looked at when it was decoded */
     uint64_t bad;
-    table->kernels->find_nonfinite(push->grads, push->key_count, push->dim, NULL, &bad);
+    table->kernels->find_nonfinite(push->grads, push->key_count, push->dim, NULL, &bad, NULL);
     if (bad < push->key_count)
       return hr_fail(HOTROW_ERR_INVALID, "push to table %s, key %llu: its gradient is not finite", name,
                      (unsigned long long)push->keys[bad]);

@@ -307,6 +307,7 @@ void hr_core_begin_call(hr_core *core)
   core->call++;
   core->waited_count = 0;
   core->round = 0;
+  core->is_unread = false;
 }
 
 static hotrow_status submit_admin(hr_core *core, uint32_t shard, hr_op op, const void *body, size_t body_size,

@@ -19,9 +19,10 @@ typedef struct hr_core hr_core;
 typedef struct hr_workspace {
   const hotrow_kernels *kernels; /* borrowed: of where its arrays are; NULL: there are none yet */
   hotrow_dedup dedup;            /* owned */
-  uint32_t unique_count;         /* dedup's; on a device once it has been read */
-  bool is_plain;                 /* all keys are distinct, and stand in dedup as they were given */
-  void *scratch;                 /* owned */
+  uint32_t unique_count;         /* dedup's; on a device once it has been read: is_counted */
+  bool is_counted;
+  bool is_plain; /* all keys are distinct, and stand in dedup as they were given */
+  void *scratch; /* owned */
   size_t capacity;
   size_t key_count; /* that dedup was given last */
 } hr_workspace;
@@ -133,10 +134,12 @@ struct hr_core {
   hr_core_options options;
   const hotrow_kernels *row_kernels; /* borrowed: of where the rows are */
   void *stream, *event;              /* owned: where their work is queued; NULL in host memory */
-  hr_link *links;                    /* [shard_count] */
-  hr_request **drafts;               /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
-  bool *is_told;                     /* [shard_count]: something was sent since the step ended */
-  hr_push_share *shares;             /* [2 * shard_count] */
+  void *ahead_stream;                /* owned: where coming batches are looked at, beside that */
+  uint32_t *gate;        /* owned, on the device: no limit to what the step updates; 0 if some gradient is not finite */
+  hr_link *links;        /* [shard_count] */
+  hr_request **drafts;   /* [shard_count]: being filled, not yet submitted; NULL: nothing to say */
+  bool *is_told;         /* [shard_count]: something was sent since the step ended */
+  hr_push_share *shares; /* [2 * shard_count] */
   hr_request_pool pool;
   hotrow_table *tables[HOTROW_REQUESTS_MAX];
   uint32_t table_count;
@@ -150,6 +153,7 @@ struct hr_core {
   uint32_t waited_count; /* its unanswered requests */
   uint32_t ahead_open;   /* unanswered requests for coming batches */
   uint32_t round;        /* of the lookup in hand, from 1 */
+  bool is_unread;        /* what the lookup in hand has to ask for, the device has still to say */
   hr_failure failure;    /* of the call in hand, or of a push since */
   hotrow_lookup_request lookups[HOTROW_REQUESTS_MAX];
   size_t lookup_count;
@@ -207,11 +211,12 @@ bool hr_core_is_behind(const hr_core *core);
 /* Would hr_core_lookup_begin take these requests? Changes nothing. */
 hotrow_status hr_core_lookup_check(hr_core *core, const hotrow_lookup_request *requests, size_t request_count);
 /* Needs hr_core_can_push and neither of the two above. If it fails, the pushes that were to travel with it stay
- * drafted. */
+ * drafted. Of rows on a GPU it only queues the work: what is missing is asked for by hr_core_lookup_settle. */
 hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
                                    uint64_t now_ns);
 /* Everything is answered: have the answers made rows of this lookup stale that it did not ask for? They are asked for,
- * and *is_settled_p is false: wait again. */
+ * and *is_settled_p is false: wait again. Of rows on a GPU the first of these waits until the device has said what it
+ * holds. If it fails, the lookup is to be given up. */
 hotrow_status hr_core_lookup_settle(hr_core *core, uint64_t now_ns, bool *is_settled_p);
 /* HOTROW_ERR_DEVICE, HOTROW_ERR_NO_MEMORY; with rows in host memory it cannot fail. */
 hotrow_status hr_core_lookup_finish(hr_core *core);

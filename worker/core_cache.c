@@ -6,6 +6,8 @@
 
 /* What goes over in one stage: arrays of the host, and where each will be. */
 #define ARRAYS_MAX 7u
+#define LIST_GUESS_MIN ((size_t)64) /* entries of a push list that are copied at least, if there may be so many */
+#define LIST_GUESS_MEMORY 16u       /* lists until much is forgotten */
 
 typedef struct crossing {
   const void *arrays[ARRAYS_MAX];
@@ -22,10 +24,8 @@ static void add(crossing *c, const void *array, size_t size)
 }
 
 /* Queues the copies; there[i] is where array i will be, room_p (or NULL) room behind them for what comes back. */
-static hotrow_status cross(hotrow_table *table, crossing *c, size_t room_size, void **room_p)
+static hotrow_status cross_by(hr_stage *stage, crossing *c, size_t room_size, void **room_p)
 {
-  hr_device_table *device = table->device;
-  hr_stage *stage = &device->stages[device->stage_turn++ % 2];
   size_t size = hr_stage_size(room_size);
   for (uint32_t i = 0; i < c->count; i++)
     size += c->arrays[i] ? hr_stage_size(c->sizes[i]) : 0;
@@ -35,6 +35,12 @@ static hotrow_status cross(hotrow_table *table, crossing *c, size_t room_size, v
   if (room_p)
     *room_p = stage->device + stage->used;
   return hr_stage_end(stage);
+}
+
+static hotrow_status cross(hotrow_table *table, crossing *c, size_t room_size, void **room_p)
+{
+  hr_device_table *device = table->device;
+  return cross_by(&device->stages[device->stage_turn++ % 2], c, room_size, room_p);
 }
 
 static void add_rows(crossing *c, const hotrow_table *table, const float *values, const float *states, size_t row_count)
@@ -130,9 +136,10 @@ hotrow_status hr_core_cache_expect(hotrow_table *table, const uint64_t *keys, co
   crossing c = {0};
   void *flags;
   hr_core *core = table->core;
+  hr_device_table *device = table->device;
   add(&c, keys, key_count * sizeof *keys);
   add(&c, hashes, key_count * sizeof *hashes);
-  HOTROW_TRY(cross(table, &c, key_count, &flags));
+  HOTROW_TRY(cross_by(&device->ahead_stages[device->ahead_turn++ % 2], &c, key_count, &flags));
   hotrow_cache_expect(table->cache, c.there[0], c.there[1], key_count, NULL, batch, flags);
   if (!is_held_p)
     return HOTROW_OK;
@@ -180,30 +187,33 @@ hotrow_status hr_core_cache_credit(hotrow_table *table, const uint64_t *keys, co
   return HOTROW_OK;
 }
 
-hotrow_status hr_core_cache_take_pushes(hotrow_table *table, hotrow_cache_push_list *list_p)
+/* Queues copies of the list's first `count` entries into pinned memory, where *here_p says. */
+static hotrow_status copy_entries(hotrow_table *table, const hotrow_cache_push_list *list, size_t count,
+                                  hotrow_cache_push_list *here_p)
 {
-  HOTROW_TRY(hotrow_cache_take_pushes(table->cache, list_p));
-  if (!table->device || list_p->count == 0)
-    return HOTROW_OK;
   hr_core *core = table->core;
-  const hotrow_kernels *kernels = core->row_kernels;
-  size_t count = list_p->count, row_size = table->layout.dim * sizeof(float);
-  const void *arrays[] = {list_p->keys,    list_p->hashes,   list_p->steps, list_p->grads,
-                          list_p->squares, list_p->is_exact, list_p->tables};
-  size_t sizes[] = {
-      sizeof(uint64_t), sizeof(uint64_t), sizeof(uint32_t), row_size, table->layout.square_dim * sizeof(float), 1, 1};
+  hr_room *room = &table->device->list_here;
+  const void *arrays[] = {list->keys,    list->hashes,   list->steps, list->grads,
+                          list->squares, list->is_exact, list->tables};
+  const size_t sizes[] = {sizeof *list->keys,
+                          sizeof *list->hashes,
+                          sizeof *list->steps,
+                          table->layout.dim * sizeof *list->grads,
+                          table->layout.square_dim * sizeof *list->squares,
+                          sizeof *list->is_exact,
+                          sizeof *list->tables};
   size_t size = 0, used = 0;
   for (uint32_t i = 0; i < ARRAYS_MAX; i++)
     size += hr_stage_size(count * sizes[i]);
-  HOTROW_TRY(hr_device_grow_here(core, &table->device->here, size));
+  HOTROW_TRY(hr_device_grow_here(core, room, size));
   char *here[ARRAYS_MAX];
   for (uint32_t i = 0; i < ARRAYS_MAX; i++) {
-    here[i] = arrays[i] ? (char *)table->device->here.memory + used : NULL;
+    here[i] = arrays[i] ? (char *)room->memory + used : NULL;
     if (arrays[i])
-      HOTROW_TRY(kernels->copy_out(here[i], arrays[i], count * sizes[i], core->stream));
+      HOTROW_TRY(core->row_kernels->copy_out(here[i], arrays[i], count * sizes[i], core->stream));
     used += hr_stage_size(count * sizes[i]);
   }
-  *list_p = (hotrow_cache_push_list){.keys = (const uint64_t *)(void *)here[0],
+  *here_p = (hotrow_cache_push_list){.keys = (const uint64_t *)(void *)here[0],
                                      .hashes = (const uint64_t *)(void *)here[1],
                                      .steps = (const uint32_t *)(void *)here[2],
                                      .grads = (const float *)(void *)here[3],
@@ -211,5 +221,45 @@ hotrow_status hr_core_cache_take_pushes(hotrow_table *table, hotrow_cache_push_l
                                      .is_exact = (const uint8_t *)here[5],
                                      .tables = (const uint8_t *)here[6],
                                      .count = count};
-  return kernels->synchronize(core->stream);
+  return HOTROW_OK;
+}
+
+/* How long the list is, only the device knows: so many entries are copied as there may be where none is kept back, else
+ * a few more than the last times. If there are more, they are waited for twice. */
+hotrow_status hr_core_cache_start_pushes(hotrow_table *table)
+{
+  hr_device_table *device = table->device;
+  if (!device || device->is_list_started)
+    return HOTROW_OK;
+  hotrow_cache_push_list *there = &device->list_there;
+  HOTROW_TRY(hotrow_cache_take_pushes(table->cache, there));
+  device->is_list_started = true;
+  size_t guess = table->push_bound == 0 || there->count < device->list_guess ? there->count : device->list_guess;
+  device->list = (hotrow_cache_push_list){0};
+  if (there->count == 0)
+    return HOTROW_OK;
+  HOTROW_TRY(copy_entries(table, there, guess, &device->list));
+  return table->core->row_kernels->event_record(device->list_event, table->core->stream);
+}
+
+hotrow_status hr_core_cache_take_pushes(hotrow_table *table, hotrow_cache_push_list *list_p)
+{
+  hr_device_table *device = table->device;
+  if (!device)
+    return hotrow_cache_take_pushes(table->cache, list_p);
+  HOTROW_TRY(hr_core_cache_start_pushes(table));
+  device->is_list_started = false;
+  *list_p = device->list;
+  if (device->list_there.count == 0)
+    return HOTROW_OK;
+  HOTROW_TRY(table->core->row_kernels->event_wait(device->list_event));
+  size_t count = *device->list_there.count_p, before = device->list_guess;
+  device->list_guess = count + count / 4 + LIST_GUESS_MIN;
+  if (device->list_guess < before) /* some steps hand out more than others */
+    device->list_guess = before - before / LIST_GUESS_MEMORY;
+  list_p->count = count;
+  if (count <= device->list.count)
+    return HOTROW_OK;
+  HOTROW_TRY(copy_entries(table, &device->list_there, count, list_p));
+  return hr_device_wait(table->core);
 }

@@ -22,6 +22,8 @@ hotrow_status hr_core_cache_announce_gone(hotrow_table *table, const uint64_t *k
                                           size_t key_count);
 hotrow_status hr_core_cache_credit(hotrow_table *table, const uint64_t *keys, const uint64_t *hashes,
                                    const uint32_t *steps, size_t key_count);
+/* Queues the taking of the push list; nothing may join it before it is taken. */
+hotrow_status hr_core_cache_start_pushes(hotrow_table *table);
 hotrow_status hr_core_cache_take_pushes(hotrow_table *table, hotrow_cache_push_list *list_p);
 
 #endif

@@ -6,19 +6,23 @@
 #include <hr/assert.h>
 #include <hr/memory.h>
 
-#define NUMBERS 2u /* that come back at once */
+#define NUMBERS 3u /* that come back */
 
 hotrow_status hr_device_open(hr_core *core)
 {
   HOTROW_TRY(core->row_kernels->stream_create(false, &core->stream));
-  return core->row_kernels->event_create(&core->event);
+  HOTROW_TRY(core->row_kernels->stream_create(false, &core->ahead_stream));
+  HOTROW_TRY(core->row_kernels->event_create(&core->event));
+  return core->row_kernels->alloc(sizeof *core->gate, (void **)&core->gate);
 }
 
 void hr_device_close(hr_core *core)
 {
   if (!core->options.device_kernels)
     return;
+  core->row_kernels->free(core->gate);
   core->row_kernels->event_destroy(core->event);
+  core->row_kernels->stream_destroy(core->ahead_stream);
   core->row_kernels->stream_destroy(core->stream);
 }
 
@@ -103,8 +107,11 @@ hotrow_status hr_device_open_table(hr_core *core, hotrow_table *table)
   void *memory;
   HOTROW_TRY(hr_alloc(1, sizeof *table->device, "a table on the device", &memory));
   table->device = memory;
-  for (uint32_t i = 0; i < 2; i++)
+  for (uint32_t i = 0; i < 2; i++) {
     HOTROW_TRY(hr_stage_init(&table->device->stages[i], kernels, core->stream));
+    HOTROW_TRY(hr_stage_init(&table->device->ahead_stages[i], kernels, core->stream));
+  }
+  HOTROW_TRY(kernels->event_create(&table->device->list_event));
   HOTROW_TRY(kernels->alloc(NUMBERS * sizeof *table->device->number, (void **)&table->device->number));
   return kernels->alloc_host(NUMBERS * sizeof *table->device->number, (void **)&table->device->number_here);
 }
@@ -116,17 +123,22 @@ void hr_device_close_table(hotrow_table *table)
     return;
   const hotrow_kernels *kernels = table->core->row_kernels;
   kernels->synchronize(table->core->stream);
-  for (uint32_t i = 0; i < 2; i++)
+  for (uint32_t i = 0; i < 2; i++) {
     hr_stage_fini(&device->stages[i]);
+    hr_stage_fini(&device->ahead_stages[i]);
+  }
   free_arrays(kernels, device);
-  const hr_room rooms[] = {device->keys,       device->offsets,    device->weights,      device->rows,
-                           device->bags,       device->factors,    device->step_keys,    device->step_hashes,
-                           device->step_ticks, device->step_grads, device->merged_ticks, device->merged_grads};
+  const hr_room rooms[] = {device->keys,        device->ahead_keys, device->offsets,    device->weights,
+                           device->rows,        device->bags,       device->factors,    device->step_keys,
+                           device->step_hashes, device->step_ticks, device->step_grads, device->merged_ticks,
+                           device->merged_grads};
   for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
     kernels->free(rooms[i].memory);
   kernels->free(device->number);
   kernels->free_host(device->number_here);
   kernels->free_host(device->here.memory);
+  kernels->free_host(device->list_here.memory);
+  kernels->event_destroy(device->list_event);
   free(device->given_keys);
   free(device);
   table->device = NULL;
@@ -143,12 +155,12 @@ hotrow_status hr_device_take_array(hr_core *core, hotrow_device memory, const vo
   return core->row_kernels->copy_in(room->memory, array, size, core->stream);
 }
 
-hotrow_status hr_device_follow(hr_core *core, hotrow_device memory, void *stream)
+hotrow_status hr_device_follow(hr_core *core, hotrow_device memory, void *stream, void *own)
 {
   if (memory == HOTROW_CPU)
     return HOTROW_OK;
   HOTROW_TRY(core->row_kernels->event_record(core->event, stream));
-  return core->row_kernels->event_order(core->event, core->stream);
+  return core->row_kernels->event_order(core->event, own);
 }
 
 hotrow_status hr_device_lead(hr_core *core, hotrow_device memory, void *stream)
@@ -179,10 +191,25 @@ static hotrow_status remember_keys(hr_device_table *device, const hotrow_lookup_
 hotrow_status hr_device_read_count(hr_core *core, hotrow_table *table, hr_workspace *workspace)
 {
   uint32_t *here = (uint32_t *)(void *)table->device->number_here;
+  if (workspace->is_counted)
+    return HOTROW_OK;
   HOTROW_TRY(core->row_kernels->copy_out(here, workspace->dedup.unique_count_p, sizeof *here, core->stream));
   HOTROW_TRY(hr_device_wait(core));
   workspace->unique_count = *here;
+  workspace->is_counted = true;
   return HOTROW_OK;
+}
+
+/* Keys of a batch to come, on the device. */
+static hotrow_status take_ahead_keys(hr_core *core, const hotrow_lookup_request *r, const uint64_t **keys_p)
+{
+  hr_room *room = &r->table->device->ahead_keys;
+  *keys_p = r->memory == HOTROW_CPU ? NULL : r->keys;
+  if (r->memory != HOTROW_CPU || r->key_count == 0)
+    return hr_device_follow(core, r->memory, r->stream, core->ahead_stream);
+  HOTROW_TRY(hr_device_grow_room(core, room, 0, r->key_count * sizeof *r->keys));
+  *keys_p = room->memory;
+  return core->row_kernels->copy_in(room->memory, r->keys, r->key_count * sizeof *r->keys, core->ahead_stream);
 }
 
 hotrow_status hr_device_distinct(hr_core *core, const hotrow_lookup_request *r, const uint64_t **keys_p,
@@ -191,43 +218,56 @@ hotrow_status hr_device_distinct(hr_core *core, const hotrow_lookup_request *r, 
   const hotrow_kernels *kernels = core->row_kernels;
   hotrow_table *table = r->table;
   hr_workspace *ahead = &table->ahead;
-  const void *keys;
-  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream));
-  HOTROW_TRY(
-      hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &table->device->keys, &keys));
+  const uint64_t *keys;
+  uint32_t *count = (uint32_t *)(void *)(table->device->number_here + 2);
+  HOTROW_TRY(take_ahead_keys(core, r, &keys));
   HOTROW_TRY(hr_core_dedup(core, table, ahead, keys, r->key_count));
-  HOTROW_TRY(hr_device_read_count(core, table, ahead));
+  HOTROW_TRY(kernels->copy_out(count, ahead->dedup.unique_count_p, sizeof *count, core->ahead_stream));
+  HOTROW_TRY(kernels->synchronize(core->ahead_stream));
+  ahead->unique_count = *count;
+  ahead->is_counted = true;
   size_t size = ahead->unique_count * sizeof(uint64_t);
   HOTROW_TRY(hr_device_grow_here(core, &table->device->here, 2 * size));
   uint64_t *here = table->device->here.memory;
   *keys_p = here;
   *hashes_p = here + ahead->unique_count;
-  HOTROW_TRY(kernels->copy_out(here, ahead->dedup.keys, size, core->stream));
-  HOTROW_TRY(kernels->copy_out(here + ahead->unique_count, ahead->dedup.hashes, size, core->stream));
-  return hr_device_wait(core);
+  HOTROW_TRY(kernels->copy_out(here, ahead->dedup.keys, size, core->ahead_stream));
+  HOTROW_TRY(kernels->copy_out(here + ahead->unique_count, ahead->dedup.hashes, size, core->ahead_stream));
+  return kernels->synchronize(core->ahead_stream);
 }
 
-/* The batch in hand if it was handed over, and when its keys are needed next. */
-static hotrow_status take_window(hr_core *core, hotrow_table *table, hr_lookahead_batch **batch_p,
-                                 const uint32_t **next_use_p)
+/* How many keys the batch that is looked up next has; the one behind it may be meant where it was in hand before. */
+static uint32_t expected_count(hr_lookahead *window, size_t key_count)
+{
+  uint32_t most = 0;
+  for (uint64_t number = window->first; number <= window->first + window->is_in_hand; number++) {
+    const hr_lookahead_batch *batch = hr_lookahead_find(window, number);
+    most = batch && batch->count > most ? batch->count : most;
+  }
+  return most < key_count ? most : (uint32_t)key_count;
+}
+
+/* The batch in hand if it was handed over, and when its keys are needed next. The window is the host's: it waits for as
+ * many keys as the batch has that is expected. */
+static hotrow_status take_window(hr_core *core, hotrow_table *table, const uint32_t **next_use_p)
 {
   hr_device_table *device = table->device;
   hr_workspace *lookup = &table->lookup;
   *next_use_p = NULL;
-  *batch_p = NULL;
+  device->batch = NULL;
   if (table->window.count == 0)
     return HOTROW_OK;
+  uint32_t expected = expected_count(&table->window, lookup->key_count);
+  HOTROW_TRY(core->row_kernels->copy_out(device->asked_keys, lookup->dedup.keys, expected * sizeof *device->asked_keys,
+                                         core->stream));
   HOTROW_TRY(hr_device_read_count(core, table, lookup));
-  HOTROW_TRY(core->row_kernels->copy_out(device->asked_keys, lookup->dedup.keys,
-                                         lookup->unique_count * sizeof *device->asked_keys, core->stream));
-  HOTROW_TRY(hr_device_wait(core));
-  *batch_p = hr_core_take_batch(core, table, device->asked_keys, lookup->unique_count);
-  if (!*batch_p)
+  device->batch = hr_core_take_batch(core, table, device->asked_keys, lookup->unique_count);
+  if (!device->batch)
     return HOTROW_OK;
   hr_stage *stage = &device->stages[device->stage_turn++ % 2];
   size_t size = lookup->unique_count * sizeof *table->next_use;
   const void *there;
-  hr_core_set_next_use(table, *batch_p, lookup->unique_count);
+  hr_core_set_next_use(table, device->batch, lookup->unique_count);
   HOTROW_TRY(hr_stage_begin(stage, hr_stage_size(size)));
   HOTROW_TRY(hr_stage_put(stage, table->next_use, size, &there));
   *next_use_p = there;
@@ -281,22 +321,26 @@ static hotrow_status ask_all(hr_core *core, hotrow_table *table)
   return HOTROW_OK;
 }
 
-/* The asked keys of a lookup: those of which nothing, something too old or something doubtful is held. The only wait
- * where all are found. */
-static hotrow_status read_plan(hr_core *core, hotrow_table *table, size_t key_count)
+/* What the lookup has found is written for the host, and its number of distinct keys. */
+static hotrow_status start_plan(hr_core *core, hotrow_table *table, size_t key_count)
 {
   hr_device_table *device = table->device;
-  hr_workspace *lookup = &table->lookup;
-  const hotrow_dedup *dedup = &lookup->dedup;
+  const hotrow_dedup *dedup = &table->lookup.dedup;
   uint32_t *here = (uint32_t *)(void *)device->number_here;
-  hotrow_cache_plan_rows rows;
   HOTROW_TRY(core->row_kernels->copy_out(here, dedup->unique_count_p, sizeof *here, core->stream));
-  HOTROW_TRY(hotrow_cache_plan_start(device->plan, dedup->keys, dedup->hashes, device->slots, device->seen,
-                                     device->states, key_count, dedup->unique_count_p));
+  return hotrow_cache_plan_start(device->plan, dedup->keys, dedup->hashes, device->slots, device->seen, device->states,
+                                 key_count, dedup->unique_count_p);
+}
+
+/* The asked keys of a lookup: those of which nothing, something too old or something doubtful is held. */
+static hotrow_status take_plan(hr_core *core, hotrow_table *table)
+{
+  hr_device_table *device = table->device;
+  hotrow_cache_plan_rows rows;
   HOTROW_TRY(hotrow_cache_plan_wait(device->plan, &rows));
-  lookup->unique_count = *here;
-  table->asked_keys = device->asked_keys;
-  table->asked_hashes = device->asked_hashes;
+  table->lookup.unique_count = *(uint32_t *)(void *)device->number_here;
+  table->lookup.is_counted = true;
+  device->is_filled &= rows.count == 0;
   if (core->options.observe)
     return ask_all(core, table);
   table->asked_count = (uint32_t)rows.count;
@@ -309,30 +353,11 @@ static hotrow_status read_plan(hr_core *core, hotrow_table *table, size_t key_co
   return HOTROW_OK;
 }
 
-hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r)
+hotrow_status hr_device_read_plan(hr_core *core, hotrow_table *table)
 {
-  hotrow_table *table = r->table;
-  hr_device_table *device = table->device;
-  const hotrow_dedup *dedup = &table->lookup.dedup;
-  const void *keys;
-  const uint32_t *next_use;
-  hr_lookahead_batch *batch;
-  table->has_slots = false;
-  device->is_step_of_lookup = false; /* slots of the step's keys make room for others */
-  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream));
-  HOTROW_TRY(hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &device->keys, &keys));
-  HOTROW_TRY(remember_keys(device, r));
-  HOTROW_TRY(hr_core_dedup(core, table, &table->lookup, keys, r->key_count));
-  if (device->capacity != table->lookup.capacity || !table->states) {
-    HOTROW_TRY(grow_arrays(core, table, table->lookup.capacity));
-    HOTROW_TRY(hr_core_grow_lookup(table));
-  }
-  table->told_before = table->told;
-  HOTROW_TRY(take_window(core, table, &batch, &next_use));
-  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, r->key_count, dedup->unique_count_p, next_use,
-                      device->slots, device->seen, device->states);
-  HOTROW_TRY(read_plan(core, table, r->key_count));
-  table->has_slots = true;
+  const hr_device_table *device = table->device;
+  const hr_lookahead_batch *batch = device->batch;
+  HOTROW_TRY(take_plan(core, table));
   uint32_t found = 0;
   for (uint32_t u = 0; batch && u < batch->count; u++)
     found += batch->is_fetched[u];
@@ -345,6 +370,43 @@ hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r)
   core->stats.lookahead_hits += found;
   memcpy(table->asks, table->states, table->asked_count);
   return HOTROW_OK;
+}
+
+static hotrow_status fill(hr_core *core, const hotrow_lookup_request *r);
+
+hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r)
+{
+  hotrow_table *table = r->table;
+  hr_device_table *device = table->device;
+  const hotrow_dedup *dedup = &table->lookup.dedup;
+  const void *keys;
+  const uint32_t *next_use;
+  table->has_slots = false;
+  table->asked_count = 0;            /* until the plan is read */
+  device->is_step_of_lookup = false; /* slots of the step's keys make room for others */
+  device->is_filled = false;
+  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream, core->stream));
+  HOTROW_TRY(hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &device->keys, &keys));
+  HOTROW_TRY(remember_keys(device, r));
+  HOTROW_TRY(hr_core_dedup(core, table, &table->lookup, keys, r->key_count));
+  if (device->capacity != table->lookup.capacity || !table->states) {
+    HOTROW_TRY(grow_arrays(core, table, table->lookup.capacity));
+    HOTROW_TRY(hr_core_grow_lookup(table));
+  }
+  table->asked_keys = device->asked_keys;
+  table->asked_hashes = device->asked_hashes;
+  table->told_before = table->told;
+  HOTROW_TRY(take_window(core, table, &next_use));
+  hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, r->key_count, dedup->unique_count_p, next_use,
+                      device->slots, device->seen, device->states);
+  HOTROW_TRY(start_plan(core, table, r->key_count));
+  table->has_slots = true;
+  /* Where no question is asked of rows that are held, these are likely to be all: the device need not wait to be told.
+   */
+  device->is_filled = r->memory != HOTROW_CPU && table->is_announced;
+  if (device->is_filled)
+    HOTROW_TRY(fill(core, r));
+  return r->memory != HOTROW_CPU ? hr_device_lead(core, r->memory, r->stream) : HOTROW_OK;
 }
 
 /* Puts a copy that was fresh, and so is not asked about, among the asked keys: from the back, in place. */
@@ -414,6 +476,7 @@ hotrow_status hr_device_expect_asked(hr_core *core, hotrow_table *table)
   hr_device_table *device = table->device;
   const hotrow_dedup *dedup = &table->lookup.dedup;
   uint32_t unique_count = table->lookup.unique_count, *here = (uint32_t *)(void *)device->number_here;
+  device->is_filled = false; /* a copy that was read may be one that is now too old, or was until it was replaced */
   if (unique_count == 0)
     return HOTROW_OK;
   hotrow_cache_expect(table->cache, dedup->keys, dedup->hashes, unique_count, NULL, hotrow_cache_batch(table->cache),
@@ -487,7 +550,8 @@ static hotrow_status copy_rows_out(hr_core *core, hr_device_table *device, const
   return HOTROW_OK;
 }
 
-hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
+/* Rows by their slots into `out`, those that are not there as zeroes. */
+static hotrow_status fill(hr_core *core, const hotrow_lookup_request *r)
 {
   const hotrow_kernels *kernels = core->row_kernels;
   hotrow_table *table = r->table;
@@ -497,7 +561,6 @@ hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
   size_t row_stride, stride = r->out_stride ? r->out_stride : dim, out_count = is_pooled ? r->bag_count : r->key_count;
   const float *rows = hotrow_cache_rows(table->cache, &row_stride);
   const void *offsets, *weights;
-  HOTROW_TRY(place_asked(core, table));
   HOTROW_TRY(hr_device_take_array(core, r->memory, r->offsets, (r->bag_count + 1) * sizeof *r->offsets,
                                   &device->offsets, &offsets));
   HOTROW_TRY(
@@ -516,6 +579,15 @@ hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
     kernels->gather(rows, row_stride, dim, device->key_slots, r->key_count, core->stream, out, there_stride);
   if (r->memory == HOTROW_CPU)
     HOTROW_TRY(copy_rows_out(core, device, out, out_count, dim, r->out, stride));
+  return HOTROW_OK;
+}
+
+hotrow_status hr_device_fill_out(hr_core *core, const hotrow_lookup_request *r)
+{
+  if (r->table->device->is_filled)
+    return HOTROW_OK;
+  HOTROW_TRY(place_asked(core, r->table));
+  HOTROW_TRY(fill(core, r));
   if (r->hit_mask)
     HOTROW_TRY(fill_hit_mask(core, r));
   return hr_device_lead(core, r->memory, r->stream);

@@ -13,7 +13,7 @@ static hotrow_status find_keys(hr_core *core, const hotrow_push_request *r, hr_w
                         memcmp(device->given_keys, r->keys, r->key_count * sizeof *r->keys) == 0;
   *workspace_p = &table->lookup;
   if (!r->keys || is_given_again)
-    return HOTROW_OK;
+    return hr_device_read_count(core, table, &table->lookup); /* known, unless the lookup was given up */
   HOTROW_TRY(hr_device_take_array(core, r->memory, r->keys, r->key_count * sizeof *r->keys, &device->keys, &keys));
   HOTROW_TRY(hr_core_dedup(core, table, &table->push, keys, r->key_count));
   *workspace_p = &table->push;
@@ -48,6 +48,29 @@ static hotrow_status unpool(hr_core *core, const hotrow_push_request *r)
   return HOTROW_OK;
 }
 
+/* The key of the row that is not finite. */
+static hotrow_status refuse(hr_core *core, const hotrow_table *table, const uint64_t *key)
+{
+  uint64_t *here = table->device->number_here;
+  HOTROW_TRY(core->row_kernels->copy_out(here, key, sizeof *key, core->stream));
+  HOTROW_TRY(hr_device_wait(core));
+  return hr_fail(HOTROW_ERR_INVALID, "push to %s: the gradient of key %llu is not finite", table->desc.name,
+                 (unsigned long long)*here);
+}
+
+/* Waits. */
+static hotrow_status check_sums(hr_core *core, hotrow_table *table, const hr_workspace *workspace, const float *sums)
+{
+  const hotrow_kernels *kernels = core->row_kernels;
+  hr_device_table *device = table->device;
+  uint32_t count = workspace->unique_count;
+  kernels->find_nonfinite(sums, count, table->layout.dim, core->stream, device->number, NULL);
+  HOTROW_TRY(kernels->copy_out(device->number_here, device->number, sizeof *device->number, core->stream));
+  HOTROW_TRY(hr_device_wait(core));
+  uint64_t bad = *device->number_here;
+  return bad == count ? HOTROW_OK : refuse(core, table, workspace->dedup.keys + bad);
+}
+
 static hotrow_status sum_grads(hr_core *core, const hotrow_push_request *r, const hr_workspace *workspace, float *sums)
 {
   const hotrow_kernels *kernels = core->row_kernels;
@@ -64,16 +87,7 @@ static hotrow_status sum_grads(hr_core *core, const hotrow_push_request *r, cons
   kernels->segment_sum(grads, stride, dim, is_pooled ? device->bags.memory : NULL,
                        is_pooled ? device->factors.memory : NULL, dedup->positions, dedup->offsets, count, core->stream,
                        sums);
-  kernels->find_nonfinite(sums, count, dim, core->stream, device->number);
-  HOTROW_TRY(kernels->copy_out(device->number_here, device->number, sizeof *device->number, core->stream));
-  HOTROW_TRY(hr_device_wait(core)); /* for the caller's arrays too */
-  uint64_t bad = *device->number_here;
-  if (bad == count)
-    return HOTROW_OK;
-  HOTROW_TRY(kernels->copy_out(device->number_here, dedup->keys + bad, sizeof *dedup->keys, core->stream));
-  HOTROW_TRY(hr_device_wait(core));
-  return hr_fail(HOTROW_ERR_INVALID, "push to %s: the gradient of key %llu is not finite", table->desc.name,
-                 (unsigned long long)*device->number_here);
+  return r->memory == HOTROW_CPU ? check_sums(core, table, workspace, sums) : HOTROW_OK;
 }
 
 hotrow_status hr_device_stage_push(hr_core *core, const hotrow_push_request *r, size_t step_count, uint32_t *added_p)
@@ -82,7 +96,7 @@ hotrow_status hr_device_stage_push(hr_core *core, const hotrow_push_request *r, 
   hotrow_table *table = r->table;
   hr_device_table *device = table->device;
   hr_workspace *workspace;
-  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream));
+  HOTROW_TRY(hr_device_follow(core, r->memory, r->stream, core->stream));
   HOTROW_TRY(find_keys(core, r, &workspace));
   const hotrow_dedup *dedup = &workspace->dedup;
   uint32_t count = workspace->unique_count;
@@ -98,7 +112,41 @@ hotrow_status hr_device_stage_push(hr_core *core, const hotrow_push_request *r, 
   kernels->segment_words(NULL, NULL, dedup->offsets, count, core->stream,
                          (uint32_t *)device->step_ticks.memory + step_count);
   device->is_step_of_lookup = step_count == 0 && workspace == &table->lookup;
+  device->is_unchecked |= r->memory != HOTROW_CPU;
+  HOTROW_TRY(hr_device_lead(core, r->memory, r->stream));
   *added_p = count;
+  return HOTROW_OK;
+}
+
+static bool is_to_be_checked(const hotrow_table *table)
+{
+  return table->device->is_unchecked && table->step_count > 0;
+}
+
+hotrow_status hr_device_check_step(hr_core *core)
+{
+  const hotrow_kernels *kernels = core->row_kernels;
+  HOTROW_TRY(kernels->fill(core->gate, 0xff, sizeof *core->gate, core->stream)); /* UINT32_MAX: no limit */
+  for (uint32_t i = 0; i < core->table_count; i++) {
+    const hotrow_table *table = core->tables[i];
+    const hr_device_table *device = table->device;
+    if (!is_to_be_checked(table))
+      continue;
+    kernels->find_nonfinite(device->step_grads.memory, table->step_count, table->layout.dim, core->stream,
+                            device->number + 1, core->gate);
+    HOTROW_TRY(kernels->copy_out(device->number_here + 1, device->number + 1, sizeof *device->number, core->stream));
+  }
+  return HOTROW_OK;
+}
+
+hotrow_status hr_device_read_check(hr_core *core)
+{
+  for (uint32_t i = 0; i < core->table_count; i++) {
+    const hotrow_table *table = core->tables[i];
+    const hr_device_table *device = table->device;
+    if (is_to_be_checked(table) && device->number_here[1] < table->step_count)
+      return refuse(core, table, (const uint64_t *)device->step_keys.memory + device->number_here[1]);
+  }
   return HOTROW_OK;
 }
 
@@ -136,5 +184,6 @@ hotrow_status hr_device_update(hr_core *core, hotrow_table *table)
   const uint32_t *slots = !is_merged && device->is_step_of_lookup && table->has_slots ? device->slots : NULL;
   bool counts_occurrences = table->flags & HOTROW_TABLE_COUNT_OCCURRENCES;
   size_t count = is_merged ? table->push.unique_count : table->step_count;
-  return hotrow_cache_update(table->cache, keys, hashes, slots, grads, counts_occurrences ? ticks : NULL, count, NULL);
+  return hotrow_cache_update(table->cache, keys, hashes, slots, grads, counts_occurrences ? ticks : NULL, count,
+                             core->gate);
 }

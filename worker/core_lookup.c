@@ -193,6 +193,18 @@ static hotrow_status ask(hr_core *core)
   return status;
 }
 
+/* Sends the first round, and what a fused step has left to say. */
+static hotrow_status ask_first(hr_core *core)
+{
+  HOTROW_TRY(ask(core));
+  if (!core->is_fused)
+    return HOTROW_OK;
+  core->is_fused = false;
+  if (!core->is_sync)
+    HOTROW_TRY(hr_core_fetch_ahead(core));
+  return hr_core_tell_ticks(core);
+}
+
 hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *requests, size_t request_count,
                                    uint64_t now_ns)
 {
@@ -207,18 +219,19 @@ hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *r
     status = r->table->device ? hr_device_probe(core, r) : probe_request(core, r);
   }
   core->round = 1;
-  if (status == HOTROW_OK)
-    status = ask(core);
-  else
-    hr_core_drop_pulls(core); /* those of keys that were found before */
+  core->is_unread = core->options.device_kernels != NULL;
   if (status != HOTROW_OK)
-    return status;
-  if (!core->is_fused)
-    return HOTROW_OK;
-  core->is_fused = false;
-  if (!core->is_sync)
-    HOTROW_TRY(hr_core_fetch_ahead(core));
-  return hr_core_tell_ticks(core);
+    hr_core_drop_pulls(core); /* those of keys that were found before */
+  return status == HOTROW_OK && !core->is_unread ? ask_first(core) : status;
+}
+
+/* The device says what is to be asked for. */
+static hotrow_status read_plans(hr_core *core)
+{
+  core->is_unread = false;
+  for (size_t i = 0; i < core->lookup_count; i++)
+    HOTROW_TRY(hr_device_read_plan(core, core->lookups[i].table));
+  return ask_first(core);
 }
 
 /* Chooses what another round asks: copies that were fresh, or came in this lookup, and were told to be too old since.
@@ -254,6 +267,12 @@ hotrow_status hr_core_lookup_settle(hr_core *core, uint64_t now_ns, bool *is_set
 {
   HOTROW_ASSERT(core->waited_count == 0);
   core->now_ns = now_ns;
+  if (core->is_unread) {
+    HOTROW_TRY(read_plans(core));
+    *is_settled_p = false;
+    if (core->waited_count > 0)
+      return HOTROW_OK;
+  }
   bool has_some = false;
   for (size_t i = 0; i < core->lookup_count; i++)
     HOTROW_TRY(choose_stale(core, core->lookups[i].table, &has_some));

@@ -117,7 +117,7 @@ hotrow_status hr_core_sum_grads(const hotrow_kernels *kernels, const hr_grads *g
     kernels->segment_sum(r->grads, stride, dim, is_pooled ? table->bags : NULL, is_pooled ? table->factors : NULL,
                          dedup->positions, dedup->offsets + first, count, NULL, sums);
   uint64_t bad;
-  kernels->find_nonfinite(sums, count, dim, NULL, &bad);
+  kernels->find_nonfinite(sums, count, dim, NULL, &bad, NULL);
   if (bad < count)
     return hr_fail(HOTROW_ERR_INVALID, "push to %s: the gradient of key %llu is not finite", table->desc.name,
                    (unsigned long long)dedup->keys[first + bad]);

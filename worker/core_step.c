@@ -1,6 +1,7 @@
 /* The end of a step: one update per key -> own rows -> pushes to the shards, and what else is due then. */
 #include <string.h>
 
+#include "core_cache.h"
 #include "core_device.h"
 
 /* The step's rows of a table: distinct keys with their summed gradients. */
@@ -50,12 +51,6 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
     table->step_parts = 0;
     return HOTROW_OK;
   }
-  if (table->device) {
-    HOTROW_TRY(hr_device_update(core, table));
-    table->step_count = 0;
-    table->step_parts = 0;
-    return hr_core_draft_pushes(core, table);
-  }
   HOTROW_TRY(merge_parts(core, table, &rows));
   if (!(table->flags & HOTROW_TABLE_COUNT_OCCURRENCES))
     rows.ticks = NULL;
@@ -71,6 +66,34 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
   table->step_count = 0;
   table->step_parts = 0;
   return hr_core_draft_pushes(core, table);
+}
+
+/* The same on a device. The lists of all tables are on their way before the first is waited for. */
+static hotrow_status end_device_step(hr_core *core)
+{
+  HOTROW_TRY(hr_device_check_step(core));
+  for (uint32_t i = 0; i < core->table_count; i++) {
+    HOTROW_TRY(hr_device_update(core, core->tables[i]));
+    HOTROW_TRY(hr_core_cache_start_pushes(core->tables[i]));
+  }
+  for (uint32_t i = 0; i < core->table_count; i++)
+    HOTROW_TRY(hr_core_draft_pushes(core, core->tables[i]));
+  hotrow_status status = hr_device_read_check(core);
+  for (uint32_t i = 0; i < core->table_count; i++) {
+    core->tables[i]->step_count = 0;
+    core->tables[i]->step_parts = 0;
+    core->tables[i]->device->is_unchecked = false;
+  }
+  return status;
+}
+
+static hotrow_status end_steps(hr_core *core)
+{
+  if (core->options.device_kernels)
+    return end_device_step(core);
+  for (uint32_t i = 0; i < core->table_count; i++)
+    HOTROW_TRY(end_table_step(core, core->tables[i]));
+  return HOTROW_OK;
 }
 
 /* Sends what the step has to say, and with it asks for rows of coming batches. */
@@ -102,8 +125,7 @@ hotrow_status hr_core_step(hr_core *core, bool is_fused, uint64_t now_ns)
   for (uint32_t i = 0; i < core->table_count; i++)
     use_lr_scale(core->tables[i]);
   HOTROW_TRY(hr_core_draft_evicted(core)); /* before this step's update of the same keys */
-  for (uint32_t i = 0; i < core->table_count; i++)
-    HOTROW_TRY(end_table_step(core, core->tables[i]));
+  HOTROW_TRY(end_steps(core));
   hr_request *empty;
   for (uint32_t shard = 0; core->is_sync && shard < core->options.shard_count; shard++)
     HOTROW_TRY(hr_core_draft(core, shard, &empty)); /* an exact step is told to every shard, with or without rows */

@@ -75,11 +75,17 @@ hotrow_status hr_core_renew(void **memory_p, size_t count, size_t element_size)
   return hr_alloc(count, element_size, "scratch", memory_p);
 }
 
-static hotrow_status grow_workspace(hr_core *core, hr_workspace *workspace, size_t key_count)
+/* Where a workspace's work is queued: coming batches have a stream of their own. */
+static void *stream_of(const hr_core *core, const hotrow_table *table, const hr_workspace *workspace)
+{
+  return workspace == &table->ahead ? core->ahead_stream : core->stream;
+}
+
+static hotrow_status grow_workspace(hr_core *core, hr_workspace *workspace, void *stream, size_t key_count)
 {
   const hotrow_kernels *kernels = core->row_kernels;
   size_t capacity = key_count + key_count / 4 + 64;
-  HOTROW_TRY(kernels->synchronize(core->stream)); /* what is there may still be read */
+  HOTROW_TRY(kernels->synchronize(stream)); /* what is there may still be read */
   free_workspace(workspace);
   hotrow_dedup *dedup = &workspace->dedup;
   workspace->kernels = kernels;
@@ -100,18 +106,20 @@ static hotrow_status grow_workspace(hr_core *core, hr_workspace *workspace, size
 hotrow_status hr_core_dedup(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
                             size_t key_count)
 {
+  void *stream = stream_of(core, table, workspace);
   if (key_count > workspace->capacity || !workspace->scratch)
-    HOTROW_TRY(grow_workspace(core, workspace, key_count));
+    HOTROW_TRY(grow_workspace(core, workspace, stream, key_count));
   workspace->is_plain = false;
+  workspace->is_counted = core->row_kernels->device == HOTROW_CPU;
   workspace->key_count = key_count;
-  return core->row_kernels->dedup(keys, key_count, table->seed, workspace->scratch, core->stream, &workspace->dedup);
+  return core->row_kernels->dedup(keys, key_count, table->seed, workspace->scratch, stream, &workspace->dedup);
 }
 
 hotrow_status hr_core_dedup_in_order(hr_core *core, hotrow_table *table, hr_workspace *workspace, const uint64_t *keys,
                                      size_t key_count, uint32_t part_rows)
 {
   if (key_count > workspace->capacity || !workspace->scratch)
-    HOTROW_TRY(grow_workspace(core, workspace, key_count));
+    HOTROW_TRY(grow_workspace(core, workspace, stream_of(core, table, workspace), key_count));
   bool needs_hashes = table->has_cache || table->flags & HOTROW_TABLE_COUNT_OCCURRENCES;
   if (needs_hashes || core->options.shard_count > 1)
     return hr_core_dedup(core, table, workspace, keys, key_count);

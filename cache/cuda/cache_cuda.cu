@@ -222,20 +222,36 @@ static void expect(hotrow_cache *cache, const uint64_t *keys, const uint64_t *ha
   }
 }
 
-static __global__ void empty_push_list(cache_view v)
+static __global__ void empty_push_list(cache_view v, hr_taken_counts *taken)
 {
+  taken->entries = v.books->push_count;
+  taken->pending = v.books->touched_count - v.books->free_count;
   v.books->push_count = 0;
+}
+
+void hr_cuda_cache_count_listed(hotrow_cache *cache, uint64_t more)
+{
+  hr_device_side *device = &cache->shared->device;
+  device->listed_bound += more;
+  if (device->listed_bound > device->placed_bound)
+    device->listed_bound = device->placed_bound;
 }
 
 static hotrow_status take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p)
 {
-  hr_device_books books;
-  HOTROW_TRY(hr_cuda_cache_read_books(cache, &books, NULL));
-  *list_p = hr_push_list_view(&cache->shared->pushes, books.push_count);
-  cache->shared->device.placed_bound = books.touched_count - books.free_count;
-  LAUNCH_ONE(cache, empty_push_list)(hr_cuda_cache_view(cache));
+  hr_device_side *device = &cache->shared->device;
+  *list_p = hr_push_list_view(&cache->shared->pushes, device->listed_bound);
+  if (device->listed_bound == 0)
+    return HOTROW_OK;
+  hr_taken_counts *taken = device->taken + device->take_count++ % 2;
+  list_p->count_p = &taken->entries;
+  device->listed_bound = 0;
+  device->placed_since = 0;
+  if (cache->shared->pending.capacity == 0)
+    device->placed_bound = 0;
+  LAUNCH_ONE(cache, empty_push_list)(hr_cuda_cache_view(cache), taken);
   hr_cuda_check_launch("empty_push_list");
-  return HOTROW_OK;
+  return cache->kernels->event_record(device->taken_event, cache->stream);
 }
 
 static hotrow_status get_stats(const hotrow_cache *cache, hotrow_cache_stats *stats_p)

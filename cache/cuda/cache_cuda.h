@@ -136,6 +136,10 @@ void hr_cuda_cache_probe(const hotrow_cache *cache, const uint64_t *keys, const 
 /* values[0 .. count-1] become the sums of those before; values[count] that of all. */
 void hr_cuda_cache_scan(const hotrow_cache *cache, uint32_t *values, size_t count);
 
+/* So many rows may have joined the push list; of rows with pending steps that were there, not more than there can be.
+ */
+void hr_cuda_cache_count_listed(hotrow_cache *cache, uint64_t more);
+
 /* Waits for the stream. own_p: those of its table, or NULL. */
 hotrow_status hr_cuda_cache_read_books(const hotrow_cache *cache, hr_device_books *books_p, hr_table_books *own_p);
 

@@ -418,6 +418,8 @@ hotrow_status hr_cuda_cache_insert(hotrow_cache *cache, const hr_fresh_rows *fre
     cache->shared->device.staged_bound += (uint32_t)row_count;
   else
     HOTROW_TRY(check_staging(cache, fresh, slots, row_count));
+  if (cache->shared->pending.capacity > 0)
+    hr_cuda_cache_count_listed(cache, row_count);
   for (size_t first = 0, count; first < row_count; first += count) {
     count = slice_rows(cache, row_count - first);
     hr_fresh_rows part = hr_fresh_rows_from(cache, fresh, first);

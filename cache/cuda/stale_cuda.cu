@@ -154,6 +154,7 @@ void hr_cuda_cache_flush(hotrow_cache *cache)
   if (cache->shared->sets.set_count == 0 || cache->shared->pending.capacity == 0)
     return;
   slot_range rest = range_of(cache, 0, UINT64_MAX, true), slice;
+  hr_cuda_cache_count_listed(cache, cache->shared->pending.capacity);
   while (next_slice(cache, &rest, &slice)) {
     LAUNCH_EACH(cache, choose_slots, slice.count)(hr_cuda_cache_view(cache), slice);
     hr_cuda_cache_hand_out(cache, slice.count);
@@ -163,6 +164,7 @@ void hr_cuda_cache_flush(hotrow_cache *cache)
 void hr_cuda_cache_invalidate(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last)
 {
   slot_range rest = range_of(cache, hash_first, hash_last, false), slice;
+  hr_cuda_cache_count_listed(cache, cache->shared->pending.capacity);
   while (next_slice(cache, &rest, &slice)) {
     LAUNCH_EACH(cache, choose_slots, slice.count)(hr_cuda_cache_view(cache), slice);
     hr_cuda_cache_hand_out(cache, slice.count);
@@ -173,6 +175,8 @@ void hr_cuda_cache_invalidate(hotrow_cache *cache, uint64_t hash_first, uint64_t
 
 void hr_cuda_cache_forget(hotrow_cache *cache, const uint64_t *hashes, size_t total)
 {
+  if (cache->shared->pending.capacity > 0)
+    hr_cuda_cache_count_listed(cache, total);
   for (size_t first = 0, count; first < total && cache->shared->sets.set_count > 0; first += count) {
     count = slice_rows(cache, total - first);
     LAUNCH_EACH(cache, choose_hashes, count)(hr_cuda_cache_view(cache), hashes + first, count);

@@ -313,6 +313,26 @@ static key_slice slice_of(const hotrow_cache *cache, const uint64_t *keys, const
   return slice;
 }
 
+/* The bound that the last take has left, as soon as the device has got there, which it nearly always has. */
+static hotrow_status tighten_bound(hotrow_cache *cache)
+{
+  hr_device_side *device = &cache->shared->device;
+  if (device->take_count == 0)
+    return HOTROW_OK;
+  HOTROW_TRY(cache->kernels->event_wait(device->taken_event));
+  uint64_t bound = device->taken[(device->take_count - 1) % 2].pending + device->placed_since;
+  if (bound < device->placed_bound) /* else it was asked for since */
+    device->placed_bound = bound;
+  return HOTROW_OK;
+}
+
+static void count_placed(hotrow_cache *cache, uint64_t more, size_t listed)
+{
+  cache->shared->device.placed_bound += more;
+  cache->shared->device.placed_since += more;
+  hr_cuda_cache_count_listed(cache, listed);
+}
+
 /* Room for the entries and pending rows that these steps can add at most, or, where the host does not know of any, for
  * those that they do add. */
 static hotrow_status check_room(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
@@ -321,8 +341,10 @@ static hotrow_status check_room(hotrow_cache *cache, const uint64_t *keys, const
   hr_device_side *device = &cache->shared->device;
   bool is_rounding = cache->rules.wire_dtype != HOTROW_F32 && cache->rules.push_bound > 0;
   uint64_t most = (uint64_t)total * (is_rounding ? 2 : 1);
+  if (most > cache->shared->pushes.capacity - device->placed_bound)
+    HOTROW_TRY(tighten_bound(cache));
   if (most <= cache->shared->pushes.capacity - device->placed_bound) {
-    device->placed_bound += most;
+    count_placed(cache, most, total);
     return HOTROW_OK;
   }
   hr_device_books books;
@@ -337,7 +359,7 @@ static hotrow_status check_room(hotrow_cache *cache, const uint64_t *keys, const
   size_t room = cache->shared->pushes.capacity - device->placed_bound;
   if (books.new_count > room)
     return hr_cache_fail_pushes(cache, total, room);
-  device->placed_bound += books.new_count;
+  count_placed(cache, books.new_count, total);
   return HOTROW_OK;
 }
 

@@ -9,7 +9,7 @@
 #define BLOCK_FLOATS 1024u
 
 HR_VECTORISED void hr_cpu_find_nonfinite(const float *values, size_t row_count, uint32_t dim, void *stream,
-                                         uint64_t *row_p)
+                                         uint64_t *row_p, uint32_t *gate_p)
 {
   (void)stream;
   HOTROW_ASSERT(dim > 0);
@@ -24,6 +24,8 @@ HR_VECTORISED void hr_cpu_find_nonfinite(const float *values, size_t row_count, 
     while (is_nonfinite(values[start]) == 0)
       start++;
     *row_p = start / dim;
+    if (gate_p)
+      *gate_p = 0;
     return;
   }
   *row_p = row_count;

@@ -26,7 +26,9 @@ HR_VECTORISED void hr_cpu_gather(const float *rows, size_t row_stride, uint32_t 
   for (size_t i = 0; i < slot_count; i++) {
     if (i + HR_ROWS_AHEAD < slot_count)
       hr_prefetch_row(rows + slots[i + HR_ROWS_AHEAD] * row_stride, prefetch_floats);
-    HOTROW_ASSERT(slots[i] != HOTROW_SLOT_NONE);
-    copy_row(out + i * out_stride, rows + slots[i] * row_stride, dim);
+    if (slots[i] == HOTROW_SLOT_NONE)
+      memset(out + i * out_stride, 0, dim * sizeof *out);
+    else
+      copy_row(out + i * out_stride, rows + slots[i] * row_stride, dim);
   }
 }

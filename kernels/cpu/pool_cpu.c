@@ -31,8 +31,8 @@ HR_VECTORISED void hr_cpu_pool(const float *rows, size_t row_stride, uint32_t di
     for (uint32_t i = offsets[bag]; i < offsets[bag + 1]; i++) {
       if (slot_count - i > HR_ROWS_AHEAD)
         hr_prefetch_row(rows + slots[i + HR_ROWS_AHEAD] * row_stride, prefetch_floats);
-      HOTROW_ASSERT(slots[i] != HOTROW_SLOT_NONE);
-      add_weighted(sum, rows + slots[i] * row_stride, weights ? weights[i] : 1.0f, dim);
+      if (slots[i] != HOTROW_SLOT_NONE)
+        add_weighted(sum, rows + slots[i] * row_stride, weights ? weights[i] : 1.0f, dim);
     }
     uint32_t bag_size = offsets[bag + 1] - offsets[bag];
     if (pooling == HOTROW_POOL_SUM || bag_size == 0)

@@ -57,7 +57,7 @@ void hr_cpu_segment_sum_apply(const hotrow_row_layout *layout, float lr_scale, c
                        terms->offsets + b.first, end - b.first, stream, sums);
     for (size_t begin = b.first, next; begin < end; begin = next + 1) {
       uint64_t finite_count;
-      hr_cpu_find_nonfinite(sums + (begin - b.first) * dim, end - begin, dim, stream, &finite_count);
+      hr_cpu_find_nonfinite(sums + (begin - b.first) * dim, end - begin, dim, stream, &finite_count, NULL);
       next = begin + finite_count;
       apply_runs(&b, rows->slots, begin, next, step_rows);
       if (rows->pending_slots)

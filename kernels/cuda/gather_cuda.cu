@@ -24,8 +24,11 @@ static __global__ void copy_rows(const uint32_t *__restrict__ from, size_t from_
       slot[r] = slots ? slots[at] : at;
     }
 #pragma unroll
-    for (unsigned r = 0; r < ROWS_AT_ONCE; r++)
-      row[r] = hr_load<width>(from + slot[r] * from_stride + column);
+    for (unsigned r = 0; r < ROWS_AT_ONCE; r++) {
+      row[r] = hr_fill<width>(0u);
+      if (slot[r] != HOTROW_SLOT_NONE || !slots)
+        row[r] = hr_load<width>(from + slot[r] * from_stride + column);
+    }
 #pragma unroll
     for (unsigned r = 0; r < ROWS_AT_ONCE; r++)
       if (i + r * step < row_count)

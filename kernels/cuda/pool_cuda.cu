@@ -19,8 +19,8 @@ typedef struct bags {
   hotrow_pooling pooling;
 } bags;
 
-/* Behind the last key its row is read again, and -0 is added, which changes nothing: no branch stands between the
- * reads. `rows` is at the lane's first column. */
+/* Behind the last key, and for one without a row, -0 is added, which changes nothing: no read waits for another. `rows`
+ * is at the lane's first column. */
 template <unsigned width>
 static __device__ inline hr_lane<float, width> sum_bag(const float *__restrict__ rows, size_t row_stride, bags b,
                                                        uint32_t first, uint32_t end)
@@ -28,24 +28,26 @@ static __device__ inline hr_lane<float, width> sum_bag(const float *__restrict__
   hr_lane<float, width> sum = hr_fill<width>(0.0f);
 #pragma unroll 1
   for (uint32_t i = first; i < end; i += KEYS_AT_ONCE) {
-    const float *row[KEYS_AT_ONCE];
+    uint32_t slot[KEYS_AT_ONCE];
     float weight[KEYS_AT_ONCE];
     hr_lane<float, width> value[KEYS_AT_ONCE];
 #pragma unroll
     for (unsigned r = 0; r < KEYS_AT_ONCE; r++) {
-      uint32_t at = r < end - i ? i + r : end - 1;
-      row[r] = rows + b.slots[at] * row_stride;
-      weight[r] = b.weights ? b.weights[at] : 1.0f;
+      slot[r] = r < end - i ? b.slots[i + r] : HOTROW_SLOT_NONE;
+      weight[r] = r < end - i && b.weights ? b.weights[i + r] : 1.0f;
     }
 #pragma unroll
-    for (unsigned r = 0; r < KEYS_AT_ONCE; r++)
-      value[r] = hr_load<width>(row[r]);
+    for (unsigned r = 0; r < KEYS_AT_ONCE; r++) {
+      value[r] = hr_fill<width>(0.0f);
+      if (slot[r] != HOTROW_SLOT_NONE)
+        value[r] = hr_load<width>(rows + slot[r] * row_stride);
+    }
 #pragma unroll
     for (unsigned r = 0; r < KEYS_AT_ONCE; r++)
 #pragma unroll
       for (unsigned k = 0; k < width; k++) {
         float term = __fmul_rn(weight[r], value[r].x[k]);
-        sum.x[k] = __fadd_rn(sum.x[k], r < end - i ? term : -0.0f);
+        sum.x[k] = __fadd_rn(sum.x[k], slot[r] != HOTROW_SLOT_NONE ? term : -0.0f);
       }
   }
   return sum;

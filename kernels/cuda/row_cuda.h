@@ -115,9 +115,9 @@ template <unsigned width, typename T> static __device__ inline void hr_store(T *
   *(hr_lane<T, width> *)to = lane;
 }
 
-template <unsigned width> static __device__ inline hr_lane<float, width> hr_fill(float value)
+template <unsigned width, typename T> static __device__ inline hr_lane<T, width> hr_fill(T value)
 {
-  hr_lane<float, width> lane;
+  hr_lane<T, width> lane;
 #pragma unroll
   for (unsigned k = 0; k < width; k++)
     lane.x[k] = value;

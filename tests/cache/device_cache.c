@@ -246,6 +246,11 @@ void device_take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p)
   hotrow_cache_push_list list;
   CHECK_OK(hotrow_cache_take_pushes(cache, &list));
   size_t n = list.count;
+  if (list.count_p) {
+    CHECK_OK(device->synchronize(NULL));
+    n = *list.count_p;
+  }
+  CHECK_MSG(n <= list.count, "%zu entries, at most %zu", n, list.count);
   CHECK(n <= TAKEN_MAX && n * dim <= HOST_FLOATS && n * square_dim <= HOST_FLOATS);
   CHECK((list.squares != NULL) == (square_dim > 0));
   out(keys, list.keys, n * sizeof *keys);
@@ -255,7 +260,8 @@ void device_take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p)
   out(tables, list.tables, n * sizeof *tables);
   out(grads, list.grads, n * dim * sizeof *grads);
   out(squares, list.squares, n * square_dim * sizeof *squares);
-  *list_p = (hotrow_cache_push_list){keys, hashes, steps, grads, square_dim > 0 ? squares : NULL, is_exact, tables, n};
+  *list_p =
+      (hotrow_cache_push_list){keys, hashes, steps, grads, square_dim > 0 ? squares : NULL, is_exact, tables, n, NULL};
 }
 
 const float *device_rows(const hotrow_cache *cache, size_t row_count, size_t *row_stride_p)

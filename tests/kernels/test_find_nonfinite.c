@@ -5,9 +5,15 @@
 
 static uint64_t find(const float *values, size_t row_count, uint32_t dim)
 {
+  static bool has_gate;
   uint64_t row = 77, *device_row = TO_DEVICE(&row, 1);
-  kernels->find_nonfinite(TO_DEVICE(values, row_count * dim), row_count, dim, NULL, device_row);
+  uint32_t gate = 99, *device_gate = TO_DEVICE(&gate, 1);
+  has_gate = !has_gate;
+  kernels->find_nonfinite(TO_DEVICE(values, row_count * dim), row_count, dim, NULL, device_row,
+                          has_gate ? device_gate : NULL);
   from_device(&row, device_row, sizeof row);
+  from_device(&gate, device_gate, sizeof gate);
+  CHECK_EQ(gate, has_gate && row < row_count ? 0 : 99);
   kernel_test_release();
   return row;
 }

@@ -10,12 +10,15 @@ static void check_gather(hr_rng *rng, uint32_t dim, size_t row_pad, size_t out_p
   memcpy(expected, out, count * out_stride * sizeof *out);
   uint32_t slots[1000];
   for (size_t i = 0; i < count; i++)
-    slots[i] = (uint32_t)hr_rng_below(rng, i % 3 == 0 ? 2 : ROW_COUNT);
+    slots[i] = i % 7 == 6 ? HOTROW_SLOT_NONE : (uint32_t)hr_rng_below(rng, i % 3 == 0 ? 2 : ROW_COUNT);
   const uint32_t odd_bits = 0x7fa00001u; /* a copy keeps every bit, a signalling NaN's too */
   memcpy(rows + misalign, &odd_bits, sizeof odd_bits);
   for (size_t i = 0; i < count; i++)
     for (uint32_t c = 0; c < dim; c++)
-      memcpy(expected + i * out_stride + c, rows + misalign + slots[i] * row_stride + c, sizeof(float));
+      if (slots[i] == HOTROW_SLOT_NONE)
+        expected[i * out_stride + c] = 0.0f;
+      else
+        memcpy(expected + i * out_stride + c, rows + misalign + slots[i] * row_stride + c, sizeof(float));
 
   float *device_rows = TO_DEVICE(rows, misalign + ROW_COUNT * row_stride);
   float *device_out = TO_DEVICE(out, count * out_stride);

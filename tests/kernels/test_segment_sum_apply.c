@@ -70,7 +70,7 @@ static uint64_t apply_one_by_one(batch *b, float lr_scale)
   for (size_t i = 0; i < b->key_count; i++) {
     cpu->segment_sum(b->grads, b->layout.dim, b->layout.dim, b->source, b->coefficients, b->positions, b->offsets + i,
                      1, NULL, sum);
-    cpu->find_nonfinite(sum, 1, b->layout.dim, NULL, &bad);
+    cpu->find_nonfinite(sum, 1, b->layout.dim, NULL, &bad, NULL);
     if (bad == 0) {
       first_bad = first_bad < i ? first_bad : i;
       continue;

@@ -184,7 +184,8 @@ static void vouch_for(const char *rows, const char *manifest, size_t size)
 static void refuses(const char *words)
 {
   test_shard *t = test_shard_open(&(hr_shard_options){.shard_count = 1});
-  CHECK_FAILS(hr_shard_load(t->shard, path_of("forged").text, (hr_load_progress){0}, (hr_load_settle){0}), HOTROW_ERR_CORRUPT, words);
+  CHECK_FAILS(hr_shard_load(t->shard, path_of("forged").text, (hr_load_progress){0}, (hr_load_settle){0}),
+              HOTROW_ERR_CORRUPT, words);
   test_shard_close(t);
 }
 

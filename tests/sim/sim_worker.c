@@ -73,7 +73,7 @@ static void add_tables(sim_worker *worker)
     for (uint32_t s = 0; s < c->shards; s++)
       ids[s] = t; /* tables are created in order */
     hotrow_table_options options = HOTROW_TABLE_OPTIONS_INIT;
-    options.cache_of = t > 0 && c->shares_cache ? worker->tables[0] : NULL;
+    options.cache_of = t > 0 && c->shares_cache && !sim_device() ? worker->tables[0] : NULL;
     options.cache_row_count = options.cache_of ? 0 : c->cache_rows;
     options.policy = c->policy;
     options.mode = c->mode[t];
@@ -192,6 +192,45 @@ static void count_step(sim_worker *worker)
   worker->step++;
 }
 
+/* A lookup's arrays on the device, for as long as the program runs. */
+static struct {
+  uint64_t *keys[SIM_TABLES_MAX];
+  float *rows[SIM_TABLES_MAX];
+} there[SIM_WORKERS_MAX];
+
+static void take_there(const hotrow_kernels *device, uint32_t index, uint32_t table)
+{
+  void *memory;
+  if (there[index].rows[table])
+    return;
+  CHECK_OK(device->alloc(SIM_BATCH_MAX * sizeof(uint64_t), &memory));
+  there[index].keys[table] = memory;
+  CHECK_OK(device->alloc(SIM_BATCH_MAX * SIM_SESSIONS_MAX * sizeof(float), &memory));
+  there[index].rows[table] = memory;
+}
+
+/* Workers with rows on a GPU look up from arrays there, and into them. */
+static void use_arrays_there(const sim_worker *worker, hotrow_lookup_request *requests)
+{
+  const hotrow_kernels *device = sim_device();
+  for (uint32_t t = 0; device && t < worker->sim->config.tables; t++) {
+    hotrow_lookup_request *r = &requests[t];
+    take_there(device, worker->index, t);
+    CHECK_OK(device->copy_in(there[worker->index].keys[t], r->keys, r->key_count * sizeof *r->keys, NULL));
+    r->keys = there[worker->index].keys[t];
+    r->out = there[worker->index].rows[t];
+    r->memory = HOTROW_CUDA;
+  }
+}
+
+static void bring_rows_here(sim_worker *worker)
+{
+  const hotrow_kernels *device = sim_device();
+  for (uint32_t t = 0; device && t < worker->sim->config.tables; t++)
+    CHECK_OK(device->copy_out(worker->rows[t], there[worker->index].rows[t],
+                              worker->sim->config.batch * sizeof worker->rows[t][0], NULL));
+}
+
 /* Of all tables, or of the next one. */
 static void begin_lookup(sim_worker *worker)
 {
@@ -205,6 +244,7 @@ static void begin_lookup(sim_worker *worker)
   if (worker->next_table == 0)
     next_batch(worker);
   fill_requests(worker, &worker->batch, requests);
+  use_arrays_there(worker, requests);
   uint32_t first = worker->next_table, count = c->is_one_by_one ? 1 : c->tables;
   CHECK_OK(hr_core_lookup_begin(worker->core, requests + first, count, worker->sim->now_ns));
   worker->next_table += count;
@@ -275,6 +315,7 @@ static void leave_lookup(sim_worker *worker)
     if (!is_settled)
       return;
     CHECK_OK(hr_core_lookup_finish(worker->core));
+    bring_rows_here(worker);
     for (uint32_t t = sim->config.is_one_by_one ? worker->next_table - 1 : 0; t < worker->next_table; t++)
       sim_reads_check(worker, t);
     if (worker->next_table < sim->config.tables) {

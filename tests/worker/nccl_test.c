@@ -32,7 +32,7 @@ hotrow_comm_options options_alone(uint32_t flags)
   options.host = "127.0.0.1";
   options.rank = 1;
   options.world_size = 3;
-  options.timeout_ms = 700; /* long enough for what is not to time out on a busy machine */
+  options.timeout_ms = PLENTY_MS;
   options.flags = flags;
   return options;
 }

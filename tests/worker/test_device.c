@@ -129,6 +129,8 @@ static void push(const side *s, batch_shape shape, bool names_keys)
     r.grads = there(grads, bag_count * sizeof grads[0]);
   }
   CHECK_OK(hotrow_push(s->client, &r, 1));
+  if (s->is_on_device) /* written anew on the caller's stream: NaN, which the step would refuse */
+    CHECK_OK(device->fill(taken[taken_count - 1], 0xff, bag_count * sizeof grads[0], stream));
   release();
 }
 
@@ -276,11 +278,15 @@ static void memory_is_named_and_checked(void)
   close_side(&there_side);
 }
 
+/* By the step, and then nothing of it is applied, in no table; what is in host memory by the push. */
 static void what_is_not_finite_is_named(void)
 {
   side s;
+  hotrow_table *other;
   hotrow_table_options options = bounded_options(20, 5, 256);
   open_side(&s, HOTROW_CUDA, true, &options);
+  options.name = "other";
+  CHECK_OK(hotrow_table_create(s.client, &options, &other));
   draw_batch(PLAIN);
   look_up(&s, PLAIN, &rows[0][0][0]);
   memcpy(rows[1], rows[0], sizeof rows[0]);
@@ -290,9 +296,17 @@ static void what_is_not_finite_is_named(void)
   hotrow_push_request p = test_push_of(s.table, there(keys, 3 * sizeof *keys), 3, there(grads, 3 * sizeof grads[0]));
   p.memory = HOTROW_CUDA;
   p.stream = stream;
-  CHECK_FAILS(hotrow_push(s.client, &p, 1), HOTROW_ERR_INVALID, "key 4711 is not finite");
+  CHECK_OK(hotrow_push(s.client, &p, 1));
+  hotrow_push_request sound = test_push_of(other, there(keys, 2 * sizeof *keys), 2, p.grads);
+  sound.memory = HOTROW_CUDA;
+  sound.stream = stream;
+  CHECK_OK(hotrow_push(s.client, &sound, 1));
+  CHECK_FAILS(hotrow_step(s.client, 0), HOTROW_ERR_INVALID, "push to t: the gradient of key 4711 is not finite");
   release();
-  CHECK_OK(hotrow_step(s.client, 0));
+  p = test_push_of(s.table, keys, 3, &grads[0][0]);
+  CHECK_FAILS(hotrow_push(s.client, &p, 1), HOTROW_ERR_INVALID, "key 4711 is not finite");
+  CHECK_OK(hotrow_step(s.client, 0)); /* nothing is left of them */
+  CHECK_OK(hotrow_flush(s.client, 0));
   look_up(&s, PLAIN, &rows[0][0][0]);
   CHECK_EQ(memcmp(rows[0], rows[1], 2 * sizeof rows[0][0]), 0);
   CHECK_EQ(test_stats(s.client).rows_pushed, 0);

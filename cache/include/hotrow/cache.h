@@ -121,7 +121,9 @@ typedef struct hotrow_cache_push_list {
   const float *squares;    /* [count][square_dim], zero where k is 1; NULL if square_dim is 0 */
   const uint8_t *is_exact; /* 1: to be sent in full precision; 0: grads is what wire_dtype says exactly */
   const uint8_t *tables;   /* hotrow_cache_table() of the cache whose row it is */
-  size_t count;
+  size_t count;            /* of a device's list: at most so many */
+  const uint32_t *count_p; /* of a device's list, in host memory: how many, once the device has got there; NULL: count
+                            */
 } hotrow_cache_push_list;
 
 typedef struct hotrow_cache_stats {
@@ -263,9 +265,11 @@ HOTROW_API void hotrow_cache_set_lr_scale(hotrow_cache *cache, float lr_scale);
 /* Hands out every row with pending steps (before a save, a barrier, the end). */
 HOTROW_API void hotrow_cache_flush(hotrow_cache *cache);
 
-/* The push list so far; taking it empties it: its arrays hold until the next call that adds to it. Waits for a device,
- * and returns what failed there (HOTROW_ERR_DEVICE; the list stays). A key may stand in
- * it more than once (evicted, then updated): the entries are in the order in which they must be applied. */
+/* The push list so far; taking it empties it: its arrays hold until the next call that adds to it. A key may stand in
+ * it more than once (evicted, then updated): the entries are in the order in which they must be applied. On a device
+ * nothing is waited for: the arrays are its own, what is queued on the cache's stream behind this call finds the list
+ * in them, and *count_p says how long it is when the stream has got there; it holds until the take after the next one.
+ * HOTROW_ERR_DEVICE */
 HOTROW_API hotrow_status hotrow_cache_take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p);
 
 /* Forgets every row with hash in [hash_first, hash_last]; their pending steps join the push list. Slots of these rows

@@ -135,13 +135,14 @@ typedef struct hotrow_kernels {
   void (*probe)(const uint64_t *set_keys, const uint64_t *set_hashes, const uint16_t *occupied, uint32_t set_count,
                 const uint64_t *keys, const uint64_t *hashes, size_t key_count, void *stream, uint32_t *slot_p);
 
-  /* out[i] = value of row slots[i]; out rows are out_stride floats apart. Bit-exact copies. */
+  /* out[i] = value of row slots[i], zeroes where that is HOTROW_SLOT_NONE; out rows are out_stride floats apart.
+   * Bit-exact copies. */
   void (*gather)(const float *rows, size_t row_stride, uint32_t dim, const uint32_t *slots, size_t slot_count,
                  void *stream, float *out, size_t out_stride);
 
   /* out[b] = sum over i in [offsets[b], offsets[b+1]) of weights[i] * row slots[i], in order of i, starting from 0;
    * weights NULL means 1. MEAN and SQRTN divide by the number of keys in the bag or its root (an empty bag gives
-   * zeroes). */
+   * zeroes). A key whose slot is HOTROW_SLOT_NONE adds nothing, and is counted. */
   void (*pool)(const float *rows, size_t row_stride, uint32_t dim, const uint32_t *slots, const uint32_t *offsets,
                const float *weights, size_t bag_count, hotrow_pooling pooling, void *stream, float *out,
                size_t out_stride);
@@ -217,8 +218,10 @@ typedef struct hotrow_kernels {
                          size_t row_stride);
 
   /* *row_p = index of the first row of values[row_count][dim] that holds a NaN or an infinity, or row_count if none
-   * does. row_p lies on the table's device, as every array does. */
-  void (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream, uint64_t *row_p);
+   * does. *gate_p = 0 if one does, else it stays as it is: a count that what is queued behind takes, of none if any of
+   * several calls has found something (NULL: nobody). Both lie on the table's device, as every array does. */
+  void (*find_nonfinite)(const float *values, size_t row_count, uint32_t dim, void *stream, uint64_t *row_p,
+                         uint32_t *gate_p);
 
   /* sums[i] = (rank 0's values[i] + rank 1's) + rank 2's ..., for i < count; a rank's values are rank_stride floats
    * behind those of the rank before. rank_count >= 1. sums overlaps no values. */

@@ -144,7 +144,7 @@ typedef struct hotrow_table_options {
   /* Another table of this client, in whose cache this one's rows are kept: the cache's memory goes to the rows that are
    * hot, whichever table they are of. cache_row_count is then 0, policy that table's or 0, and the rows of both have
    * the same dim and the same optimizer states; bounds, mode and all else are each table's own, but push_bound must be
-   * 0 if that table's is. NULL: a cache of its own, or none. */
+   * 0 if that table's is. Not for clients on a GPU yet. NULL: a cache of its own, or none. */
   hotrow_table *cache_of;
 } hotrow_table_options;
 #define HOTROW_TABLE_OPTIONS_INIT HOTROW_INIT(hotrow_table_options)
@@ -221,7 +221,7 @@ HOTROW_API hotrow_status hotrow_lookup(hotrow_client *client, const hotrow_looku
 /* Gradients of one table: per key (POOL_NONE: grads[i] for keys[i]) or per bag (grads[b] is the gradient of out[b] of
  * the lookup with the same keys, offsets and weights). Rows of grads are grad_stride floats apart (0 means dim).
  * keys NULL: those of the lookup in the table before this, so many as it had, without a look at them; offsets and
- * weights are given again. memory and stream: as of a lookup; a push waits for the stream. */
+ * weights are given again. memory and stream: as of a lookup; the call may return before the arrays are read. */
 typedef struct hotrow_push_request {
   size_t struct_size;
   hotrow_table *table;
@@ -238,15 +238,20 @@ typedef struct hotrow_push_request {
 } hotrow_push_request;
 #define HOTROW_PUSH_REQUEST_INIT HOTROW_INIT(hotrow_push_request)
 
-/* Adds gradients to the current step. Nothing is sent and no row changes before hotrow_step. Does not wait.
- *   HOTROW_ERR_INVALID (also: a gradient that is NaN or infinite; its key is named), HOTROW_ERR_LIMIT */
+/* Adds gradients to the current step. Nothing is sent and no row changes before hotrow_step. Does not wait for shards,
+ * nor, with keys NULL, for a device.
+ *   HOTROW_ERR_INVALID (also: a gradient that is NaN or infinite; its key is named. Gradients in a device's memory are
+ *                      looked at by hotrow_step), HOTROW_ERR_LIMIT */
 HOTROW_API hotrow_status hotrow_push(hotrow_client *client, const hotrow_push_request *requests, size_t request_count);
 
 /* Ends the step: the gradients of each key, summed, are one update; own rows change at once, rows past their push bound
- * are sent. Does not wait for the shards, unless 64 pushes are unanswered. */
+ * are sent. Does not wait for the shards, unless 64 pushes are unanswered.
+ *   HOTROW_ERR_INVALID  a gradient in a device's memory is NaN or infinite; its key is named. The step has not ended:
+ *                       nothing of it was applied or sent, in any table, and all its gradients are forgotten */
 HOTROW_API hotrow_status hotrow_step(hotrow_client *client, uint32_t timeout_ms);
 
-/* hotrow_step and then hotrow_lookup, in one message and one round trip per shard. */
+/* hotrow_step and then hotrow_lookup, in one message and one round trip per shard. A step that fails looks nothing up.
+ */
 HOTROW_API hotrow_status hotrow_step_lookup(hotrow_client *client, const hotrow_lookup_request *requests,
                                             size_t request_count);
 
