@@ -12,16 +12,17 @@ void hr_push_list_layout(hr_push_list *list, size_t capacity, uint32_t dim, uint
   list->keys = hr_arena_take(arena, capacity, sizeof *list->keys);
   list->hashes = hr_arena_take(arena, capacity, sizeof *list->hashes);
   list->steps = hr_arena_take(arena, capacity, sizeof *list->steps);
+  list->tables = hr_arena_take(arena, capacity, sizeof *list->tables);
   list->is_exact = hr_arena_take(arena, capacity, sizeof *list->is_exact);
   list->grads = hr_arena_take(arena, capacity, dim * sizeof *list->grads);
   list->squares = hr_arena_take(arena, capacity, hr_mul(square_dim, sizeof *list->squares));
 }
 
-void hr_push_list_append(hr_push_list *list, uint64_t key, uint64_t hash, uint32_t steps, const float *grad,
-                         const float *squares)
+void hr_push_list_append(hr_push_list *list, uint8_t table, uint64_t key, uint64_t hash, uint32_t steps,
+                         const float *grad, const float *squares)
 {
   if (steps == 1) {
-    hr_push_list_append_batch(list, &key, &hash, NULL, grad, 1);
+    hr_push_list_append_batch(list, table, &key, &hash, NULL, grad, 1);
     return;
   }
   HOTROW_ASSERT(steps > 0 && list->count < list->capacity);
@@ -29,20 +30,22 @@ void hr_push_list_append(hr_push_list *list, uint64_t key, uint64_t hash, uint32
   list->keys[i] = key;
   list->hashes[i] = hash;
   list->steps[i] = steps;
+  list->tables[i] = table;
   list->is_exact[i] = 1;
   memcpy(list->grads + i * list->dim, grad, list->dim * sizeof(float));
   memcpy(list->squares + i * list->square_dim, squares, list->square_dim * sizeof(float));
   list->has_squares = true;
 }
 
-void hr_push_list_append_batch(hr_push_list *list, const uint64_t *keys, const uint64_t *hashes, const uint32_t *steps,
-                               const float *grads, size_t count)
+void hr_push_list_append_batch(hr_push_list *list, uint8_t table, const uint64_t *keys, const uint64_t *hashes,
+                               const uint32_t *steps, const float *grads, size_t count)
 {
   HOTROW_ASSERT(count <= list->capacity - list->count);
   size_t first = list->count;
   memcpy(list->keys + first, keys, count * sizeof *keys);
   memcpy(list->hashes + first, hashes, count * sizeof *hashes);
   memcpy(list->grads + first * list->dim, grads, count * list->dim * sizeof *grads);
+  memset(list->tables + first, table, count * sizeof *list->tables);
   memset(list->is_exact + first, 1, count * sizeof *list->is_exact);
   for (size_t i = 0; i < count; i++)
     list->steps[first + i] = steps ? steps[i] : 1;
@@ -66,5 +69,6 @@ hotrow_cache_push_list hr_push_list_view(const hr_push_list *list, size_t count)
                                   .grads = list->grads,
                                   .squares = list->square_dim > 0 ? list->squares : NULL,
                                   .is_exact = list->is_exact,
+                                  .tables = list->tables,
                                   .count = count};
 }

@@ -10,6 +10,7 @@ typedef struct hr_push_list {
   uint64_t *keys;
   uint64_t *hashes;
   uint32_t *steps;
+  uint8_t *tables;   /* whose row it is */
   uint8_t *is_exact; /* 1 unless the cache rounds the entry afterwards */
   float *grads;      /* [capacity][dim] */
   float *squares;    /* [capacity][square_dim] */
@@ -26,11 +27,11 @@ void hr_push_list_layout(hr_push_list *list, size_t capacity, uint32_t dim, uint
 hotrow_cache_push_list hr_push_list_view(const hr_push_list *list, size_t count);
 
 /* Appends one row of k accumulated steps; squares are read for k > 1 alone. */
-void hr_push_list_append(hr_push_list *list, uint64_t key, uint64_t hash, uint32_t steps, const float *grad,
-                         const float *squares);
+void hr_push_list_append(hr_push_list *list, uint8_t table, uint64_t key, uint64_t hash, uint32_t steps,
+                         const float *grad, const float *squares);
 /* Appends rows whose gradient came in one piece, counted steps[i] times (NULL: once). */
-void hr_push_list_append_batch(hr_push_list *list, const uint64_t *keys, const uint64_t *hashes, const uint32_t *steps,
-                               const float *grads, size_t count);
+void hr_push_list_append_batch(hr_push_list *list, uint8_t table, const uint64_t *keys, const uint64_t *hashes,
+                               const uint32_t *steps, const float *grads, size_t count);
 /* An entry of k > 1 that came in one piece gets its squares. */
 void hr_push_list_set_squares(hr_push_list *list, size_t entry, const float *squares);
 

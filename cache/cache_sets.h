@@ -1,5 +1,6 @@
 /* Which key is where: sets of 16 ways. A slot is set*16 + way. Arrays are separate so that a probe reads one 128-byte
- * line of keys and nothing else. */
+ * line of keys and nothing else. Where several tables share them, a way is found by key and hash: a table's hashes are
+ * all different, and those of one key are different in different tables. */
 #ifndef CACHE_SETS_H
 #define CACHE_SETS_H
 
@@ -30,6 +31,7 @@ typedef struct hr_set_present {
 typedef struct hr_cache_sets {
   uint64_t *keys;          /* [set_count][16] */
   uint64_t *hashes;        /* [set_count][16] */
+  uint8_t *tables;         /* [set_count][16]: whose row it is */
   uint16_t *occupied;      /* [set_count]: bit w is 1 iff way w is taken */
   hr_row_meta *meta;       /* [set_count][16] */
   hr_set_present *present; /* [set_count] */

@@ -58,6 +58,7 @@ typedef struct hr_cache_operations {
   /* The arrays that a device's passes need beside the rows and their books. */
   void (*layout)(hotrow_cache *cache, hr_arena *arena);
   void (*begin_batch)(hotrow_cache *cache);
+  size_t (*staging_left)(const hotrow_cache *cache);
   void (*lookup)(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
                  const uint32_t *key_count_p, const uint32_t *next_use, uint32_t *slots, uint32_t *seen,
                  uint8_t *states);
@@ -101,14 +102,19 @@ typedef struct hr_chunk_scratch {
   float *scales;
 } hr_chunk_scratch;
 
+/* What is counted of one table. */
+typedef struct hr_table_books {
+  hotrow_cache_stats stats; /* but row_count and push_count */
+  uint32_t held_count;
+} hr_table_books;
+
 /* What counts on the CPU. */
 typedef struct hr_cpu_side {
   uint32_t age; /* how often uses ought to have been halved */
-  uint32_t held_count;
   uint32_t staging_used;
   uint32_t *demand; /* [set_count], zero between calls: rows that want a way of each set */
   hr_chunk_scratch chunk;
-  hotrow_cache_stats stats;
+  hr_table_books tables[HOTROW_CACHE_TABLES_MAX];
 } hr_cpu_side;
 
 /* What the passes of another device leave to each other; each array holds row_count, ranks one more. */
@@ -147,6 +153,7 @@ typedef struct hr_taken_counts {
 
 typedef struct hr_device_side {
   hr_device_books *books;
+  hr_table_books *tables; /* [HOTROW_CACHE_TABLES_MAX] */
   hr_device_scratch scratch;
   size_t staged_bound;    /* at most so many staging rows are in use */
   uint64_t placed_bound;  /* at most so many entries and rows with pending steps there are */
@@ -157,14 +164,12 @@ typedef struct hr_device_side {
   void *taken_event; /* owned: the last take is done */
 } hr_device_side;
 
-struct hotrow_cache {
-  const hotrow_kernels *kernels; /* borrowed */
-  void *stream;                  /* borrowed; NULL on the CPU */
-  const hr_cache_operations *operations;
-  hr_cache_rules rules;
-  hotrow_row_layout layout;
-  float lr_scale;
-  bool counts_occurrences;
+/* What the caches of several tables have in common: room for rows of one shape. */
+typedef struct hr_cache_shared {
+  hotrow_cache *caches[HOTROW_CACHE_TABLES_MAX]; /* borrowed; NULL: none yet, or gone. The last that goes frees this */
+  uint32_t table_count;                          /* that there have been: a table's number is not used again */
+  hotrow_cache_policy policy;
+  bool keeps_steps;   /* there are sums for a push bound above 0 */
   bool has_forgotten; /* rows were invalidated in this batch: slots that it has found may hold others, or none */
   hr_cache_sets sets;
   hr_sketch sketch;
@@ -177,6 +182,19 @@ struct hotrow_cache {
   hr_cpu_side cpu;
   hr_device_side device;
   void *memory; /* owned: every array above */
+} hr_cache_shared;
+
+/* One table's part. */
+struct hotrow_cache {
+  const hotrow_kernels *kernels; /* borrowed */
+  void *stream;                  /* borrowed; NULL on the CPU */
+  const hr_cache_operations *operations;
+  hr_cache_rules rules; /* policy and batch are those of all that share */
+  hotrow_row_layout layout;
+  float lr_scale;
+  bool counts_occurrences;
+  uint8_t table; /* its number among those that share */
+  hr_cache_shared *shared;
 };
 
 #define HR_LOOKUPS_PER_ROW 20u /* after so many uses are halved */
@@ -184,6 +202,12 @@ struct hotrow_cache {
 const hr_cache_operations *hr_cpu_cache_operations(void);
 /* NULL: this build has none. */
 const hr_cache_operations *hr_cuda_cache_operations(void);
+
+/* What a probe compares beside keys. */
+static inline const uint64_t *hr_probed_hashes(const hotrow_cache *cache)
+{
+  return cache->shared->table_count > 1 && !HR_MUTANT(FOREIGN_ROW) ? cache->shared->sets.hashes : NULL;
+}
 
 /* State i of an array that is NULL when rows have none, or when nothing is kept and so nothing is previewed. */
 HR_SHARED_FN const float *hr_state_at(const hotrow_cache *cache, const float *states, size_t i)

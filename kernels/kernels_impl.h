@@ -23,9 +23,9 @@ hotrow_status hr_kernels_get_cuda(const hotrow_kernels **kernels_p);
   void hr_##device##_scan(const uint32_t *values, size_t count, void *scratch, void *stream, uint32_t *sum_p);         \
   void hr_##device##_select(const uint8_t *flags, size_t count, uint8_t mask, uint8_t value, void *scratch,            \
                             void *stream, uint32_t *index_p, uint32_t *count_p);                                       \
-  void hr_##device##_probe(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count,                     \
-                           const uint64_t *keys, const uint64_t *hashes, size_t key_count, void *stream,               \
-                           uint32_t *slot_p);                                                                          \
+  void hr_##device##_probe(const uint64_t *set_keys, const uint64_t *set_hashes, const uint16_t *occupied,             \
+                           uint32_t set_count, const uint64_t *keys, const uint64_t *hashes, size_t key_count,         \
+                           void *stream, uint32_t *slot_p);                                                            \
   void hr_##device##_gather(const float *rows, size_t row_stride, uint32_t dim, const uint32_t *slots,                 \
                             size_t slot_count, void *stream, float *out, size_t out_stride);                           \
   void hr_##device##_pool(const float *rows, size_t row_stride, uint32_t dim, const uint32_t *slots,                   \

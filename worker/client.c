@@ -12,7 +12,7 @@
 #include <hr/options.h>
 
 HR_NO_TAIL_PADDING(hotrow_client_options, lookup_keys_max);
-HR_NO_TAIL_PADDING(hotrow_table_options, storage_dtype);
+HR_NO_TAIL_PADDING(hotrow_table_options, cache_of);
 HR_NO_TAIL_PADDING(hotrow_lookup_request, stream); /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
 HR_NO_TAIL_PADDING(hotrow_push_request, stream);   /* NOLINT(bugprone-sizeof-expression) */
 

@@ -46,19 +46,22 @@ struct hotrow_table {
   hotrow_dtype wire_dtype;
   uint32_t flags; /* HOTROW_TABLE_... */
   bool has_cache;
-  bool is_announced;              /* the cache lives by announcements; else it probes */
-  float lr_scale, lr_scale_next;  /* of pushes that leave now, and from the next step on */
+  bool is_announced;             /* the cache lives by announcements; else it probes */
+  float lr_scale, lr_scale_next; /* of pushes that leave now, and from the next step on */
+  hotrow_cache_policy policy;
   hotrow_cache *cache;            /* owned; without a cache it stages rows only */
+  hotrow_table *cache_owner;      /* whose cache it shares; itself if it does not */
   uint64_t cached_slots;          /* slots from here on are staging */
   struct hr_device_table *device; /* owned: what it has on the device; NULL: its rows are in host memory */
   /* The lookup in hand. */
+  uint32_t batch; /* of the cache: that of its last lookup */
   hr_workspace lookup;
   /* What it may ask shards about: its distinct keys, in the order of their hashes where there is a cache. */
   const uint64_t *asked_keys, *asked_hashes; /* borrowed */
   uint32_t asked_count;
   /* Of each of them, all [lookup.capacity]: where its row is, and how old. */
   uint32_t *slots, *seen, *next_use;
-  bool has_slots;       /* slots are those of its keys */
+  bool has_slots;       /* slots are those of its keys, in the cache's present batch */
   uint32_t sent_count;  /* without a cache: so many of its distinct keys, from the first on, are asked for already */
   uint32_t *key_slots;  /* slot of each key as given */
   uint8_t *found;       /* of each distinct key; readers only */
@@ -154,7 +157,8 @@ struct hr_core {
   hr_failure failure;    /* of the call in hand, or of a push since */
   hotrow_lookup_request lookups[HOTROW_REQUESTS_MAX];
   size_t lookup_count;
-  hr_message reply; /* the message being received */
+  hr_message reply;           /* the message being received */
+  const hr_request *answered; /* by it, while its rows are taken in; else NULL */
   /* Answer to the last hr_core_ask. */
   hotrow_status answer_status;
   uint8_t *answer; /* owned, grows */
@@ -270,11 +274,12 @@ hotrow_status hr_core_submit_drafts(hr_core *core, uint32_t push_flags, uint32_t
 hotrow_status hr_core_submit_draft(hr_core *core, uint32_t shard, uint32_t pull_flags);
 /* Takes the pulls of the call in hand back out of the drafts; pushes stay. */
 void hr_core_drop_pulls(hr_core *core);
-/* Drafts pushes of these rows; the rows of a coming batch among them that are on their way will not be taken. */
+/* Drafts pushes of these rows, of the table's if the list says whose they are; the rows of a coming batch among them
+ * that are on their way will not be taken. */
 hotrow_status hr_core_draft_list(hr_core *core, hotrow_table *table, const hotrow_cache_push_list *list);
 /* Hands over what hr_core_stage_direct has made; the last message of a shard is its draft. */
 hotrow_status hr_core_draft_direct(hr_core *core, hotrow_table *table);
-/* hr_core_draft_list for what a table's cache has handed out. */
+/* hr_core_draft_list for what a table's cache has handed out, of all tables that share it. */
 hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table);
 /* Sends evicted rows on their way before a pull may ask for them again; fused into the drafts unless steps are exact.
  */

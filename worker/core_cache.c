@@ -5,7 +5,7 @@
 #include "core_device.h"
 
 /* What goes over in one stage: arrays of the host, and where each will be. */
-#define ARRAYS_MAX 6u
+#define ARRAYS_MAX 7u
 #define LIST_GUESS_MIN ((size_t)64) /* entries of a push list that are copied at least, if there may be so many */
 #define LIST_GUESS_MEMORY 16u       /* lists until much is forgotten */
 
@@ -193,13 +193,15 @@ static hotrow_status copy_entries(hotrow_table *table, const hotrow_cache_push_l
 {
   hr_core *core = table->core;
   hr_room *room = &table->device->list_here;
-  const void *arrays[] = {list->keys, list->hashes, list->steps, list->grads, list->squares, list->is_exact};
+  const void *arrays[] = {list->keys,    list->hashes,   list->steps, list->grads,
+                          list->squares, list->is_exact, list->tables};
   const size_t sizes[] = {sizeof *list->keys,
                           sizeof *list->hashes,
                           sizeof *list->steps,
                           table->layout.dim * sizeof *list->grads,
                           table->layout.square_dim * sizeof *list->squares,
-                          sizeof *list->is_exact};
+                          sizeof *list->is_exact,
+                          sizeof *list->tables};
   size_t size = 0, used = 0;
   for (uint32_t i = 0; i < ARRAYS_MAX; i++)
     size += hr_stage_size(count * sizes[i]);
@@ -217,6 +219,7 @@ static hotrow_status copy_entries(hotrow_table *table, const hotrow_cache_push_l
                                      .grads = (const float *)(void *)here[3],
                                      .squares = (const float *)(void *)here[4],
                                      .is_exact = (const uint8_t *)here[5],
+                                     .tables = (const uint8_t *)here[6],
                                      .count = count};
   return HOTROW_OK;
 }

@@ -396,7 +396,6 @@ hotrow_status hr_device_probe(hr_core *core, const hotrow_lookup_request *r)
   table->asked_keys = device->asked_keys;
   table->asked_hashes = device->asked_hashes;
   table->told_before = table->told;
-  hotrow_cache_begin_batch(table->cache);
   HOTROW_TRY(take_window(core, table, &next_use));
   hotrow_cache_lookup(table->cache, dedup->keys, dedup->hashes, r->key_count, dedup->unique_count_p, next_use,
                       device->slots, device->seen, device->states);

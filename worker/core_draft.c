@@ -163,20 +163,28 @@ static void write_pushes(const hotrow_table *table, const hotrow_cache_push_list
     memcpy(share->squares + at * square_dim, list->squares + first * square_dim, count * square_dim * sizeof(float));
 }
 
-/* Rows of coming batches that are on their way lack these pushes: they will not be taken. */
+static void spoil_request(const hr_request *request, const hotrow_table *table, const uint64_t *hashes, size_t count)
+{
+  for (uint32_t p = 0; request->is_ahead && p < request->pull_count; p++) {
+    const hr_pull_note *note = &request->pulls[p];
+    uint32_t key_count = request->message.sections[note->section_index].key_count;
+    for (size_t i = 0; note->table_index == table->index && i < count; i++) {
+      uint32_t at = hr_core_find_hash(note->hashes, key_count, hashes[i]);
+      if (at < key_count)
+        note->spoiled[at] = !HR_MUTANT(UNSPOILED);
+    }
+  }
+}
+
+/* Rows of coming batches that are on their way lack these pushes: they will not be taken. So do those of the answer
+ * that is being taken in: its rows of one table may put out rows of another one. */
 static void spoil_rows(hr_core *core, const hotrow_table *table, const uint64_t *hashes, size_t count)
 {
   for (uint32_t shard = 0; core->ahead_open > 0 && shard < core->options.shard_count; shard++)
-    for (hr_request *request = core->links[shard].open.oldest; request; request = request->next)
-      for (uint32_t p = 0; request->is_ahead && p < request->pull_count; p++) {
-        const hr_pull_note *note = &request->pulls[p];
-        uint32_t key_count = request->message.sections[note->section_index].key_count;
-        for (size_t i = 0; note->table_index == table->index && i < count; i++) {
-          uint32_t at = hr_core_find_hash(note->hashes, key_count, hashes[i]);
-          if (at < key_count)
-            note->spoiled[at] = !HR_MUTANT(UNSPOILED);
-        }
-      }
+    for (const hr_request *request = core->links[shard].open.oldest; request; request = request->next)
+      spoil_request(request, table, hashes, count);
+  if (core->answered)
+    spoil_request(core->answered, table, hashes, count);
 }
 
 /* The share of an entry: of its shard, in full precision or in the table's dtype. */
@@ -186,16 +194,51 @@ static hr_push_share *share_of(hr_core *core, const hotrow_table *table, const h
   return &core->shares[2 * hr_shard_of(list->hashes[i], core->options.shard_count) + is_packed];
 }
 
+/* Entries of a list that follow each other and are this table's: *first_p up to *last_p, where the run before ended. In
+ * the list of tables that share a cache there are others' between them. */
+static bool next_run(const hotrow_table *table, const hotrow_cache_push_list *list, size_t *first_p, size_t *last_p)
+{
+  uint32_t number = hotrow_cache_table(table->cache);
+  size_t i = *last_p;
+  while (i < list->count && list->tables && list->tables[i] != number)
+    i++;
+  *first_p = i;
+  while (i < list->count && (!list->tables || list->tables[i] == number))
+    i++;
+  *last_p = i;
+  return *first_p < i;
+}
+
+/* How much of the list goes into each share. */
+static void measure_shares(hr_core *core, const hotrow_table *table, const hotrow_cache_push_list *list)
+{
+  memset(core->shares, 0, 2 * core->options.shard_count * sizeof *core->shares);
+  for (size_t first, last = 0; next_run(table, list, &first, &last);)
+    for (size_t i = first; i < last; i++) {
+      hr_push_share *share = share_of(core, table, list, i);
+      share->count++;
+      share->has_steps |= list->steps && list->steps[i] > 1;
+    }
+}
+
+static void draft_run(hr_core *core, hotrow_table *table, const hotrow_cache_push_list *list, size_t first, size_t last)
+{
+  for (size_t at = first, end; at < last; at = end) { /* neighbours often go to one shard */
+    hr_push_share *share = share_of(core, table, list, at);
+    for (end = at + 1; end < last && share_of(core, table, list, end) == share;)
+      end++;
+    write_pushes(table, list, at, end, share);
+  }
+  spoil_rows(core, table, list->hashes + first, last - first);
+  hr_core_observe(core, table, HOTROW_EVENT_PUSH, list->keys + first, list->steps ? list->steps + first : NULL,
+                  last - first);
+}
+
 hotrow_status hr_core_draft_list(hr_core *core, hotrow_table *table, const hotrow_cache_push_list *list)
 {
   uint32_t share_count = 2 * core->options.shard_count;
   hr_push_share *shares = core->shares;
-  memset(shares, 0, share_count * sizeof *shares);
-  for (size_t i = 0; i < list->count; i++) {
-    hr_push_share *share = share_of(core, table, list, i);
-    share->count++;
-    share->has_steps |= list->steps && list->steps[i] > 1;
-  }
+  measure_shares(core, table, list);
   for (uint32_t s = 0; s < share_count; s++)
     if (shares[s].count)
       HOTROW_TRY(make_room(core, s / 2));
@@ -204,14 +247,8 @@ hotrow_status hr_core_draft_list(hr_core *core, hotrow_table *table, const hotro
     if (shares[s].count)
       HOTROW_TRY(begin_push_section(core, table, s / 2, &shares[s]));
   }
-  for (size_t first = 0, last; first < list->count; first = last) { /* neighbours often go to one shard */
-    hr_push_share *share = share_of(core, table, list, first);
-    for (last = first + 1; last < list->count && share_of(core, table, list, last) == share;)
-      last++;
-    write_pushes(table, list, first, last, share);
-  }
-  spoil_rows(core, table, list->hashes, list->count);
-  hr_core_observe(core, table, HOTROW_EVENT_PUSH, list->keys, list->steps, list->count);
+  for (size_t first, last = 0; next_run(table, list, &first, &last);)
+    draft_run(core, table, list, first, last);
   return HOTROW_OK;
 }
 
@@ -219,7 +256,13 @@ hotrow_status hr_core_draft_pushes(hr_core *core, hotrow_table *table)
 {
   hotrow_cache_push_list list;
   HOTROW_TRY(hr_core_cache_take_pushes(table, &list));
-  return list.count > 0 ? hr_core_draft_list(core, table, &list) : HOTROW_OK;
+  for (uint32_t i = 0; list.count > 0 && i < core->table_count; i++) {
+    hotrow_table *other = core->tables[i];
+    if (other->cache_owner == table->cache_owner &&
+        memchr(list.tables, (int)hotrow_cache_table(other->cache), list.count))
+      HOTROW_TRY(hr_core_draft_list(core, other, &list));
+  }
+  return HOTROW_OK;
 }
 
 hotrow_status hr_core_draft_direct(hr_core *core, hotrow_table *table)

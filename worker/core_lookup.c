@@ -107,6 +107,42 @@ void hr_core_set_next_use(hotrow_table *table, const hr_lookahead_batch *batch, 
         batch->later[u] ? hr_core_cache_batch(table, table->window.first + batch->later[u]) : HOTROW_BATCH_NONE;
 }
 
+/* Is a cache's batch over before the call in hand, whose first request to it is `first`? A batch has one lookup of each
+ * table at most, in one call or in several, and staging must suffice for the keys of those in one call. */
+static bool is_batch_over(const hr_core *core, size_t first)
+{
+  const hotrow_table *owner = core->lookups[first].table->cache_owner;
+  uint32_t batch = hotrow_cache_batch(owner->cache);
+  size_t key_count = 0;
+  bool is_looked_up = false;
+  for (size_t i = first; i < core->lookup_count; i++) {
+    if (core->lookups[i].table->cache_owner != owner)
+      continue;
+    is_looked_up |= core->lookups[i].table->batch == batch;
+    key_count += core->lookups[i].key_count;
+  }
+  return is_looked_up || key_count > hotrow_cache_staging_left(owner->cache);
+}
+
+/* Lookups of a call in tables that share a cache are of one batch: what one brings stays for the others. Slots of the
+ * batch before, of other tables too, may hold other rows from now on. */
+static void begin_batches(hr_core *core)
+{
+  for (size_t i = 0; i < core->lookup_count; i++) {
+    const hotrow_table *owner = core->lookups[i].table->cache_owner;
+    bool is_decided = false;
+    for (size_t j = 0; j < i; j++)
+      is_decided |= core->lookups[j].table->cache_owner == owner;
+    if (is_decided || !is_batch_over(core, i))
+      continue;
+    hotrow_cache_begin_batch(owner->cache);
+    for (uint32_t t = 0; t < core->table_count; t++)
+      core->tables[t]->has_slots &= core->tables[t]->cache_owner != owner;
+  }
+  for (size_t i = 0; i < core->lookup_count; i++)
+    core->lookups[i].table->batch = hotrow_cache_batch(core->lookups[i].table->cache);
+}
+
 /* Distinct keys of one request and what the cache has of them. */
 static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r)
 {
@@ -123,7 +159,6 @@ static hotrow_status probe_request(hr_core *core, const hotrow_lookup_request *r
   table->asked_hashes = dedup->hashes;
   table->asked_count = count;
   table->told_before = table->told;
-  hotrow_cache_begin_batch(table->cache);
   if (!table->has_cache) {
     memset(table->states, HOTROW_ROW_MISSING, count);
     memset(table->asks, HOTROW_ROW_MISSING, count);
@@ -177,6 +212,7 @@ hotrow_status hr_core_lookup_begin(hr_core *core, const hotrow_lookup_request *r
   hr_core_begin_call(core);
   HOTROW_TRY(hr_core_lookup_check(core, requests, request_count));
   hotrow_status status = HOTROW_OK;
+  begin_batches(core);
   for (size_t i = 0; status == HOTROW_OK && i < core->lookup_count; i++) {
     const hotrow_lookup_request *r = &core->lookups[i];
     r->table->sent_count = 0;

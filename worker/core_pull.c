@@ -475,6 +475,7 @@ static hotrow_status take_ahead(hotrow_table *table, const arrived_rows *rows)
 
 void hr_core_take_rows(hr_core *core, const hr_request *request, const hr_message *reply)
 {
+  core->answered = request;
   for (uint32_t i = 0; i < request->pull_count; i++) {
     const hr_pull_note *note = &request->pulls[i];
     hotrow_table *table = core->tables[note->table_index];
@@ -496,4 +497,5 @@ void hr_core_take_rows(hr_core *core, const hr_request *request, const hr_messag
     if (status != HOTROW_OK)
       hr_core_fail(core, status, hotrow_last_error(), strlen(hotrow_last_error()));
   }
+  core->answered = NULL;
 }

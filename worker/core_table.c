@@ -153,11 +153,12 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
   o.stream = core->stream;
   o.segments = table->has_cache || has_squares ? table->desc.segments : &plain;
   o.segment_count = table->has_cache || has_squares ? table->desc.segment_count : 1;
+  o.shares = options->cache_of ? options->cache_of->cache : NULL;
   o.row_count = options->cache_row_count;
-  o.staging_row_count = staging < staging_max ? staging : staging_max;
+  o.staging_row_count = o.shares ? 0 : staging < staging_max ? staging : staging_max;
   o.pull_bound = options->pull_bound;
   o.push_bound = options->push_bound;
-  o.policy = options->policy;
+  o.policy = table->policy;
   if (table->has_cache) {
     o.mode = table->is_announced ? HOTROW_CACHE_ANNOUNCE : HOTROW_CACHE_PROBE;
     o.announce_step = table->is_announced ? table->desc.announce_step : 0;
@@ -167,7 +168,7 @@ static hotrow_status create_cache(const hr_core *core, hotrow_table *table, cons
   o.counts_occurrences = (table->flags & HOTROW_TABLE_COUNT_OCCURRENCES) != 0;
   size_t push_bytes = sizeof(uint64_t) + sizeof(uint32_t) + (layout->dim + layout->square_dim) * sizeof(float);
   size_t pending = PENDING_BYTES_MAX / push_bytes;
-  o.pending_row_count = pending < HR_WIRE_KEYS_MAX ? pending : HR_WIRE_KEYS_MAX;
+  o.pending_row_count = o.shares ? 0 : pending < HR_WIRE_KEYS_MAX ? pending : HR_WIRE_KEYS_MAX;
   return hotrow_cache_create(&o, &table->cache);
 }
 
@@ -194,8 +195,12 @@ static hotrow_status init_table(hr_core *core, hotrow_table *table, const hotrow
   table->push_bound = options->push_bound;
   table->wire_dtype = options->wire_dtype;
   table->flags = options->flags;
-  table->has_cache = options->cache_row_count > 0;
-  table->cached_slots = (options->cache_row_count + HOTROW_CACHE_WAYS - 1) / HOTROW_CACHE_WAYS * HOTROW_CACHE_WAYS;
+  table->cache_owner = options->cache_of ? options->cache_of->cache_owner : table;
+  table->policy = options->cache_of ? options->cache_of->policy : options->policy;
+  table->has_cache = options->cache_of || options->cache_row_count > 0;
+  table->cached_slots =
+      options->cache_of ? options->cache_of->cached_slots
+                        : (options->cache_row_count + HOTROW_CACHE_WAYS - 1) / HOTROW_CACHE_WAYS * HOTROW_CACHE_WAYS;
   table->lr_scale = table->lr_scale_next = 1;
   HOTROW_TRY(hr_row_layout_make(desc->segments, desc->segment_count, &table->layout));
   HOTROW_TRY(choose_mode(table, options->mode, options->pull_bound == 0 && options->push_bound == 0));

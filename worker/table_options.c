@@ -1,6 +1,7 @@
 /* Options of a table: presets, what is refused, and what is asked of the shards. */
 #include <string.h>
 
+#include <hr/hash.h>
 #include <hr/optimizer.h>
 
 #include "client.h"
@@ -39,6 +40,11 @@ void hotrow_table_options_preset(hotrow_table_options *options, hotrow_preset pr
   }
 }
 
+static bool has_cache(const hotrow_table_options *o)
+{
+  return o->cache_row_count > 0 || o->cache_of;
+}
+
 static bool is_exact(const hotrow_table_options *o)
 {
   return o->pull_bound == 0 && o->push_bound == 0;
@@ -63,6 +69,43 @@ static hotrow_status check_staleness(const hotrow_table_options *o)
   return HOTROW_OK;
 }
 
+static hotrow_status check_cache_of(const hotrow_client *client, const hotrow_table_options *o)
+{
+  if (client->core->options.role == HR_ROLE_READER && has_cache(o))
+    return hr_fail(HOTROW_ERR_UNSUPPORTED,
+                   "table %s: a read-only client has no cache yet: cache_row_count must be 0 and cache_of NULL",
+                   o->name);
+  if (!o->cache_of)
+    return HOTROW_OK;
+  if (o->cache_of->core != client->core)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: cache_of is not a table of this client", o->name);
+  const char *other = o->cache_of->desc.name;
+  if (client->core->options.device_kernels)
+    return hr_fail(HOTROW_ERR_UNSUPPORTED, "table %s: cache_of is table %s, and on a GPU tables share no cache yet",
+                   o->name, other);
+  if (!o->cache_of->has_cache)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: cache_of is table %s, which has no cache", o->name, other);
+  if (o->cache_row_count)
+    return hr_fail(HOTROW_ERR_INVALID,
+                   "table %s: cache_row_count %llu, must be 0: its rows are in the cache of table %s", o->name,
+                   (unsigned long long)o->cache_row_count, other);
+  if (o->policy && o->policy != o->cache_of->policy)
+    return hr_fail(HOTROW_ERR_INVALID, "table %s: policy %d, the cache of table %s has policy %d", o->name,
+                   (int)o->policy, other, (int)o->cache_of->policy);
+  if (o->push_bound > 0 && o->cache_of->cache_owner->push_bound == 0)
+    return hr_fail(HOTROW_ERR_INVALID,
+                   "table %s: push_bound %u, the cache of table %s was made for push_bound 0 and keeps no steps",
+                   o->name, o->push_bound, o->cache_of->cache_owner->desc.name);
+  uint64_t seed = hr_table_seed(o->name, strlen(o->name));
+  for (uint32_t i = 0; i < client->core->table_count; i++) {
+    const hotrow_table *table = client->core->tables[i];
+    if (table->cache_owner == o->cache_of->cache_owner && table->seed == seed)
+      return hr_fail(HOTROW_ERR_INVALID, "table %s: its name hashes as that of table %s, so they cannot share a cache",
+                     o->name, table->desc.name);
+  }
+  return HOTROW_OK;
+}
+
 hotrow_status hr_table_options_check(const hotrow_client *client, const hotrow_table_options *o)
 {
   if (!o->name)
@@ -78,9 +121,7 @@ hotrow_status hr_table_options_check(const hotrow_client *client, const hotrow_t
   if (!hr_dtype_is_kept((uint32_t)o->storage_dtype))
     return hr_fail(HOTROW_ERR_INVALID, "table %s: storage_dtype %d is none of HOTROW_F32, HOTROW_F16, HOTROW_BF16",
                    o->name, (int)o->storage_dtype);
-  if (client->core->options.role == HR_ROLE_READER && o->cache_row_count)
-    return hr_fail(HOTROW_ERR_UNSUPPORTED, "table %s: a read-only client has no cache yet: cache_row_count must be 0",
-                   o->name);
+  HOTROW_TRY(check_cache_of(client, o));
   for (uint32_t i = 0; i < client->core->table_count; i++)
     if (strcmp(client->core->tables[i]->desc.name, o->name) == 0)
       return hr_fail(HOTROW_ERR_INVALID, "table %s is open on this client already", o->name);
@@ -89,7 +130,7 @@ hotrow_status hr_table_options_check(const hotrow_client *client, const hotrow_t
 
 static uint32_t announce_step_of(const hotrow_table_options *o)
 {
-  bool needs_none = o->mode == HOTROW_MODE_DEFAULT && o->cache_row_count == 0; /* nothing is kept that could be stale */
+  bool needs_none = o->mode == HOTROW_MODE_DEFAULT && !has_cache(o); /* nothing is kept that could be stale */
   if (o->announce_step || o->mode == HOTROW_MODE_PROBE || is_exact(o) || needs_none)
     return o->announce_step;
   return o->pull_bound / 4 ? o->pull_bound / 4 : 1;
@@ -147,7 +188,7 @@ static hotrow_status check_eviction(const hotrow_table_options *o, const hr_tabl
 {
   bool is_announced = o->mode != HOTROW_MODE_PROBE && !is_exact(o) && desc->announce_step > 0 &&
                       desc->announce_step <= (uint64_t)o->pull_bound + 1;
-  if (o->cache_row_count > 0 && !is_announced && hr_table_has_eviction(desc))
+  if (has_cache(o) && !is_announced && hr_table_has_eviction(desc))
     return hr_fail(HOTROW_ERR_INVALID,
                    "table %s: its rows go for good (%s), and copies of them are told so by announcements: mode must be "
                    "announce with bounds above 0, or cache_row_count 0",
@@ -157,6 +198,21 @@ static hotrow_status check_eviction(const hotrow_table_options *o, const hr_tabl
                    "table %s: row_count_max %llu with both bounds 0: which rows make room depends on the number of "
                    "shards, and exact results must not",
                    o->name, (unsigned long long)desc->row_count_max);
+  return HOTROW_OK;
+}
+
+static hotrow_status check_row_shape(const hotrow_table_options *o, const hotrow_row_layout *row)
+{
+  if (!o->cache_of)
+    return HOTROW_OK;
+  const hotrow_row_layout *other = &o->cache_of->layout;
+  if (row->dim != other->dim || row->state_dim != other->state_dim || row->square_dim != other->square_dim)
+    return hr_fail(
+        HOTROW_ERR_INVALID,
+        "table %s: rows of dim %u with state %u and squares %u, in the cache of table %s they have %u, %u and "
+        "%u",
+        o->name, row->dim, row->state_dim, row->square_dim, o->cache_of->desc.name, other->dim, other->state_dim,
+        other->square_dim);
   return HOTROW_OK;
 }
 
@@ -177,6 +233,7 @@ hotrow_status hr_table_options_match(const hotrow_table_options *o, const hr_tab
     HOTROW_TRY(check_counting(o, desc));
   hotrow_row_layout layout;
   HOTROW_TRY(hr_row_layout_make(desc->segments, desc->segment_count, &layout));
+  HOTROW_TRY(check_row_shape(o, &layout));
   uint32_t steps_max = hr_row_layout_steps_max(&layout);
   if (o->push_bound >= steps_max)
     return hr_fail(HOTROW_ERR_LIMIT, "table %s: push_bound %u, with its optimizer at most %u", o->name, o->push_bound,

@@ -14,25 +14,31 @@
 static inline void hr_cache_probe(const hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t count,
                                   uint32_t *slots)
 {
-  const hr_cache_sets *sets = &cache->sets;
+  const hr_cache_sets *sets = &cache->shared->sets;
   if (sets->set_count == 0)
     memset(slots, 0xff, count * sizeof *slots); /* HOTROW_SLOT_NONE */
   else
-    cache->kernels->probe(sets->keys, sets->occupied, sets->set_count, keys, hashes, count, NULL, slots);
+    cache->kernels->probe(sets->keys, hr_probed_hashes(cache), sets->occupied, sets->set_count, keys, hashes, count,
+                          NULL, slots);
 }
 
 /* Asks for the metadata of the row that comes ROWS_AHEAD after place i. */
 static inline void hr_cache_prefetch_meta(const hotrow_cache *cache, const uint32_t *slots, size_t i, size_t count)
 {
   if (i + ROWS_AHEAD < count && slots[i + ROWS_AHEAD] != HOTROW_SLOT_NONE)
-    __builtin_prefetch(cache->sets.meta + slots[i + ROWS_AHEAD], 1);
+    __builtin_prefetch(cache->shared->sets.meta + slots[i + ROWS_AHEAD], 1);
+}
+
+static inline hotrow_cache_stats *hr_cpu_stats(hotrow_cache *cache)
+{
+  return &cache->shared->cpu.tables[cache->table].stats;
 }
 
 /* Pins a row that the batch in hand uses. */
 static inline void hr_cache_pin(hotrow_cache *cache, uint32_t slot, const uint32_t *next_use, size_t i)
 {
-  uint32_t until = hr_rules_pin_until(&cache->rules, cache->sets.meta + slot, next_use ? next_use + i : NULL);
-  hr_rules_pin(&cache->rules, &cache->sets, slot, until);
+  uint32_t until = hr_rules_pin_until(&cache->rules, cache->shared->sets.meta + slot, next_use ? next_use + i : NULL);
+  hr_rules_pin(&cache->rules, &cache->shared->sets, slot, until);
 }
 
 /* All of a row's pending steps, `steps`, go to the push list in full precision. */

@@ -21,20 +21,30 @@ static void layout_chunk(hr_chunk_scratch *chunk, uint32_t dim, uint32_t square_
 
 static void layout(hotrow_cache *cache, hr_arena *arena)
 {
-  cache->cpu.demand = hr_arena_take(arena, cache->sets.set_count, sizeof *cache->cpu.demand);
-  layout_chunk(&cache->cpu.chunk, cache->layout.dim, cache->layout.square_dim, arena);
+  cache->shared->cpu.demand = hr_arena_take(arena, cache->shared->sets.set_count, sizeof *cache->shared->cpu.demand);
+  layout_chunk(&cache->shared->cpu.chunk, cache->layout.dim, cache->layout.square_dim, arena);
 }
 
 static void begin_batch(hotrow_cache *cache)
 {
-  cache->cpu.staging_used = 0;
-  if (cache->rules.policy.has_aging && cache->staging_first > 0)
-    cache->cpu.age = (uint32_t)(cache->cpu.stats.lookups / ((uint64_t)cache->staging_first * HR_LOOKUPS_PER_ROW));
+  hr_cache_shared *shared = cache->shared;
+  uint64_t lookups = 0;
+  shared->cpu.staging_used = 0;
+  if (!cache->rules.policy.has_aging || shared->staging_first == 0)
+    return;
+  for (uint32_t t = 0; t < shared->table_count; t++)
+    lookups += shared->cpu.tables[t].stats.lookups;
+  shared->cpu.age = (uint32_t)(lookups / ((uint64_t)shared->staging_first * HR_LOOKUPS_PER_ROW));
+}
+
+static size_t staging_left(const hotrow_cache *cache)
+{
+  return cache->shared->staging_count - cache->shared->cpu.staging_used;
 }
 
 static void count_unseen(hotrow_cache *cache, const hr_row_meta *row)
 {
-  hotrow_cache_stats *stats = &cache->cpu.stats;
+  hotrow_cache_stats *stats = hr_cpu_stats(cache);
   uint32_t known, unseen = hr_rules_unseen(&cache->rules, row, &known);
   stats->unseen_sum += unseen;
   stats->unseen_counts[unseen ? 32 - __builtin_clz(unseen) : 0]++;
@@ -45,7 +55,7 @@ static void count_unseen(hotrow_cache *cache, const hr_row_meta *row)
 static void lookup_chunk(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t count,
                          const uint32_t *next_use, uint32_t *slots, uint32_t *seen, uint8_t *states)
 {
-  hr_row_meta *meta = cache->sets.meta;
+  hr_row_meta *meta = cache->shared->sets.meta;
   uint32_t uses_max = cache->rules.policy.uses_max;
   size_t state_counts[4] = {0};
   hr_cache_probe(cache, keys, hashes, count, slots);
@@ -64,7 +74,7 @@ static void lookup_chunk(hotrow_cache *cache, const uint64_t *keys, const uint64
     }
     state_counts[states[i]]++;
   }
-  hotrow_cache_stats *stats = &cache->cpu.stats;
+  hotrow_cache_stats *stats = hr_cpu_stats(cache);
   stats->hits += state_counts[HOTROW_ROW_FRESH] + state_counts[HOTROW_ROW_DOUBTFUL];
   stats->stale += state_counts[HOTROW_ROW_STALE];
   stats->misses += state_counts[HOTROW_ROW_MISSING];
@@ -78,13 +88,13 @@ void hr_cpu_cache_lookup(hotrow_cache *cache, const uint64_t *keys, const uint64
   for (size_t first = 0; first < total; first += HR_CHUNK_ROWS)
     lookup_chunk(cache, keys + first, hashes + first, hr_min_size(HR_CHUNK_ROWS, total - first),
                  next_use ? next_use + first : NULL, slots + first, seen + first, states + first);
-  cache->cpu.stats.lookups += total;
+  hr_cpu_stats(cache)->lookups += total;
 }
 
 void hr_cpu_cache_expect(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
                          const uint32_t *key_count_p, uint32_t batch, uint8_t *is_held_p)
 {
-  uint32_t *slots = cache->cpu.chunk.slots;
+  uint32_t *slots = cache->shared->cpu.chunk.slots;
   size_t total = key_count_p ? hr_min_size(key_count, *key_count_p) : key_count;
   for (size_t first = 0; first < total; first += HR_CHUNK_ROWS) {
     size_t count = hr_min_size(HR_CHUNK_ROWS, total - first);
@@ -94,11 +104,11 @@ void hr_cpu_cache_expect(hotrow_cache *cache, const uint64_t *keys, const uint64
       is_held_p[first + i] = 0;
       if (slots[i] == HOTROW_SLOT_NONE)
         continue;
-      hr_row_meta *row = cache->sets.meta + slots[i];
+      hr_row_meta *row = cache->shared->sets.meta + slots[i];
       is_held_p[first + i] = hr_rules_row_state(&cache->rules, row) != HOTROW_ROW_STALE;
       uint32_t until = hr_rules_expect_until(&cache->rules, row, batch);
       if (row->live_until == cache->rules.batch)
-        hr_rules_pin(&cache->rules, &cache->sets, slots[i], until);
+        hr_rules_pin(&cache->rules, &cache->shared->sets, slots[i], until);
       else
         row->live_until = until;
     }
@@ -125,16 +135,17 @@ static void write_plan(hotrow_cache_plan *plan, const hr_looked_up *looked_up)
 
 static hotrow_status take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p)
 {
-  *list_p = hr_push_list_view(&cache->pushes, cache->pushes.count);
-  cache->pushes.count = 0;
+  *list_p = hr_push_list_view(&cache->shared->pushes, cache->shared->pushes.count);
+  cache->shared->pushes.count = 0;
   return HOTROW_OK;
 }
 
 static hotrow_status get_stats(const hotrow_cache *cache, hotrow_cache_stats *stats_p)
 {
-  *stats_p = cache->cpu.stats;
-  stats_p->row_count = cache->cpu.held_count;
-  stats_p->push_count = cache->pushes.count;
+  const hr_table_books *books = &cache->shared->cpu.tables[cache->table];
+  *stats_p = books->stats;
+  stats_p->row_count = books->held_count;
+  stats_p->push_count = cache->shared->pushes.count;
   return HOTROW_OK;
 }
 
@@ -143,6 +154,7 @@ const hr_cache_operations *hr_cpu_cache_operations(void)
   static const hr_cache_operations operations = {
       .layout = layout,
       .begin_batch = begin_batch,
+      .staging_left = staging_left,
       .lookup = hr_cpu_cache_lookup,
       .expect = hr_cpu_cache_expect,
       .write_plan = write_plan,

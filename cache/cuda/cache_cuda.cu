@@ -5,12 +5,13 @@
 
 static void layout(hotrow_cache *cache, hr_arena *arena)
 {
-  hr_device_side *device = &cache->device;
+  hr_device_side *device = &cache->shared->device;
   hr_device_scratch *s = &device->scratch;
-  size_t n = cache->staging_count, dim = cache->layout.dim, square_dim = cache->layout.square_dim;
+  size_t n = cache->shared->staging_count, dim = cache->layout.dim, square_dim = cache->layout.square_dim;
   s->row_count = n;
   device->books = (hr_device_books *)hr_arena_take(arena, 1, sizeof *device->books);
-  s->demand = (uint32_t *)hr_arena_take(arena, cache->sets.set_count, sizeof *s->demand);
+  device->tables = (hr_table_books *)hr_arena_take(arena, HOTROW_CACHE_TABLES_MAX, sizeof *device->tables);
+  s->demand = (uint32_t *)hr_arena_take(arena, cache->shared->sets.set_count, sizeof *s->demand);
   s->slots = (uint32_t *)hr_arena_take(arena, n, sizeof *s->slots);
   s->steps = (uint32_t *)hr_arena_take(arena, n, sizeof *s->steps);
   s->sums = (uint32_t *)hr_arena_take(arena, n, sizeof *s->sums);
@@ -27,56 +28,84 @@ static void layout(hotrow_cache *cache, hr_arena *arena)
   s->grads = (float *)hr_arena_take(arena, n, dim * sizeof *s->grads);
   s->squares = (float *)hr_arena_take(arena, n, square_dim * sizeof *s->squares);
   s->one_sums = (float *)hr_arena_take(arena, n, (dim + square_dim) * sizeof *s->one_sums);
-  bool is_rounding = cache->rules.wire_dtype != HOTROW_F32 && cache->rules.push_bound > 0;
-  s->packed = hr_arena_take(arena, is_rounding ? n : 0, dim * sizeof(uint16_t));
-  s->scales = (float *)hr_arena_take(arena, is_rounding ? n : 0, sizeof *s->scales);
+  bool may_round = cache->rules.push_bound > 0; /* if not this table, then one that joins it */
+  s->packed = hr_arena_take(arena, may_round ? n : 0, dim * sizeof(uint16_t));
+  s->scales = (float *)hr_arena_take(arena, may_round ? n : 0, sizeof *s->scales);
   s->scan = hr_arena_take(arena, 1, cache->kernels->scan_scratch_size(n));
 }
 
 cache_view hr_cuda_cache_view(const hotrow_cache *cache)
 {
-  cache_view v = {cache->rules,        cache->sets,           cache->sketch,           cache->pending,
-                  cache->pushes,       cache->device.scratch, cache->device.books,     cache->rows,
-                  cache->row_stride,   cache->layout.dim,     cache->layout.state_dim, cache->layout.square_dim,
-                  cache->staging_first};
+  const hr_cache_shared *shared = cache->shared;
+  const hr_device_side *device = &shared->device;
+  cache_view v = {cache->rules,
+                  shared->sets,
+                  shared->sketch,
+                  shared->pending,
+                  shared->pushes,
+                  device->scratch,
+                  device->books,
+                  device->tables,
+                  device->tables + cache->table,
+                  shared->rows,
+                  shared->row_stride,
+                  cache->layout.dim,
+                  cache->layout.state_dim,
+                  cache->layout.square_dim,
+                  shared->staging_first,
+                  shared->table_count,
+                  cache->table};
   return v;
 }
 
 void hr_cuda_cache_probe(const hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t count,
                          uint32_t *slots)
 {
-  const hr_cache_sets *sets = &cache->sets;
+  const hr_cache_sets *sets = &cache->shared->sets;
   if (count == 0)
     return;
   if (sets->set_count == 0)
     cache->kernels->fill(slots, 0xff, count * sizeof *slots, cache->stream); /* HOTROW_SLOT_NONE */
   else
-    cache->kernels->probe(sets->keys, sets->occupied, sets->set_count, keys, hashes, count, cache->stream, slots);
+    cache->kernels->probe(sets->keys, hr_probed_hashes(cache), sets->occupied, sets->set_count, keys, hashes, count,
+                          cache->stream, slots);
 }
 
 void hr_cuda_cache_scan(const hotrow_cache *cache, uint32_t *values, size_t count)
 {
-  cache->kernels->scan(values, count, cache->device.scratch.scan, cache->stream, values);
+  cache->kernels->scan(values, count, cache->shared->device.scratch.scan, cache->stream, values);
 }
 
-hotrow_status hr_cuda_cache_read_books(const hotrow_cache *cache, hr_device_books *books_p)
+hotrow_status hr_cuda_cache_read_books(const hotrow_cache *cache, hr_device_books *books_p, hr_table_books *own_p)
 {
-  HOTROW_TRY(cache->kernels->copy_out(books_p, cache->device.books, sizeof *books_p, cache->stream));
+  const hr_table_books *own = cache->shared->device.tables + cache->table;
+  if (own_p)
+    HOTROW_TRY(cache->kernels->copy_out(own_p, own, sizeof *own, cache->stream));
+  HOTROW_TRY(cache->kernels->copy_out(books_p, cache->shared->device.books, sizeof *books_p, cache->stream));
   return cache->kernels->synchronize(cache->stream);
 }
 
 static __global__ void start_batch(cache_view v)
 {
+  uint64_t lookups = 0;
   v.books->staging_used = 0;
-  if (v.rules.policy.has_aging && v.staging_first > 0)
-    v.books->age = (uint32_t)(v.books->stats.lookups / ((uint64_t)v.staging_first * HR_LOOKUPS_PER_ROW));
+  if (!v.rules.policy.has_aging || v.staging_first == 0)
+    return;
+  for (uint32_t t = 0; t < v.table_count; t++)
+    lookups += v.tables[t].stats.lookups;
+  v.books->age = (uint32_t)(lookups / ((uint64_t)v.staging_first * HR_LOOKUPS_PER_ROW));
 }
 
 static void begin_batch(hotrow_cache *cache)
 {
-  cache->device.staged_bound = 0;
+  cache->shared->device.staged_bound = 0;
   LAUNCH_ONE(cache, start_batch)(hr_cuda_cache_view(cache));
   hr_cuda_check_launch("start_batch");
+}
+
+static size_t staging_left(const hotrow_cache *cache)
+{
+  return cache->shared->staging_count - cache->shared->device.staged_bound;
 }
 
 /* What a block has counted. */
@@ -149,7 +178,7 @@ static __global__ void look_up(cache_view v, key_slice slice, const uint32_t *ne
   if (misses > 0)
     atomicAdd(&counts.misses, misses);
   __syncthreads();
-  add_counts(&v.books->stats, &counts);
+  add_counts(&v.own->stats, &counts);
 }
 
 static void lookup(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t count,
@@ -183,7 +212,7 @@ static __global__ void expect_rows(cache_view v, key_slice slice, const uint32_t
 static void expect(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes, size_t total,
                    const uint32_t *count_p, uint32_t batch, uint8_t *is_held_p)
 {
-  uint32_t *slots = cache->device.scratch.slots;
+  uint32_t *slots = cache->shared->device.scratch.slots;
   for (size_t first = 0, count; first < total; first += count) {
     count = slice_rows(cache, total - first);
     key_slice slice = {keys + first, hashes + first, count, count_p, first};
@@ -202,7 +231,7 @@ static __global__ void empty_push_list(cache_view v, hr_taken_counts *taken)
 
 void hr_cuda_cache_count_listed(hotrow_cache *cache, uint64_t more)
 {
-  hr_device_side *device = &cache->device;
+  hr_device_side *device = &cache->shared->device;
   device->listed_bound += more;
   if (device->listed_bound > device->placed_bound)
     device->listed_bound = device->placed_bound;
@@ -210,15 +239,15 @@ void hr_cuda_cache_count_listed(hotrow_cache *cache, uint64_t more)
 
 static hotrow_status take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p)
 {
-  hr_device_side *device = &cache->device;
-  *list_p = hr_push_list_view(&cache->pushes, device->listed_bound);
+  hr_device_side *device = &cache->shared->device;
+  *list_p = hr_push_list_view(&cache->shared->pushes, device->listed_bound);
   if (device->listed_bound == 0)
     return HOTROW_OK;
   hr_taken_counts *taken = device->taken + device->take_count++ % 2;
   list_p->count_p = &taken->entries;
   device->listed_bound = 0;
   device->placed_since = 0;
-  if (cache->pending.capacity == 0)
+  if (cache->shared->pending.capacity == 0)
     device->placed_bound = 0;
   LAUNCH_ONE(cache, empty_push_list)(hr_cuda_cache_view(cache), taken);
   hr_cuda_check_launch("empty_push_list");
@@ -228,9 +257,10 @@ static hotrow_status take_pushes(hotrow_cache *cache, hotrow_cache_push_list *li
 static hotrow_status get_stats(const hotrow_cache *cache, hotrow_cache_stats *stats_p)
 {
   hr_device_books books;
-  HOTROW_TRY(hr_cuda_cache_read_books(cache, &books));
-  *stats_p = books.stats;
-  stats_p->row_count = books.held_count;
+  hr_table_books own;
+  HOTROW_TRY(hr_cuda_cache_read_books(cache, &books, &own));
+  *stats_p = own.stats;
+  stats_p->row_count = own.held_count;
   stats_p->push_count = books.push_count;
   return HOTROW_OK;
 }
@@ -239,6 +269,7 @@ extern "C" const hr_cache_operations *hr_cuda_cache_operations(void)
 {
   static const hr_cache_operations operations = {layout,
                                                  begin_batch,
+                                                 staging_left,
                                                  lookup,
                                                  expect,
                                                  hr_cuda_cache_write_plan,

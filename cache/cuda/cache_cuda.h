@@ -15,16 +15,14 @@ extern "C" {
 #include "cache_state.h"
 }
 
-/* The counts. */
+/* The counts, beside those of each table. */
 struct hr_device_books {
-  hotrow_cache_stats stats; /* but row_count and push_count */
-  uint64_t bypass_left;     /* where staging is short */
-  uint64_t missing_count;   /* of an insert, where somebody asks */
+  uint64_t bypass_left;   /* where staging is short */
+  uint64_t missing_count; /* of an insert, where somebody asks */
   uint64_t uncached_count;
   uint64_t new_count;      /* of an update, where somebody asks */
   uint64_t doubtful_count; /* of a refresh */
   uint32_t age;
-  uint32_t held_count;
   uint32_t staging_used;
   uint32_t push_count;
   uint32_t touched_count; /* of the pool */
@@ -42,12 +40,16 @@ typedef struct cache_view {
   hr_push_list pushes;
   hr_device_scratch scratch;
   hr_device_books *books;
+  hr_table_books *tables; /* [table_count] */
+  hr_table_books *own;    /* the table's whose call it is */
   float *rows;
   size_t row_stride;
   uint32_t dim;
   uint32_t state_dim;
   uint32_t square_dim;
   uint32_t staging_first;
+  uint32_t table_count;
+  uint8_t table;
 } cache_view;
 
 /* The keys of a call, or of a slice of it that begins at its key `first`. */
@@ -121,7 +123,7 @@ static inline unsigned block_threads(size_t count)
 /* The largest slice that scratch has room for. */
 static inline size_t slice_rows(const hotrow_cache *cache, size_t left)
 {
-  size_t most = cache->device.scratch.row_count;
+  size_t most = cache->shared->device.scratch.row_count;
   return left < most ? left : most;
 }
 
@@ -138,8 +140,8 @@ void hr_cuda_cache_scan(const hotrow_cache *cache, uint32_t *values, size_t coun
  */
 void hr_cuda_cache_count_listed(hotrow_cache *cache, uint64_t more);
 
-/* Waits for the stream. */
-hotrow_status hr_cuda_cache_read_books(const hotrow_cache *cache, hr_device_books *books_p);
+/* Waits for the stream. own_p: those of its table, or NULL. */
+hotrow_status hr_cuda_cache_read_books(const hotrow_cache *cache, hr_device_books *books_p, hr_table_books *own_p);
 
 /* The first `*count` entries after push_count get their gradients and squares: of the sums scratch.out_sums, or, where
  * that is NONE, of row scratch.out_rows of grads and scratch.one_sums. */

@@ -68,18 +68,18 @@ static __global__ void read_sums(cache_view v, size_t count)
 void hr_cuda_cache_refresh_slice(hotrow_cache *cache, const uint32_t *slots, const uint32_t *clocks,
                                  const float *values, const float *states, size_t count)
 {
-  const hr_device_scratch *s = &cache->device.scratch;
+  const hr_device_scratch *s = &cache->shared->device.scratch;
   size_t floats = count * (cache->layout.dim + cache->layout.square_dim);
   hr_cuda_cache_copy_rows(cache, slots, values, states, count);
   LAUNCH_EACH(cache, refresh_meta, count)(hr_cuda_cache_view(cache), slots, clocks, count);
   hr_cuda_check_launch("refresh_meta");
-  if (cache->pending.capacity == 0)
+  if (cache->shared->pending.capacity == 0)
     return;
   LAUNCH_EACH(cache, read_sums, floats)(hr_cuda_cache_view(cache), count);
   hr_cuda_check_launch("read_sums");
-  cache->kernels->optimizer_apply(&cache->layout, cache->lr_scale, cache->rows, cache->row_stride, s->out_rows,
-                                  s->grads, cache->layout.square_dim > 0 ? s->squares : NULL, s->steps, count,
-                                  cache->stream);
+  cache->kernels->optimizer_apply(&cache->layout, cache->lr_scale, cache->shared->rows, cache->shared->row_stride,
+                                  s->out_rows, s->grads, cache->layout.square_dim > 0 ? s->squares : NULL, s->steps,
+                                  count, cache->stream);
 }
 
 static __global__ void count_doubtful(cache_view v, const uint32_t *slots, size_t count)
@@ -93,7 +93,7 @@ static __global__ void count_doubtful(cache_view v, const uint32_t *slots, size_
 /* Hits until now; stale ones were not. */
 static __global__ void count_refreshed(cache_view v)
 {
-  hotrow_cache_stats *stats = &v.books->stats;
+  hotrow_cache_stats *stats = &v.own->stats;
   uint64_t doubtful = v.books->doubtful_count, stale = doubtful < stats->hits ? doubtful : stats->hits;
   stats->hits -= stale;
   stats->stale += stale;
@@ -177,10 +177,17 @@ typedef struct new_rows {
   size_t count;
 } new_rows;
 
-/* What one thread has decided, for the counts. */
+/* What one thread has decided, for the counts of its table. */
 typedef struct place_counts {
   uint32_t free_ways, staged, bypassed, clean, dirty;
 } place_counts;
+
+/* The row of another table leaves. */
+static __device__ void count_foreign(hr_table_books *books, bool is_dirty)
+{
+  add_count(is_dirty ? &books->stats.evicted_dirty : &books->stats.evicted_clean, 1);
+  atomicSub(&books->held_count, 1u);
+}
 
 /* Flags of key i: kinds its place, ranks_a a victim with steps, ranks_c staged, steps the uses it begins with. */
 static __device__ void place_key(const cache_view *v, const new_rows *rows, size_t i, uint64_t *bypass_left,
@@ -204,11 +211,16 @@ static __device__ void place_key(const cache_view *v, const new_rows *rows, size
   counts->free_ways += place.kind == HR_PLACE_FREE;
   counts->staged += place.kind == HR_PLACE_STAGED;
   counts->bypassed += place.kind == HR_PLACE_BYPASSED;
-  counts->clean += is_victim && !is_dirty;
-  counts->dirty += is_dirty;
+  if (is_victim && v->sets.tables[place.slot] != v->table) {
+    count_foreign(v->tables + v->sets.tables[place.slot], is_dirty);
+    counts->free_ways++; /* to this table */
+  } else {
+    counts->clean += is_victim && !is_dirty;
+    counts->dirty += is_dirty;
+  }
 }
 
-static __device__ void add_places(hr_device_books *books, const place_counts *counts)
+static __device__ void add_places(hr_table_books *books, const place_counts *counts)
 {
   if (counts->free_ways > 0)
     atomicAdd(&books->held_count, counts->free_ways);
@@ -226,7 +238,7 @@ static __global__ void place_keys(cache_view v, new_rows rows)
       return;
     for (size_t i = 0; i < rows.count; i++)
       place_key(&v, &rows, i, &v.books->bypass_left, &counts);
-    add_places(v.books, &counts);
+    add_places(v.own, &counts);
     return;
   }
   uint64_t bypass_left = UINT64_MAX;
@@ -237,7 +249,7 @@ static __global__ void place_keys(cache_view v, new_rows rows)
     for (size_t k = i; k < rows.count && hr_cache_sets_of(&v.sets, rows.hashes[k]) == set; k++)
       place_key(&v, &rows, k, &bypass_left, &counts);
   }
-  add_places(v.books, &counts);
+  add_places(v.own, &counts);
 }
 
 /* Victims' entries, and staging slots. scratch.slots: those of new rows, NONE for those held. */
@@ -255,6 +267,7 @@ static __global__ void list_places(cache_view v, new_rows rows)
     v.pushes.keys[entry] = v.sets.keys[slot];
     v.pushes.hashes[entry] = v.sets.hashes[slot];
     v.pushes.steps[entry] = v.sets.meta[slot].pending;
+    v.pushes.tables[entry] = v.sets.tables[slot];
     v.pushes.is_exact[entry] = 1;
     v.scratch.out_sums[rank] = sum;
     v.pending.free_list[v.books->free_count + rank] = sum;
@@ -269,6 +282,7 @@ static __global__ void put_rows(cache_view v, new_rows rows)
       continue;
     v.sets.keys[slot] = rows.keys[i];
     v.sets.hashes[slot] = rows.hashes[i];
+    v.sets.tables[slot] = v.table;
     v.sets.meta[slot] = hr_rules_new_row(v.sets.meta[slot].live_until, rows.clocks[i], v.scratch.steps[i]);
   }
 }
@@ -292,14 +306,14 @@ static __global__ void choose_replaced(cache_view v, new_rows rows)
 
 static void insert_slice(hotrow_cache *cache, const hr_fresh_rows *fresh, uint32_t *slots, size_t count)
 {
-  const hr_device_scratch *s = &cache->device.scratch;
+  const hr_device_scratch *s = &cache->shared->device.scratch;
   cache_view v = hr_cuda_cache_view(cache);
   new_rows rows = {fresh->keys, fresh->hashes, fresh->clocks, fresh->next_use, slots, count};
   LAUNCH_EACH(cache, place_keys, count)(v, rows);
   hr_cuda_cache_scan(cache, s->ranks_a, count);
   hr_cuda_cache_scan(cache, s->ranks_c, count);
   LAUNCH_EACH(cache, list_places, count)(v, rows);
-  if (cache->pending.capacity > 0)
+  if (cache->shared->pending.capacity > 0)
     hr_cuda_cache_fill_entries(cache, NULL, s->ranks_a + count, count);
   LAUNCH_EACH(cache, put_rows, count)(v, rows);
   LAUNCH_ONE(cache, count_places)(v, count);
@@ -320,19 +334,19 @@ static __global__ void stage_rows(cache_view v, uint32_t *slots, size_t count)
 static __global__ void count_staged(cache_view v, size_t count)
 {
   v.books->staging_used += (uint32_t)count;
-  v.books->stats.uncached += count;
+  v.own->stats.uncached += count;
 }
 
 /* Whether so many rows fit into staging for certain; if not, what there is, and then the bound is exact. */
 static hotrow_status find_staging(hotrow_cache *cache, size_t row_count, hr_device_books *books_p, bool *fits_p)
 {
-  hr_device_side *device = &cache->device;
-  *fits_p = row_count <= cache->staging_count - device->staged_bound;
+  hr_device_side *device = &cache->shared->device;
+  *fits_p = row_count <= cache->shared->staging_count - device->staged_bound;
   if (*fits_p)
     return HOTROW_OK;
-  HOTROW_TRY(hr_cuda_cache_read_books(cache, books_p));
+  HOTROW_TRY(hr_cuda_cache_read_books(cache, books_p, NULL));
   device->staged_bound = books_p->staging_used;
-  *fits_p = row_count <= cache->staging_count - device->staged_bound;
+  *fits_p = row_count <= cache->shared->staging_count - device->staged_bound;
   return HOTROW_OK;
 }
 
@@ -343,8 +357,8 @@ static hotrow_status stage_all(hotrow_cache *cache, const float *values, const f
   bool fits;
   HOTROW_TRY(find_staging(cache, row_count, &books, &fits));
   if (!fits)
-    return hr_cache_fail_staging(cache, row_count, cache->staging_count - cache->device.staged_bound);
-  cache->device.staged_bound += (uint32_t)row_count;
+    return hr_cache_fail_staging(cache, row_count, cache->shared->staging_count - cache->shared->device.staged_bound);
+  cache->shared->device.staged_bound += (uint32_t)row_count;
   if (row_count == 0)
     return HOTROW_OK;
   LAUNCH_EACH(cache, stage_rows, row_count)(hr_cuda_cache_view(cache), slots, row_count);
@@ -368,18 +382,18 @@ static hotrow_status check_staging(hotrow_cache *cache, const hr_fresh_rows *fre
 {
   hr_device_books books;
   cache_view v = hr_cuda_cache_view(cache);
-  size_t staging_free = cache->staging_count - cache->device.staged_bound;
+  size_t staging_free = cache->shared->staging_count - cache->shared->device.staged_bound;
   LAUNCH_EACH(cache, count_demand, row_count)(v, fresh->hashes, slots, row_count);
   LAUNCH_EACH(cache, count_uncached, row_count)(v, fresh->hashes, row_count);
   hr_cuda_check_launch("count_uncached");
-  HOTROW_TRY(hr_cuda_cache_read_books(cache, &books));
+  HOTROW_TRY(hr_cuda_cache_read_books(cache, &books, NULL));
   if (books.missing_count <= staging_free) {
-    cache->device.staged_bound += (uint32_t)books.missing_count;
+    cache->shared->device.staged_bound += (uint32_t)books.missing_count;
     return HOTROW_OK;
   }
   if (books.uncached_count > staging_free)
     return hr_cache_fail_staging(cache, books.uncached_count, staging_free);
-  cache->device.staged_bound = cache->staging_count;
+  cache->shared->device.staged_bound = cache->shared->staging_count;
   LAUNCH_ONE(cache, limit_bypass)(v, staging_free - books.uncached_count);
   hr_cuda_check_launch("limit_bypass");
   return HOTROW_OK;
@@ -387,7 +401,7 @@ static hotrow_status check_staging(hotrow_cache *cache, const hr_fresh_rows *fre
 
 hotrow_status hr_cuda_cache_insert(hotrow_cache *cache, const hr_fresh_rows *fresh, size_t row_count, uint32_t *slots)
 {
-  if (cache->sets.set_count == 0)
+  if (cache->shared->sets.set_count == 0)
     return stage_all(cache, fresh->values, fresh->states, row_count, slots);
   if (row_count == 0)
     return HOTROW_OK;
@@ -401,10 +415,10 @@ hotrow_status hr_cuda_cache_insert(hotrow_cache *cache, const hr_fresh_rows *fre
   hr_cuda_check_launch("pin_held");
   HOTROW_TRY(find_staging(cache, row_count, &books, &fits));
   if (fits)
-    cache->device.staged_bound += (uint32_t)row_count;
+    cache->shared->device.staged_bound += (uint32_t)row_count;
   else
     HOTROW_TRY(check_staging(cache, fresh, slots, row_count));
-  if (cache->pending.capacity > 0)
+  if (cache->shared->pending.capacity > 0)
     hr_cuda_cache_count_listed(cache, row_count);
   for (size_t first = 0, count; first < row_count; first += count) {
     count = slice_rows(cache, row_count - first);

@@ -13,7 +13,8 @@ typedef struct slot_range {
 
 static __device__ inline bool is_chosen(const cache_view *v, const slot_range *range, uint32_t slot)
 {
-  if (!(v->sets.occupied[slot / HOTROW_CACHE_WAYS] >> slot % HOTROW_CACHE_WAYS & 1u))
+  if (!(v->sets.occupied[slot / HOTROW_CACHE_WAYS] >> slot % HOTROW_CACHE_WAYS & 1u) ||
+      v->sets.tables[slot] != v->table)
     return false;
   if (range->is_dirty && v->sets.meta[slot].pending == 0)
     return false;
@@ -39,14 +40,14 @@ static __global__ void choose_slots(cache_view v, slot_range range)
   }
 }
 
-/* A hash is unique to its key. */
+/* A hash is unique to its key, in its table. */
 static __global__ void choose_hashes(cache_view v, const uint64_t *hashes, size_t count)
 {
   for (size_t i = first_item(); i < count; i += item_step()) {
     size_t first = (size_t)hr_cache_sets_of(&v.sets, hashes[i]) * HOTROW_CACHE_WAYS;
     uint32_t occupied = v.sets.occupied[first / HOTROW_CACHE_WAYS], slot = HOTROW_SLOT_NONE;
     for (uint32_t way = 0; way < HOTROW_CACHE_WAYS; way++)
-      if ((occupied >> way & 1u) && v.sets.hashes[first + way] == hashes[i])
+      if ((occupied >> way & 1u) && v.sets.tables[first + way] == v.table && v.sets.hashes[first + way] == hashes[i])
         slot = (uint32_t)first + way;
     v.scratch.slots[i] = slot;
     v.scratch.ranks_a[i] = slot != HOTROW_SLOT_NONE && v.sets.meta[slot].pending > 0;
@@ -65,6 +66,7 @@ static __global__ void list_rows(cache_view v, size_t count)
     v.pushes.keys[entry] = v.sets.keys[slot];
     v.pushes.hashes[entry] = v.sets.hashes[slot];
     v.pushes.steps[entry] = row->pending;
+    v.pushes.tables[entry] = v.table;
     v.pushes.is_exact[entry] = 1;
     v.scratch.out_sums[rank] = v.pending.sum_of_slot[slot];
     v.pending.free_list[v.books->free_count + rank] = v.pending.sum_of_slot[slot];
@@ -107,7 +109,7 @@ static __global__ void count_handed_out(cache_view v, size_t count)
 
 void hr_cuda_cache_hand_out(hotrow_cache *cache, size_t count)
 {
-  uint32_t *ranks = cache->device.scratch.ranks_a;
+  uint32_t *ranks = cache->shared->device.scratch.ranks_a;
   hr_cuda_cache_scan(cache, ranks, count);
   LAUNCH_EACH(cache, list_rows, count)(hr_cuda_cache_view(cache), count);
   hr_cuda_cache_fill_entries(cache, NULL, ranks + count, count);
@@ -124,13 +126,14 @@ static __global__ void release_ways(cache_view v, size_t count)
       continue;
     uint32_t set = slot / HOTROW_CACHE_WAYS, bit = slot % HOTROW_CACHE_WAYS + (set & 1u) * 16u;
     atomicAnd((unsigned *)v.sets.occupied + set / 2, ~(1u << bit));
-    atomicSub(&v.books->held_count, 1u);
+    atomicSub(&v.own->held_count, 1u);
   }
 }
 
 static slot_range range_of(const hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last, bool is_dirty)
 {
-  size_t set_first = hr_cache_sets_of(&cache->sets, hash_first), set_last = hr_cache_sets_of(&cache->sets, hash_last);
+  size_t set_first = hr_cache_sets_of(&cache->shared->sets, hash_first),
+         set_last = hr_cache_sets_of(&cache->shared->sets, hash_last);
   slot_range range = {hash_first, hash_last, set_first * HOTROW_CACHE_WAYS,
                       (set_last - set_first + 1) * HOTROW_CACHE_WAYS, is_dirty};
   return range;
@@ -148,10 +151,10 @@ static bool next_slice(const hotrow_cache *cache, slot_range *rest, slot_range *
 
 void hr_cuda_cache_flush(hotrow_cache *cache)
 {
-  if (cache->sets.set_count == 0 || cache->pending.capacity == 0)
+  if (cache->shared->sets.set_count == 0 || cache->shared->pending.capacity == 0)
     return;
   slot_range rest = range_of(cache, 0, UINT64_MAX, true), slice;
-  hr_cuda_cache_count_listed(cache, cache->pending.capacity);
+  hr_cuda_cache_count_listed(cache, cache->shared->pending.capacity);
   while (next_slice(cache, &rest, &slice)) {
     LAUNCH_EACH(cache, choose_slots, slice.count)(hr_cuda_cache_view(cache), slice);
     hr_cuda_cache_hand_out(cache, slice.count);
@@ -161,7 +164,7 @@ void hr_cuda_cache_flush(hotrow_cache *cache)
 void hr_cuda_cache_invalidate(hotrow_cache *cache, uint64_t hash_first, uint64_t hash_last)
 {
   slot_range rest = range_of(cache, hash_first, hash_last, false), slice;
-  hr_cuda_cache_count_listed(cache, cache->pending.capacity);
+  hr_cuda_cache_count_listed(cache, cache->shared->pending.capacity);
   while (next_slice(cache, &rest, &slice)) {
     LAUNCH_EACH(cache, choose_slots, slice.count)(hr_cuda_cache_view(cache), slice);
     hr_cuda_cache_hand_out(cache, slice.count);
@@ -172,9 +175,9 @@ void hr_cuda_cache_invalidate(hotrow_cache *cache, uint64_t hash_first, uint64_t
 
 void hr_cuda_cache_forget(hotrow_cache *cache, const uint64_t *hashes, size_t total)
 {
-  if (cache->pending.capacity > 0)
+  if (cache->shared->pending.capacity > 0)
     hr_cuda_cache_count_listed(cache, total);
-  for (size_t first = 0, count; first < total && cache->sets.set_count > 0; first += count) {
+  for (size_t first = 0, count; first < total && cache->shared->sets.set_count > 0; first += count) {
     count = slice_rows(cache, total - first);
     LAUNCH_EACH(cache, choose_hashes, count)(hr_cuda_cache_view(cache), hashes + first, count);
     hr_cuda_cache_hand_out(cache, count);
@@ -226,7 +229,7 @@ void hr_cuda_cache_announce(hotrow_cache *cache, const uint64_t *keys, const uin
 {
   for (size_t first = 0, count; first < total; first += count) {
     count = slice_rows(cache, total - first);
-    hr_cuda_cache_probe(cache, keys + first, hashes + first, count, cache->device.scratch.slots);
+    hr_cuda_cache_probe(cache, keys + first, hashes + first, count, cache->shared->device.scratch.slots);
     LAUNCH_EACH(cache, hear_clocks, count)(hr_cuda_cache_view(cache), clocks + first, count);
     hr_cuda_check_launch("hear_clocks");
   }
@@ -237,7 +240,7 @@ void hr_cuda_cache_credit(hotrow_cache *cache, const uint64_t *keys, const uint6
 {
   for (size_t first = 0, count; first < total; first += count) {
     count = slice_rows(cache, total - first);
-    hr_cuda_cache_probe(cache, keys + first, hashes + first, count, cache->device.scratch.slots);
+    hr_cuda_cache_probe(cache, keys + first, hashes + first, count, cache->shared->device.scratch.slots);
     LAUNCH_EACH(cache, credit_steps, count)(hr_cuda_cache_view(cache), steps ? steps + first : NULL, count);
     hr_cuda_check_launch("credit_steps");
   }
@@ -247,7 +250,7 @@ void hr_cuda_cache_announce_gone(hotrow_cache *cache, const uint64_t *keys, cons
 {
   for (size_t first = 0, count; first < total; first += count) {
     count = slice_rows(cache, total - first);
-    hr_cuda_cache_probe(cache, keys + first, hashes + first, count, cache->device.scratch.slots);
+    hr_cuda_cache_probe(cache, keys + first, hashes + first, count, cache->shared->device.scratch.slots);
     LAUNCH_EACH(cache, mark_slots_stale, count)(hr_cuda_cache_view(cache), count);
     hr_cuda_check_launch("mark_slots_stale");
   }

@@ -11,8 +11,9 @@ static __device__ uint32_t find_key(const cache_view *v, uint64_t key, uint64_t 
 {
   uint32_t set = hr_cache_sets_of(&v->sets, hash), occupied = v->sets.occupied[set];
   const uint64_t *keys = v->sets.keys + (size_t)set * HOTROW_CACHE_WAYS;
+  const uint64_t *hashes = v->sets.hashes + (size_t)set * HOTROW_CACHE_WAYS;
   for (uint32_t way = 0; way < HOTROW_CACHE_WAYS; way++)
-    if ((occupied >> way & 1u) && keys[way] == key)
+    if ((occupied >> way & 1u) && keys[way] == key && hashes[way] == hash)
       return set * HOTROW_CACHE_WAYS + way;
   return HOTROW_SLOT_NONE;
 }
@@ -41,7 +42,7 @@ static __global__ void end_slots(cache_view v, key_slice slice)
 static void find_slots(hotrow_cache *cache, const key_slice *slice, const uint32_t *known)
 {
   cache_view v = hr_cuda_cache_view(cache);
-  if (known && !cache->has_forgotten && cache->sets.set_count > 0) {
+  if (known && !cache->shared->has_forgotten && cache->shared->sets.set_count > 0) {
     LAUNCH_EACH(cache, find_unknown, slice->count)(v, *slice, known + slice->first);
   } else {
     hr_cuda_cache_probe(cache, slice->keys, slice->hashes, slice->count, v.scratch.slots);
@@ -63,7 +64,7 @@ static __global__ void choose_squared(cache_view v, const uint32_t *ticks, size_
 
 static void add_one_sums(hotrow_cache *cache, const float *grads, const uint32_t *ticks, size_t count)
 {
-  const hr_device_scratch *s = &cache->device.scratch;
+  const hr_device_scratch *s = &cache->shared->device.scratch;
   if (!ticks || cache->layout.square_dim == 0)
     return;
   LAUNCH_EACH(cache, choose_squared, count)(hr_cuda_cache_view(cache), ticks, count);
@@ -88,6 +89,7 @@ static __global__ void list_exact(cache_view v, key_slice slice, const uint32_t 
     v.pushes.keys[entry] = slice.keys[i];
     v.pushes.hashes[entry] = slice.hashes[i];
     v.pushes.steps[entry] = tick;
+    v.pushes.tables[entry] = v.table;
     v.pushes.is_exact[entry] = 1;
     v.scratch.out_sums[i] = HOTROW_SLOT_NONE;
     v.scratch.out_rows[i] = (uint32_t)i;
@@ -184,7 +186,7 @@ static __global__ void acquire_sums(cache_view v, key_slice slice, const uint32_
     s->ranks_c[i] = kind == STEP_WHOLE;
   }
   if (pending_max > 0)
-    atomicMax((unsigned long long *)&v.books->stats.pending_max, (unsigned long long)pending_max);
+    atomicMax((unsigned long long *)&v.own->stats.pending_max, (unsigned long long)pending_max);
 }
 
 static __global__ void count_acquired(cache_view v, size_t count)
@@ -208,6 +210,7 @@ static __global__ void list_steps(cache_view v, key_slice slice)
     v.pushes.keys[entry] = slice.keys[i];
     v.pushes.hashes[entry] = slice.hashes[i];
     v.pushes.steps[entry] = kind == STEP_ROUNDED ? s->steps[i] - 1 : s->steps[i];
+    v.pushes.tables[entry] = v.table;
     v.pushes.is_exact[entry] = kind != STEP_ROUNDED;
     s->out_sums[rank] = kind == STEP_ALONE ? HOTROW_SLOT_NONE : s->own_sums[i];
     s->out_rows[rank] = (uint32_t)i;
@@ -248,12 +251,12 @@ static __global__ void keep_residuals(cache_view v, const uint32_t *rounded_coun
  */
 static void round_entries(hotrow_cache *cache, size_t count)
 {
-  const hr_device_scratch *s = &cache->device.scratch;
+  const hr_device_scratch *s = &cache->shared->device.scratch;
   const hotrow_kernels *k = cache->kernels;
   uint32_t dim = cache->layout.dim;
   size_t floats = count * (dim + cache->layout.square_dim);
-  k->pack(cache->rules.wire_dtype, cache->pushes.grads, dim, dim, s->rounded_entries, count, cache->stream, s->packed,
-          s->scales);
+  k->pack(cache->rules.wire_dtype, cache->shared->pushes.grads, dim, dim, s->rounded_entries, count, cache->stream,
+          s->packed, s->scales);
   k->unpack(cache->rules.wire_dtype, s->packed, s->scales, dim, count, cache->stream, s->grads, dim);
   LAUNCH_EACH(cache, keep_residuals, floats)(hr_cuda_cache_view(cache), s->ranks_a + count);
   hr_cuda_check_launch("keep_residuals");
@@ -261,8 +264,8 @@ static void round_entries(hotrow_cache *cache, size_t count)
 
 static void update_pending(hotrow_cache *cache, const key_slice *slice, const float *grads, const uint32_t *ticks)
 {
-  const hr_device_scratch *s = &cache->device.scratch;
-  const hr_pending_pool *pool = &cache->pending;
+  const hr_device_scratch *s = &cache->shared->device.scratch;
+  const hr_pending_pool *pool = &cache->shared->pending;
   size_t count = slice->count;
   cache_view v = hr_cuda_cache_view(cache);
   LAUNCH_EACH(cache, flag_clean, count)(v, count);
@@ -313,7 +316,7 @@ static key_slice slice_of(const hotrow_cache *cache, const uint64_t *keys, const
 /* The bound that the last take has left, as soon as the device has got there, which it nearly always has. */
 static hotrow_status tighten_bound(hotrow_cache *cache)
 {
-  hr_device_side *device = &cache->device;
+  hr_device_side *device = &cache->shared->device;
   if (device->take_count == 0)
     return HOTROW_OK;
   HOTROW_TRY(cache->kernels->event_wait(device->taken_event));
@@ -325,8 +328,8 @@ static hotrow_status tighten_bound(hotrow_cache *cache)
 
 static void count_placed(hotrow_cache *cache, uint64_t more, size_t listed)
 {
-  cache->device.placed_bound += more;
-  cache->device.placed_since += more;
+  cache->shared->device.placed_bound += more;
+  cache->shared->device.placed_since += more;
   hr_cuda_cache_count_listed(cache, listed);
 }
 
@@ -335,12 +338,12 @@ static void count_placed(hotrow_cache *cache, uint64_t more, size_t listed)
 static hotrow_status check_room(hotrow_cache *cache, const uint64_t *keys, const uint64_t *hashes,
                                 const uint32_t *known, const uint32_t *ticks, size_t total, const uint32_t *count_p)
 {
-  hr_device_side *device = &cache->device;
+  hr_device_side *device = &cache->shared->device;
   bool is_rounding = cache->rules.wire_dtype != HOTROW_F32 && cache->rules.push_bound > 0;
   uint64_t most = (uint64_t)total * (is_rounding ? 2 : 1);
-  if (most > cache->pushes.capacity - device->placed_bound)
+  if (most > cache->shared->pushes.capacity - device->placed_bound)
     HOTROW_TRY(tighten_bound(cache));
-  if (most <= cache->pushes.capacity - device->placed_bound) {
+  if (most <= cache->shared->pushes.capacity - device->placed_bound) {
     count_placed(cache, most, total);
     return HOTROW_OK;
   }
@@ -351,9 +354,9 @@ static hotrow_status check_room(hotrow_cache *cache, const uint64_t *keys, const
     find_slots(cache, &slice, known);
     LAUNCH_EACH(cache, count_new, slice.count)(hr_cuda_cache_view(cache), slice, ticks ? ticks + first : NULL);
   }
-  HOTROW_TRY(hr_cuda_cache_read_books(cache, &books));
+  HOTROW_TRY(hr_cuda_cache_read_books(cache, &books, NULL));
   device->placed_bound = (uint64_t)books.push_count + (books.touched_count - books.free_count);
-  size_t room = cache->pushes.capacity - device->placed_bound;
+  size_t room = cache->shared->pushes.capacity - device->placed_bound;
   if (books.new_count > room)
     return hr_cache_fail_pushes(cache, total, room);
   count_placed(cache, books.new_count, total);
@@ -365,7 +368,7 @@ hotrow_status hr_cuda_cache_update(hotrow_cache *cache, const uint64_t *keys, co
                                    const uint32_t *count_p)
 {
   HOTROW_TRY(check_room(cache, keys, hashes, slots, ticks, total, count_p));
-  bool is_kept = cache->rules.push_bound > 0 && cache->sets.set_count > 0;
+  bool is_kept = cache->rules.push_bound > 0 && cache->shared->sets.set_count > 0;
   if (is_kept && total > 0)
     LAUNCH_ONE(cache, start_update)(hr_cuda_cache_view(cache));
   for (size_t first = 0; first < total; first += slice_rows(cache, total - first)) {
@@ -373,9 +376,10 @@ hotrow_status hr_cuda_cache_update(hotrow_cache *cache, const uint64_t *keys, co
     const float *slice_grads = grads + first * cache->layout.dim;
     const uint32_t *slice_ticks = ticks ? ticks + first : NULL;
     find_slots(cache, &slice, slots);
-    if (cache->sets.set_count > 0)
-      cache->kernels->optimizer_apply(&cache->layout, cache->lr_scale, cache->rows, cache->row_stride,
-                                      cache->device.scratch.slots, slice_grads, NULL, NULL, slice.count, cache->stream);
+    if (cache->shared->sets.set_count > 0)
+      cache->kernels->optimizer_apply(&cache->layout, cache->lr_scale, cache->shared->rows, cache->shared->row_stride,
+                                      cache->shared->device.scratch.slots, slice_grads, NULL, NULL, slice.count,
+                                      cache->stream);
     if (is_kept)
       update_pending(cache, &slice, slice_grads, slice_ticks);
     else

@@ -31,9 +31,19 @@ HR_ROW_INLINE uint32_t matching_ways(const uint64_t *ways, uint64_t key)
   return (uint32_t)all;
 }
 
-HR_VECTORISED void hr_cpu_probe(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count,
-                                const uint64_t *keys, const uint64_t *hashes, size_t key_count, void *stream,
-                                uint32_t *slot_p)
+/* Those of the ways whose hash is this one. */
+HR_ROW_INLINE uint32_t ways_of_hash(const uint64_t *way_hashes, uint64_t hash, uint32_t ways)
+{
+  uint32_t matches = ways;
+  for (uint32_t left = ways; left; left &= left - 1)
+    if (way_hashes[__builtin_ctz(left)] != hash)
+      matches &= ~(left & (0u - left));
+  return matches;
+}
+
+HR_VECTORISED void hr_cpu_probe(const uint64_t *set_keys, const uint64_t *set_hashes, const uint16_t *occupied,
+                                uint32_t set_count, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
+                                void *stream, uint32_t *slot_p)
 {
   (void)stream;
   HOTROW_ASSERT(key_count == 0 || (set_count > 0 && set_keys && occupied && keys && hashes && slot_p));
@@ -47,6 +57,8 @@ HR_VECTORISED void hr_cpu_probe(const uint64_t *set_keys, const uint16_t *occupi
     }
     size_t set = set_of(hashes[i], set_count);
     uint32_t matches = matching_ways(set_keys + set * HOTROW_CACHE_WAYS, keys[i]) & occupied[set];
+    if (set_hashes)
+      matches = ways_of_hash(set_hashes + set * HOTROW_CACHE_WAYS, hashes[i], matches);
     slot_p[i] = matches ? (uint32_t)set * HOTROW_CACHE_WAYS + (uint32_t)__builtin_ctz(matches) : HOTROW_SLOT_NONE;
   }
 }

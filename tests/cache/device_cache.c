@@ -241,7 +241,7 @@ void device_take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p)
 {
   static uint64_t keys[TAKEN_MAX], hashes[TAKEN_MAX];
   static uint32_t steps[TAKEN_MAX];
-  static uint8_t is_exact[TAKEN_MAX];
+  static uint8_t is_exact[TAKEN_MAX], tables[TAKEN_MAX];
   static float grads[HOST_FLOATS], squares[HOST_FLOATS];
   hotrow_cache_push_list list;
   CHECK_OK(hotrow_cache_take_pushes(cache, &list));
@@ -257,9 +257,11 @@ void device_take_pushes(hotrow_cache *cache, hotrow_cache_push_list *list_p)
   out(hashes, list.hashes, n * sizeof *hashes);
   out(steps, list.steps, n * sizeof *steps);
   out(is_exact, list.is_exact, n * sizeof *is_exact);
+  out(tables, list.tables, n * sizeof *tables);
   out(grads, list.grads, n * dim * sizeof *grads);
   out(squares, list.squares, n * square_dim * sizeof *squares);
-  *list_p = (hotrow_cache_push_list){keys, hashes, steps, grads, square_dim > 0 ? squares : NULL, is_exact, n, NULL};
+  *list_p =
+      (hotrow_cache_push_list){keys, hashes, steps, grads, square_dim > 0 ? squares : NULL, is_exact, tables, n, NULL};
 }
 
 const float *device_rows(const hotrow_cache *cache, size_t row_count, size_t *row_stride_p)

@@ -16,11 +16,21 @@ static bool same_bits(const void *a, const void *b, size_t size)
 }
 
 static model_cache model;
-static hotrow_cache *cache;
+static hotrow_cache *caches[TABLES_MAX], *cache; /* of each table, and of the one that is worked on */
 static hr_rng rng;
-static uint64_t all_keys[KEYS], all_hashes[KEYS];
-static uint32_t steps_made[KEYS], steps_out[KEYS];
-static uint32_t batch_slots[KEYS]; /* what lookup and insert have said in this batch */
+/* Tables have the same keys, whose hashes differ: in one set there may be a key of each. */
+static uint64_t all_keys[KEYS], table_hashes[TABLES_MAX][KEYS], *all_hashes;
+static uint32_t table_steps_made[TABLES_MAX][KEYS], table_steps_out[TABLES_MAX][KEYS], *steps_made;
+static uint32_t table_slots[TABLES_MAX][KEYS], *batch_slots; /* what lookup and insert have said in this batch */
+
+static void work_on(uint32_t table)
+{
+  model.own = &model.tables[table];
+  cache = caches[table];
+  all_hashes = table_hashes[table];
+  steps_made = table_steps_made[table];
+  batch_slots = table_slots[table];
+}
 
 typedef struct draw {
   size_t count;
@@ -47,7 +57,7 @@ static const uint32_t *next_use_of(const draw *d, size_t i)
 static void draw_key(draw *d, size_t k)
 {
   model_row *r = model_find(&model, all_keys[k]);
-  size_t n = d->count++, state_dim = model.layout.state_dim;
+  size_t n = d->count++, state_dim = model.own->layout.state_dim;
   d->index[n] = k;
   d->keys[n] = all_keys[k];
   d->hashes[n] = all_hashes[k];
@@ -93,7 +103,7 @@ static void begin_both(void)
 {
   hotrow_cache_begin_batch(cache);
   model_begin_batch(&model);
-  memset(batch_slots, 0xff, sizeof batch_slots); /* HOTROW_SLOT_NONE */
+  memset(table_slots, 0xff, sizeof table_slots); /* HOTROW_SLOT_NONE */
 }
 
 static void lookup_both(draw *d)
@@ -121,16 +131,17 @@ static void expect_both(draw *d)
 
 static void refresh_both(draw *d)
 {
-  device_refresh(cache, d->slots, d->clocks, d->values, model.layout.state_dim ? d->optimizer_states : NULL, d->count);
+  device_refresh(cache, d->slots, d->clocks, d->values, model.own->layout.state_dim ? d->optimizer_states : NULL,
+                 d->count);
   for (size_t i = 0; i < d->count; i++)
     model_refresh(&model, d->keys[i], d->clocks[i], d->values + i * DIM,
-                  d->optimizer_states + i * model.layout.state_dim);
+                  d->optimizer_states + i * model.own->layout.state_dim);
 }
 
 static void insert_both(draw *d)
 {
   uint32_t got[BATCH], expected[BATCH];
-  size_t state_dim = model.layout.state_dim;
+  size_t state_dim = model.own->layout.state_dim;
   hotrow_status status = device_insert(cache, d->keys, d->hashes, d->clocks, d->values,
                                        state_dim ? d->optimizer_states : NULL, d->next_use, d->count, got);
   CHECK_EQ(status, model_insert(&model, d->keys, d->hashes, d->clocks, d->values, d->optimizer_states, d->next_use,
@@ -150,7 +161,7 @@ static void insert_both(draw *d)
 static void update_both(draw *d)
 {
   size_t new_count = 0;
-  const uint32_t *ticks = model.options.counts_occurrences ? d->steps : NULL;
+  const uint32_t *ticks = model.own->options.counts_occurrences ? d->steps : NULL;
   for (size_t i = 0; i < d->count; i++)
     new_count += model_count_new(&model, d->keys[i], ticks ? ticks[i] : 1);
   bool fits = model.push_count + model.dirty_count + new_count <= model.set_count * WAYS + 2 * STAGING;
@@ -170,7 +181,7 @@ static void update_both(draw *d)
 static void take_both(void)
 {
   hotrow_cache_push_list list;
-  size_t square_dim = model.layout.square_dim;
+  size_t square_dim = model.own->layout.square_dim;
   device_take_pushes(cache, &list);
   CHECK_EQ(list.count, model.push_count);
   for (size_t i = 0; i < list.count; i++) {
@@ -178,10 +189,11 @@ static void take_both(void)
     CHECK(list.keys[i] == p->key && list.hashes[i] == p->hash);
     CHECK_EQ(list.steps[i], p->steps);
     CHECK_EQ(list.is_exact[i], p->is_exact);
+    CHECK_EQ(list.tables[i], p->table);
     CHECK(same_bits(list.grads + i * DIM, p->grad, DIM * sizeof(float)));
     CHECK(same_bits(square_dim ? list.squares + i * square_dim : p->squares, p->squares, square_dim * sizeof(float)));
     for (size_t k = 0; k < KEYS; k++)
-      steps_out[k] += all_keys[k] == p->key ? p->steps : 0;
+      table_steps_out[p->table][k] += all_keys[k] == p->key ? p->steps : 0;
   }
   model.push_count = 0;
 }
@@ -190,7 +202,8 @@ static void flush_both(void)
 {
   hotrow_cache_flush(cache);
   for (size_t s = 0; s < model.set_count * WAYS; s++)
-    model_hand_out(&model, &model.rows[s]);
+    if (model_is_own(&model, &model.rows[s]))
+      model_hand_out(&model, &model.rows[s]);
 }
 
 static void forget_or_mark_both(bool forget)
@@ -203,7 +216,7 @@ static void forget_or_mark_both(bool forget)
     hotrow_cache_mark_stale(cache, a, b);
   for (size_t s = 0; s < model.set_count * WAYS; s++) {
     model_row *r = &model.rows[s];
-    if (!r->held || r->hash < a || r->hash > b)
+    if (!model_is_own(&model, r) || r->hash < a || r->hash > b)
       continue;
     if (forget) {
       model_hand_out(&model, r);
@@ -225,7 +238,7 @@ static void gone_both(draw *d)
 static void stage_both(draw *d)
 {
   uint32_t got[BATCH];
-  size_t state_dim = model.layout.state_dim;
+  size_t state_dim = model.own->layout.state_dim;
   bool fits = model.staging_used + d->count <= STAGING;
   CHECK_EQ(device_stage(cache, d->hashes, d->values, state_dim ? d->optimizer_states : NULL, d->count, got),
            fits ? HOTROW_OK : HOTROW_ERR_LIMIT);
@@ -233,7 +246,7 @@ static void stage_both(draw *d)
     model_row *r = model_find(&model, d->keys[i]);
     CHECK_EQ(got[i], model.set_count * WAYS + model.staging_used++);
     batch_slots[d->index[i]] = got[i];
-    model.stats.uncached++;
+    model.own->stats.uncached++;
     if (!r)
       continue;
     model_hand_out(&model, r);
@@ -244,7 +257,7 @@ static void stage_both(draw *d)
 static void announce_both(draw *d)
 {
   device_announce(cache, d->keys, d->hashes, d->clocks, d->count);
-  for (size_t i = 0; i < d->count && model.options.mode == HOTROW_CACHE_ANNOUNCE; i++) {
+  for (size_t i = 0; i < d->count && model.own->options.mode == HOTROW_CACHE_ANNOUNCE; i++) {
     model_row *r = model_find(&model, d->keys[i]);
     if (r && (int32_t)(d->clocks[i] - r->announced) > 0)
       r->announced = d->clocks[i];
@@ -255,63 +268,81 @@ static void credit_both(draw *d)
 {
   const uint32_t *steps = hr_rng_below(&rng, 2) ? d->steps : NULL;
   device_credit(cache, d->keys, d->hashes, steps, d->count);
-  for (size_t i = 0; i < d->count && model.options.mode == HOTROW_CACHE_ANNOUNCE; i++)
+  for (size_t i = 0; i < d->count && model.own->options.mode == HOTROW_CACHE_ANNOUNCE; i++)
     if (model_find(&model, d->keys[i]))
       model_find(&model, d->keys[i])->seen += steps ? steps[i] : 1;
 }
 
+static void compare_stats(uint32_t table, size_t held_count)
+{
+  hotrow_cache_stats got, *expected = &model.tables[table].stats;
+  CHECK_EQ(hotrow_cache_table(caches[table]), table);
+  CHECK_OK(hotrow_cache_get_stats(caches[table], &got));
+  expected->row_count = held_count;
+  expected->push_count = model.push_count;
+  CHECK(memcmp(&got, expected, sizeof got) == 0);
+  CHECK_EQ(hotrow_cache_batch(caches[table]), model.batch);
+}
+
 static void compare(void)
 {
-  size_t stride, held_count = 0;
+  size_t stride, held_counts[TABLES_MAX] = {0};
   const float *base = device_rows(cache, model.set_count * WAYS, &stride);
   for (size_t s = 0; s < model.set_count * WAYS; s++) {
     const model_row *r = &model.rows[s];
-    held_count += r->held;
-    CHECK(r->pending <= model.options.push_bound);
-    CHECK_MSG(!r->held || same_bits(base + s * stride, r->row, (DIM + model.layout.state_dim) * sizeof(float)),
+    held_counts[r->table] += r->held;
+    CHECK(!r->held || r->pending <= model.tables[r->table].options.push_bound);
+    CHECK_MSG(!r->held || same_bits(base + s * stride, r->row, (DIM + model.own->layout.state_dim) * sizeof(float)),
               "row %zu differs from the model's", s);
   }
-  hotrow_cache_stats got;
-  CHECK_OK(hotrow_cache_get_stats(cache, &got));
-  model.stats.row_count = held_count;
-  model.stats.push_count = model.push_count;
-  CHECK(memcmp(&got, &model.stats, sizeof got) == 0);
-  CHECK_EQ(hotrow_cache_batch(cache), model.batch);
+  for (uint32_t t = 0; t < model.table_count; t++)
+    compare_stats(t, held_counts[t]);
 }
 
 static void check_nothing_lost(void)
 {
   take_both();
-  for (size_t k = 0; k < KEYS; k++) {
-    model_row *r = model_find(&model, all_keys[k]);
-    CHECK_EQ(steps_out[k] + (r ? r->pending : 0), steps_made[k]);
+  for (uint32_t t = 0; t < model.table_count; t++) {
+    work_on(t);
+    for (size_t k = 0; k < KEYS; k++) {
+      model_row *r = model_find(&model, all_keys[k]);
+      CHECK_EQ(table_steps_out[t][k] + (r ? r->pending : 0), steps_made[k]);
+    }
   }
 }
 
-static void start(hotrow_cache_options *o, const hotrow_segment *segments, uint32_t segment_count)
+static void add_table(hotrow_cache_options *o, const hotrow_segment *segments, uint32_t segment_count)
 {
   hotrow_row_layout layout;
   o->segments = segments;
   o->segment_count = segment_count;
   CHECK_OK(hr_row_layout_make(segments, segment_count, &layout));
   CHECK(layout.dim == DIM && layout.state_dim <= STATE_MAX);
-  CHECK_OK(device_create(o, &cache));
-  model_start(&model, o, &layout);
-  memset(steps_made, 0, sizeof steps_made);
-  memset(steps_out, 0, sizeof steps_out);
-  memset(batch_slots, 0xff, sizeof batch_slots);
-  for (size_t k = 0; k < KEYS; k++) {
+  o->shares = model.table_count > 0 ? caches[0] : NULL;
+  CHECK_OK(device_create(o, &caches[model.table_count]));
+  model_add_table(&model, o, &layout);
+}
+
+static void start(void)
+{
+  model_start(&model);
+  memset(table_steps_made, 0, sizeof table_steps_made);
+  memset(table_steps_out, 0, sizeof table_steps_out);
+  memset(table_slots, 0xff, sizeof table_slots);
+  for (size_t k = 0; k < KEYS; k++)
     all_keys[k] = hr_rng_next(&rng);
-    all_hashes[k] = hr_key_hash(all_keys[k], 7);
-  }
   all_keys[0] = 0; /* every value is a legal key */
   all_keys[1] = UINT64_MAX;
+  for (size_t k = 0; k < KEYS; k++)
+    for (uint32_t t = 0; t < TABLES_MAX; t++)
+      table_hashes[t][k] = hr_key_hash(all_keys[k], 7 + t);
 }
 
 static void run_one(void)
 {
   static draw d;
   uint64_t dice = hr_rng_below(&rng, 35);
+  work_on((uint32_t)hr_rng_below(&rng, model.table_count));
   draw_keys(&d, dice >= 17 && dice < 20);
   if (dice < 5)
     begin_both();
@@ -340,7 +371,7 @@ static void run_one(void)
   else if (dice < 34)
     stage_both(&d);
   else
-    hotrow_cache_set_lr_scale(cache, model.lr_scale = hr_rng_unit(&rng));
+    hotrow_cache_set_lr_scale(cache, model.own->lr_scale = hr_rng_unit(&rng));
 }
 
 static void run_operations(int operation_count)
@@ -350,6 +381,12 @@ static void run_operations(int operation_count)
     compare();
   }
   check_nothing_lost();
+}
+
+static void end(void)
+{
+  for (uint32_t t = 0; t < model.table_count; t++) /* in either order: memory goes with the last one */
+    hotrow_cache_destroy(caches[model.batch % 2 ? t : model.table_count - 1 - t]);
 }
 
 /* Options of a run: every combination of mode, policy and dtype comes up several times per optimizer. */
@@ -368,6 +405,29 @@ static hotrow_cache_options options_of(uint32_t push_bound, uint32_t round, uint
   return o;
 }
 
+/* A table of a run, in a cache of its own or as another that joins: with a learning rate, bounds and a mode of its own.
+ */
+static void add_random_table(hotrow_optimizer_kind kind, uint32_t push_bound, uint32_t round, uint32_t run,
+                             uint32_t segment_count)
+{
+  hotrow_cache_options o = options_of(push_bound, round, run);
+  hotrow_segment segments[] = {{.dim = DIM, .optimizer = {.kind = kind}},
+                               {.dim = 2, .optimizer = {.kind = HOTROW_ADAGRAD}}};
+  if (segment_count == 2)
+    segments[0].dim = DIM - 2;
+  bool is_any_k = kind == HOTROW_SGD || kind == HOTROW_ADAGRAD || kind == HOTROW_ROWWISE_ADAGRAD || kind == HOTROW_FTRL;
+  o.counts_occurrences = is_any_k && run % 2;
+  o.is_rounded = run % 3 == 0;
+  if (o.is_rounded && o.mode == HOTROW_CACHE_PROBE)
+    o.pull_bound = run % 2;
+  if (model.table_count > 0) {
+    segments[0].optimizer.lr = 0.25f * (float)model.table_count;
+    o.row_count = o.staging_row_count = o.pending_row_count = 0;
+    o.policy = model.policy;
+  }
+  add_table(&o, segments, segment_count);
+}
+
 static void same_as_the_model(void)
 {
   rng.state = hr_test_seed(20);
@@ -375,21 +435,14 @@ static void same_as_the_model(void)
   for (int kind = HOTROW_SGD; kind <= HOTROW_LAMB; kind++)
     for (uint32_t push_bound = 0; push_bound <= 5; push_bound++)
       for (uint32_t round = 0; round < 8; round++, run++) {
-        hotrow_cache_options o = options_of(push_bound, round, run);
-        hotrow_segment segments[] = {{.dim = DIM}, {.dim = 2, .optimizer = {.kind = HOTROW_ADAGRAD}}};
-        segments[0].optimizer.kind = (hotrow_optimizer_kind)kind;
-        uint32_t segment_count = run % 5 ? 1 : 2;
-        if (segment_count == 2)
-          segments[0].dim = DIM - 2;
-        bool is_any_k =
-            kind == HOTROW_SGD || kind == HOTROW_ADAGRAD || kind == HOTROW_ROWWISE_ADAGRAD || kind == HOTROW_FTRL;
-        o.counts_occurrences = is_any_k && run % 2;
-        o.is_rounded = run % 3 == 0;
-        if (o.is_rounded && o.mode == HOTROW_CACHE_PROBE)
-          o.pull_bound = run % 2;
-        start(&o, segments, segment_count);
+        start();
+        uint32_t segment_count = run % 5 ? 1 : 2, table_count = run % 2 ? 1 : 1 + run / 2 % TABLES_MAX;
+        for (uint32_t t = 0; t < table_count; t++) {
+          uint32_t own_bound = t == 0 ? push_bound : (uint32_t)hr_rng_below(&rng, push_bound > 0 ? 6 : 1);
+          add_random_table((hotrow_optimizer_kind)kind, own_bound, round, run + 5 * t, segment_count);
+        }
         run_operations(device_rounds(400));
-        hotrow_cache_destroy(cache);
+        end();
       }
 }
 
@@ -460,11 +513,12 @@ static void chunks_leave_no_trace(void)
 static const hotrow_kernels *plain_kernels;
 static size_t probed_count;
 
-static void counted_probe(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count, const uint64_t *keys,
-                          const uint64_t *hashes, size_t key_count, void *stream, uint32_t *slot_p)
+static void counted_probe(const uint64_t *set_keys, const uint64_t *set_hashes, const uint16_t *occupied,
+                          uint32_t set_count, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
+                          void *stream, uint32_t *slot_p)
 {
   probed_count += key_count;
-  plain_kernels->probe(set_keys, occupied, set_count, keys, hashes, key_count, stream, slot_p);
+  plain_kernels->probe(set_keys, set_hashes, occupied, set_count, keys, hashes, key_count, stream, slot_p);
 }
 
 #define FEW 5
@@ -528,7 +582,9 @@ static void empty_calls_do_nothing(void)
   hotrow_segment segment = {.dim = DIM, .optimizer = {.kind = HOTROW_ADAGRAD}};
   hotrow_cache_options o = options_of(3, 1, 4 + 9);
   hotrow_cache_push_list list;
-  start(&o, &segment, 1);
+  start();
+  add_table(&o, &segment, 1);
+  work_on(0);
   for (int round = 0; round < 2; round++) {
     device_lookup(cache, NULL, NULL, 0, NULL, NULL, NULL, NULL);
     CHECK_OK(device_insert(cache, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL));
@@ -546,7 +602,7 @@ static void empty_calls_do_nothing(void)
     hotrow_cache_begin_batch(cache);
     model_begin_batch(&model);
   }
-  hotrow_cache_destroy(cache);
+  end();
 }
 
 int main(int argc, char **argv)

@@ -76,6 +76,53 @@ static void segments_are_refused_one_by_one(void)
   CHECK(!cache);
 }
 
+#define REFUSES_TO_SHARE(field, value, words)                                                                          \
+  do {                                                                                                                 \
+    hotrow_cache_options bad = sharing_options(first);                                                                 \
+    bad.field = (value);                                                                                               \
+    CHECK_FAILS(hotrow_cache_create(&bad, &cache), HOTROW_ERR_INVALID, words);                                         \
+    CHECK(cache == NULL);                                                                                              \
+  } while (0)
+
+static hotrow_cache_options sharing_options(hotrow_cache *first)
+{
+  hotrow_cache_options o = good_options();
+  o.row_count = o.staging_row_count = 0;
+  o.shares = first;
+  return o;
+}
+
+static void what_shares_is_refused_one_by_one(void)
+{
+  hotrow_cache *first, *others[HOTROW_CACHE_TABLES_MAX];
+  hotrow_cache_options o = good_options();
+  hotrow_kernels copy = *device;
+  hotrow_segment wide = {.dim = 2, .optimizer = {.kind = HOTROW_SGD}},
+                 stateful = {.dim = 1, .optimizer = {.kind = HOTROW_ADAGRAD}};
+  CHECK_OK(device_create(&o, &first));
+  cache = NULL;
+  REFUSES_TO_SHARE(row_count, 16, "row_count 16");
+  REFUSES_TO_SHARE(staging_row_count, 4, "staging_row_count 4");
+  REFUSES_TO_SHARE(pending_row_count, 3, "pending_row_count 3");
+  REFUSES_TO_SHARE(kernels, &copy, "kernels and stream");
+  REFUSES_TO_SHARE(policy, HOTROW_POLICY_LFU, "cache policy 2");
+  REFUSES_TO_SHARE(segments, &wide, "rows of dim 2, state 0 and squares 0 in one of rows of dim 1");
+  REFUSES_TO_SHARE(segments, &stateful, "state 1 and squares 1 in one");
+  REFUSES_TO_SHARE(push_bound, 1, "push_bound 1 in one that was made for push_bound 0");
+  others[0] = first;
+  for (uint32_t t = 1; t < HOTROW_CACHE_TABLES_MAX; t++) {
+    o = sharing_options(others[t - 1]); /* with any of them it is shared with all */
+    CHECK_OK(hotrow_cache_create(&o, &others[t]));
+    CHECK_EQ(hotrow_cache_table(others[t]), t);
+  }
+  o = sharing_options(first);
+  CHECK_FAILS(hotrow_cache_create(&o, &cache), HOTROW_ERR_LIMIT, "64 tables");
+  hotrow_cache_begin_batch(others[5]);
+  CHECK_EQ(hotrow_cache_batch(first), 1);
+  for (uint32_t t = 0; t < HOTROW_CACHE_TABLES_MAX; t++)
+    hotrow_cache_destroy(others[t]);
+}
+
 static void announce_steps_are_refused_one_by_one(void)
 {
   cache = NULL;
@@ -330,6 +377,7 @@ int main(int argc, char **argv)
   RUN(occurrences_are_for_rows_that_do_not_depend_on_k);
   RUN(ticks_are_refused_one_by_one);
   RUN(more_than_the_address_space_is_refused);
+  RUN(what_shares_is_refused_one_by_one);
   RUN(an_older_callers_options_are_taken);
   RUN(memory_is_taken_when_it_is_touched);
   RUN(staging_overflow_inserts_nothing);

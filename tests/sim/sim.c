@@ -20,7 +20,7 @@ uint64_t sim_key(uint32_t table, uint32_t index)
 {
   if (index == 0)
     return 0;
-  return index == 1 ? UINT64_MAX : hr_mix64(index + 1000u * table);
+  return index == 1 ? UINT64_MAX : hr_mix64(index + (index % 2 ? 0 : 1000u * table)); /* every other one is in all */
 }
 
 uint32_t sim_index_of_key(const cluster *sim, uint32_t table, uint64_t key)
@@ -56,6 +56,7 @@ static void print_config(const sim_config *c)
                           : "",
           c->evict_permille ? " (rows leave memory)" : "", c->keys, c->batch, (unsigned long long)c->cache_rows,
           (int)c->policy, c->window, c->use_fused ? ", fused" : "", c->use_flush ? ", flush" : "");
+  fprintf(stderr, "  tables%s%s\n", c->shares_cache ? " share a cache" : "", c->is_one_by_one ? ", one by one" : "");
   for (uint32_t t = 0; t < c->tables; t++)
     fprintf(stderr, "  table %u: bounds %u/%u, mode %d, dtype %d%s\n", t, c->pull_bound[t], c->push_bound[t],
             (int)c->mode[t], (int)c->dtype[t], c->counts_occurrences[t] ? ", occurrences" : "");
@@ -129,6 +130,15 @@ static void choose_faults(cluster *sim)
   c->cut_turn_bytes = sim_below(sim, 4) ? 1 + sim_below(sim, 1000) : 0;
 }
 
+/* Drawn apart, so that the other draws of a seed do not depend on it. */
+static void choose_sharing(sim_config *c)
+{
+  hr_rng rng = {hr_mix64(c->seed)};
+  bool may_share = c->tables == 2 && c->cache_rows > 0 && (c->push_bound[0] > 0 || c->push_bound[1] == 0);
+  c->shares_cache = may_share && hr_rng_below(&rng, 3) > 0;
+  c->is_one_by_one = c->tables == 2 && hr_rng_below(&rng, 4) == 0;
+}
+
 static void choose_config(cluster *sim, uint64_t seed)
 {
   sim->rng.state = seed;
@@ -146,6 +156,7 @@ static void choose_config(cluster *sim, uint64_t seed)
   c->use_fused = sim_below(sim, 2);
   c->use_flush = sim_below(sim, 2);
   choose_tables(sim);
+  choose_sharing(c);
   choose_faults(sim);
 }
 

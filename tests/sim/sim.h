@@ -35,6 +35,8 @@ typedef struct sim_config {
   hotrow_dtype dtype[SIM_TABLES_MAX];      /* F32 or F16: small whole numbers are exact in both */
   bool counts_occurrences[SIM_TABLES_MAX]; /* each occurrence of a key in a batch is a step; F32, as these are many */
   uint64_t cache_rows;
+  bool shares_cache;  /* the second table's rows are in the cache of the first */
+  bool is_one_by_one; /* tables are looked up in calls of their own, one after the other */
   hotrow_cache_policy policy;
   uint32_t window; /* batches of look-ahead; 0: none */
   bool use_fused, use_flush;
@@ -112,7 +114,8 @@ typedef struct sim_worker {
   sim_phase phase;
   uint32_t step;
   uint64_t idle_until_ns;
-  bool step_is_open; /* gradients are in, the step has not ended: the fused call ends it */
+  bool step_is_open;   /* gradients are in, the step has not ended: the fused call ends it */
+  uint32_t next_table; /* that is looked up next; is_one_by_one: those before it have been in this step */
   sim_keys batch;
   sim_keys ahead[SIM_WINDOW_MAX]; /* batches handed over, the next one first */
   uint32_t ahead_count;
@@ -220,7 +223,7 @@ void sim_worker_take(sim_worker *worker, sim_message *message);
 void sim_reads_taken(sim_worker *worker, const sim_message *message, const hr_message *reply, bool answers_pull);
 void sim_reads_observe(void *worker, const hotrow_table *table, hotrow_event event, const uint64_t *keys,
                        const uint32_t *numbers, size_t count);
-void sim_reads_check(sim_worker *worker);
+void sim_reads_check(sim_worker *worker, uint32_t table);
 
 /* Runs one cluster from its seed to its end; every check is inside. */
 void sim_run(uint64_t seed, sim_totals *totals);

@@ -76,21 +76,20 @@ static uint32_t allowance(const sim_config *c, uint32_t t)
   return c->dtype[t] != HOTROW_F32 && c->push_bound[t] > 0 ? c->sessions - 1 : 0;
 }
 
-void sim_reads_check(sim_worker *worker)
+void sim_reads_check(sim_worker *worker, uint32_t t)
 {
   cluster *sim = worker->sim;
   const sim_config *c = &sim->config;
-  for (uint32_t t = 0; t < c->tables; t++)
-    for (uint32_t i = 0; i < c->batch; i++) {
-      uint32_t k = sim_index_of_key(sim, t, worker->batch.keys[t][i]);
-      const float *read = worker->rows[t][i];
-      float unseen = check_columns(worker, t, k, read, sim_shard_of_key(sim, t, k));
-      if (unseen > (float)(c->pull_bound[t] + allowance(c, t)))
-        sim_fail(sim, "worker %u step %u table %u key %u: lacks %g steps of others, pull bound %u", worker->index,
-                 worker->step, t, k, (double)unseen, c->pull_bound[t]);
-      if (c->pull_bound[t] == 0 && c->push_bound[t] == 0)
-        check_exact(worker, t, k, read);
-      sim->totals.stale_reads += unseen > 0;
-      sim->totals.reads++;
-    }
+  for (uint32_t i = 0; i < c->batch; i++) {
+    uint32_t k = sim_index_of_key(sim, t, worker->batch.keys[t][i]);
+    const float *read = worker->rows[t][i];
+    float unseen = check_columns(worker, t, k, read, sim_shard_of_key(sim, t, k));
+    if (unseen > (float)(c->pull_bound[t] + allowance(c, t)))
+      sim_fail(sim, "worker %u step %u table %u key %u: lacks %g steps of others, pull bound %u", worker->index,
+               worker->step, t, k, (double)unseen, c->pull_bound[t]);
+    if (c->pull_bound[t] == 0 && c->push_bound[t] == 0)
+      check_exact(worker, t, k, read);
+    sim->totals.stale_reads += unseen > 0;
+    sim->totals.reads++;
+  }
 }

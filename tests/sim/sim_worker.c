@@ -49,7 +49,7 @@ void sim_worker_begin(cluster *sim, uint32_t index)
                              .role = HR_ROLE_WORKER,
                              .shard_count = sim->config.shards,
                              .endpoints = endpoints,
-                             .staging_rows_max = 4 * SIM_BATCH_MAX,
+                             .staging_rows_max = 4 * SIM_TABLES_MAX * SIM_BATCH_MAX,
                              .kept_bytes_max = KEPT_BYTES_MAX,
                              .part_bytes = sim->config.part_bytes,
                              .send = sim_send_to_shard,
@@ -73,7 +73,8 @@ static void add_tables(sim_worker *worker)
     for (uint32_t s = 0; s < c->shards; s++)
       ids[s] = t; /* tables are created in order */
     hotrow_table_options options = HOTROW_TABLE_OPTIONS_INIT;
-    options.cache_row_count = c->cache_rows;
+    options.cache_of = t > 0 && c->shares_cache && !sim_device() ? worker->tables[0] : NULL;
+    options.cache_row_count = options.cache_of ? 0 : c->cache_rows;
     options.policy = c->policy;
     options.mode = c->mode[t];
     options.wire_dtype = c->dtype[t];
@@ -230,18 +231,23 @@ static void bring_rows_here(sim_worker *worker)
                               worker->sim->config.batch * sizeof worker->rows[t][0], NULL));
 }
 
+/* Of all tables, or of the next one. */
 static void begin_lookup(sim_worker *worker)
 {
   hotrow_lookup_request requests[SIM_TABLES_MAX];
+  const sim_config *c = &worker->sim->config;
   if (worker->step_is_open) { /* the fused call: ends the step before and looks up in one message */
     CHECK_OK(hr_core_step(worker->core, true, worker->sim->now_ns));
     count_step(worker);
     worker->step_is_open = false;
   }
-  next_batch(worker);
+  if (worker->next_table == 0)
+    next_batch(worker);
   fill_requests(worker, &worker->batch, requests);
   use_arrays_there(worker, requests);
-  CHECK_OK(hr_core_lookup_begin(worker->core, requests, worker->sim->config.tables, worker->sim->now_ns));
+  uint32_t first = worker->next_table, count = c->is_one_by_one ? 1 : c->tables;
+  CHECK_OK(hr_core_lookup_begin(worker->core, requests + first, count, worker->sim->now_ns));
+  worker->next_table += count;
   worker->phase = PHASE_LOOKUP;
 }
 
@@ -278,6 +284,7 @@ static void run_burst(sim_worker *worker)
 static void give_up(sim_worker *worker)
 {
   worker->sim->totals.given_up++;
+  worker->next_table = 0;
   if (sim_chance(worker->sim, 500))
     begin_lookup(worker);
   else
@@ -291,7 +298,7 @@ static void leave_idle(sim_worker *worker)
       hr_core_is_behind(worker->core))
     return;
   bool is_over = worker->step == sim->config.steps && !worker->step_is_open;
-  if (is_over || (sim->config.use_flush && !worker->step_is_open && sim_chance(sim, 100))) {
+  if (is_over || (worker->next_table == 0 && sim->config.use_flush && !worker->step_is_open && sim_chance(sim, 100))) {
     CHECK_OK(hr_core_flush_begin(worker->core, sim->now_ns));
     worker->phase = PHASE_FLUSH;
   } else {
@@ -309,7 +316,13 @@ static void leave_lookup(sim_worker *worker)
       return;
     CHECK_OK(hr_core_lookup_finish(worker->core));
     bring_rows_here(worker);
-    sim_reads_check(worker);
+    for (uint32_t t = sim->config.is_one_by_one ? worker->next_table - 1 : 0; t < worker->next_table; t++)
+      sim_reads_check(worker, t);
+    if (worker->next_table < sim->config.tables) {
+      worker->phase = PHASE_IDLE;
+      return;
+    }
+    worker->next_table = 0;
     end_step(worker);
     if (!worker->step_is_open)
       run_burst(worker);

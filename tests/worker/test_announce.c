@@ -95,11 +95,12 @@ static const hotrow_kernels *plain_kernels;
 static hotrow_kernels counted_kernels;
 static size_t probed_count;
 
-static void counted_probe(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count, const uint64_t *keys,
-                          const uint64_t *hashes, size_t key_count, void *stream, uint32_t *slot_p)
+static void counted_probe(const uint64_t *set_keys, const uint64_t *set_hashes, const uint16_t *occupied,
+                          uint32_t set_count, const uint64_t *keys, const uint64_t *hashes, size_t key_count,
+                          void *stream, uint32_t *slot_p)
 {
   probed_count += key_count;
-  plain_kernels->probe(set_keys, occupied, set_count, keys, hashes, key_count, stream, slot_p);
+  plain_kernels->probe(set_keys, set_hashes, occupied, set_count, keys, hashes, key_count, stream, slot_p);
 }
 
 static void begin(uint32_t push_bound)

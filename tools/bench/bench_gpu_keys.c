@@ -123,7 +123,7 @@ static hotrow_status run_probe(void *context, uint32_t turn)
 {
   probe_state *s = context;
   const size_t first = turn * s->count;
-  s->b->kernels->probe(s->set_keys, s->occupied, s->set_count, s->keys + first, s->hashes + first, s->count,
+  s->b->kernels->probe(s->set_keys, NULL, s->occupied, s->set_count, s->keys + first, s->hashes + first, s->count,
                        s->b->stream, s->slots + first);
   return HOTROW_OK;
 }

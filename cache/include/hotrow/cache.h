@@ -1,5 +1,7 @@
 /* Hot rows of one table on one device, under bounded staleness. No network: the caller (the worker) pulls what the
- * cache lacks and pushes what it hands out. One thread at a time. All memory is taken by create.
+ * cache lacks and pushes what it hands out. One thread at a time. All memory is taken by create. Caches of tables whose
+ * rows have one shape can share their memory (options.shares), so that it goes to the rows that are hot, whichever
+ * table they are of.
  *
  * A step, as the worker drives it (keys are distinct, with their hashes, as dedup gives them):
  *   hotrow_cache_begin_batch     once per training step: the number that pins rows
@@ -38,6 +40,14 @@
  *             at most `announced` + announce_step - 1. seen = shard clock at that pull + own steps that the shard has
  *             said to have applied (hotrow_cache_credit). No questions.
  *
+ * Caches that share memory are one cache of several tables: what is told or asked of one of them is about the rows of
+ * its table (counters, flush and ranges of hashes too), while room, policy, batches, staging and the push list are
+ * common. begin_batch of any begins the next batch of all, so a batch has the lookups of all tables that are in use at
+ * a time, and staging has to suffice for their keys together; take_pushes of any takes what all have handed out. A row
+ * makes room for a row of any table. Bounds, mode, announce_step, optimizers, wire_dtype and learning rate are each
+ * table's own. (key, hash) tells rows apart, so hashes of one key must differ from table to table, as those of
+ * hr_key_hash with different seeds do.
+ *
  * With a wire dtype narrower than f32, a row over its push bound hands out all but one of its steps with a gradient
  * that the dtype can say exactly, and keeps what rounding left as its one pending step; every other entry of the push
  * list is to be sent in full precision (is_exact). So no part of a gradient is lost and clocks count every step. */
@@ -53,6 +63,7 @@ extern "C" {
 #define HOTROW_CACHE_ROWS_MAX ((uint64_t)1 << 30)
 #define HOTROW_BOUND_MAX 1000000000u    /* of pull bounds: far below the 2^31 where clock differences wrap */
 #define HOTROW_PUSH_BOUND_MAX 16000000u /* of push bounds: pending steps are counted in 24 bits */
+#define HOTROW_CACHE_TABLES_MAX 64u     /* caches that share memory, from first to last */
 #define HOTROW_BATCH_NONE UINT32_MAX    /* "not needed within the look-ahead window" */
 
 typedef struct hotrow_cache hotrow_cache;
@@ -91,10 +102,13 @@ typedef struct hotrow_cache_options {
   hotrow_dtype wire_dtype;     /* of what the push bound hands out */
   uint32_t counts_occurrences; /* 1: a step counts as often as its key occurs in the batch (SGD, Adagrad,
                                   row-wise Adagrad, FTRL: their rows do not depend on k) */
-  uint32_t is_rounded; /* 1: shards round what a push makes of a row, so that a copy with an own step on it is not what
-                          they have. With both bounds 0 it is doubtful until it is refreshed */
-  uint32_t reserved;   /* 0 */
-  void *stream;        /* of a device that has them: the calls are queued there (NULL: the default stream) */
+  uint32_t is_rounded;  /* 1: shards round what a push makes of a row, so that a copy with an own step on it is not what
+                           they have. With both bounds 0 it is doubtful until it is refreshed */
+  uint32_t reserved;    /* 0 */
+  void *stream;         /* of a device that has them: the calls are queued there (NULL: the default stream) */
+  hotrow_cache *shares; /* NULL: memory of its own. Else its rows go where that one's go: kernels, stream, policy and
+                           the shape of rows must be that one's, row_count, staging_row_count and pending_row_count 0,
+                           and push_bound 0 if that memory was made for push_bound 0 */
 } hotrow_cache_options;
 #define HOTROW_CACHE_OPTIONS_INIT HOTROW_INIT(hotrow_cache_options)
 
@@ -106,6 +120,7 @@ typedef struct hotrow_cache_push_list {
   const float *grads;      /* [count][dim]: summed over the k steps */
   const float *squares;    /* [count][square_dim], zero where k is 1; NULL if square_dim is 0 */
   const uint8_t *is_exact; /* 1: to be sent in full precision; 0: grads is what wire_dtype says exactly */
+  const uint8_t *tables;   /* hotrow_cache_table() of the cache whose row it is */
   size_t count;            /* of a device's list: at most so many */
   const uint32_t *count_p; /* of a device's list, in host memory: how many, once the device has got there; NULL: count
                             */
@@ -126,24 +141,33 @@ typedef struct hotrow_cache_stats {
   uint64_t unseen_sum;        /* as announced */
   uint64_t unseen_max;        /* the most there can have been: announced + announce_step - 1 - seen */
   uint64_t unseen_counts[32]; /* as announced: [0] none, [b] 2^(b-1) .. 2^b - 1 */
-  uint64_t push_count;        /* entries of the push list, not yet taken */
+  uint64_t push_count;        /* entries of the push list, not yet taken: of all that share it */
 } hotrow_cache_stats;
 
 /* An empty cache. In a device's memory all of it is taken, and none of it only when touched. Free with destroy.
  *
  *   HOTROW_ERR_INVALID      kernels, segments, stream (given, on the CPU), policy, mode, wire_dtype, staging_row_count
  *                           (0), announce_step (0 in announce mode), counts_occurrences (not 0 or 1, or with an
- *                           optimizer that takes steps one by one), is_rounded (not 0 or 1), reserved (not 0)
+ *                           optimizer that takes steps one by one), is_rounded (not 0 or 1), reserved (not 0), shares
+ *                           (what is said there)
  *   HOTROW_ERR_UNSUPPORTED  kernels of a device that this build does not know, or a table that lacks some
- *   HOTROW_ERR_LIMIT        row_count, staging_row_count, bounds, announce_step over pull_bound + 1
+ *   HOTROW_ERR_LIMIT        row_count, staging_row_count, bounds, announce_step over pull_bound + 1,
+ *                           HOTROW_CACHE_TABLES_MAX
  *   HOTROW_ERR_NO_MEMORY, HOTROW_ERR_DEVICE */
 HOTROW_API hotrow_status hotrow_cache_create(const hotrow_cache_options *options, hotrow_cache **cache_p);
 HOTROW_API void hotrow_cache_destroy(hotrow_cache *cache); /* accepts NULL; pending gradients are lost: flush first */
+
+/* Its number among the caches that share memory: 0 for the first, one more for each that joins. Memory goes with the
+ * last one; rows of one that goes before stay until they make room, and what they hand out then bears its number. */
+HOTROW_API uint32_t hotrow_cache_table(const hotrow_cache *cache);
 
 /* Starts the next batch: frees staging slots, unpins the rows of the batch before. */
 HOTROW_API void hotrow_cache_begin_batch(hotrow_cache *cache);
 /* Number of the batch in hand: 0 before the first begin_batch, then one more at each. It wraps. */
 HOTROW_API uint32_t hotrow_cache_batch(const hotrow_cache *cache);
+
+/* So many rows at least can still be staged in this batch. Does not wait. */
+HOTROW_API size_t hotrow_cache_staging_left(const hotrow_cache *cache);
 
 /* states[i] = a hotrow_row_state; slots[i] = slot of keys[i] or HOTROW_SLOT_NONE; seen[i] is set for those that have
  * one. Held rows are pinned until the next begin_batch, or until next_use[i], the later batch that needs the key next

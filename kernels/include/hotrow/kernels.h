@@ -129,9 +129,11 @@ typedef struct hotrow_kernels {
                  uint32_t *index_p, uint32_t *count_p);
 
   /* slot_p[i] = set*16 + way of keys[i], which no two ways have, or HOTROW_SLOT_NONE. set = ((hash >> 32) * set_count)
-   * >> 32. set_keys[set_count][16], aligned to 16 bytes; way w of a set is taken iff bit w of occupied[set] is 1. */
-  void (*probe)(const uint64_t *set_keys, const uint16_t *occupied, uint32_t set_count, const uint64_t *keys,
-                const uint64_t *hashes, size_t key_count, void *stream, uint32_t *slot_p);
+   * >> 32. set_keys[set_count][16], aligned to 16 bytes; way w of a set is taken iff bit w of occupied[set] is 1.
+   * set_hashes[set_count][16]: keys of several tables share the sets, and it is key and hash that no two ways have;
+   * else NULL. */
+  void (*probe)(const uint64_t *set_keys, const uint64_t *set_hashes, const uint16_t *occupied, uint32_t set_count,
+                const uint64_t *keys, const uint64_t *hashes, size_t key_count, void *stream, uint32_t *slot_p);
 
   /* out[i] = value of row slots[i], zeroes where that is HOTROW_SLOT_NONE; out rows are out_stride floats apart.
    * Bit-exact copies. */

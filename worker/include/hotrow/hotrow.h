@@ -72,7 +72,8 @@ typedef struct hotrow_client_options {
   hotrow_observe_fn observe; /* NULL: nobody */
   void *observe_context;
   const hotrow_transport *transport; /* copied; NULL: ZeroMQ to `shards` (with one, they are only names) */
-  /* Distinct keys that one lookup may have: each table has room for the rows of so many beside its cache. In host
+  /* Distinct keys that one lookup may have: each table has room for the rows of so many beside its cache, and tables
+   * that share a cache have it together, for what one call looks up in them. In host
    * memory that costs nothing until it is used, on a GPU it is taken. 0: HOTROW_LOOKUP_KEYS_MAX, on a GPU 2^20. */
   uint64_t lookup_keys_max;
 } hotrow_client_options;
@@ -140,6 +141,11 @@ typedef struct hotrow_table_options {
    * rounded to a neighbour by chance, so that small steps are there in the mean; the same pushes in the same order give
    * the same bits. What is beyond 65504 (F16) becomes that. */
   hotrow_dtype storage_dtype;
+  /* Another table of this client, in whose cache this one's rows are kept: the cache's memory goes to the rows that are
+   * hot, whichever table they are of. cache_row_count is then 0, policy that table's or 0, and the rows of both have
+   * the same dim and the same optimizer states; bounds, mode and all else are each table's own, but push_bound must be
+   * 0 if that table's is. Not for clients on a GPU yet. NULL: a cache of its own, or none. */
+  hotrow_table *cache_of;
 } hotrow_table_options;
 #define HOTROW_TABLE_OPTIONS_INIT HOTROW_INIT(hotrow_table_options)
 

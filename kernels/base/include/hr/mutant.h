@@ -20,6 +20,8 @@
   X(LOST_VICTIM, "an evicted row's steps are dropped")                                                                 \
   X(LOST_PENDING, "a refreshed row lacks the own steps kept back")                                                     \
   X(UNSPOILED, "a row fetched ahead is taken although it was pushed meanwhile")                                        \
+  X(FOREIGN_ROW, "of tables that share a cache, a key finds the row of another one's")                                 \
+  X(FOREIGN_VICTIM, "an evicted row's steps go to the table whose row takes its place")                                \
   X(ACK_IS_DURABLE, "pushes are forgotten when applied, not when durable")                                             \
   X(TORN_CUT, "a cut has the rows of one moment and the watermarks of the next")                                       \
   X(EARLY_LOG, "the log is called durable when it is handed over")                                                     \
