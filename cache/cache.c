@@ -7,7 +7,7 @@
 
 #include "cache_state.h"
 
-HR_NO_TAIL_PADDING(hotrow_cache_options, shares);
+HR_NO_TAIL_PADDING(hotrow_cache_options, shares); /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
 HR_NO_TAIL_PADDING(hotrow_cache_stats, push_count);
 
 static const hr_cache_operations *operations_of(const hotrow_kernels *kernels)
