@@ -68,13 +68,24 @@ static hotrow_status end_table_step(hr_core *core, hotrow_table *table)
   return hr_core_draft_pushes(core, table);
 }
 
-/* The same on a device. The lists of all tables are on their way before the first is waited for. */
+/* Does a table after this one put rows on the same push list? */
+static bool is_list_shared_later(const hr_core *core, uint32_t i)
+{
+  for (uint32_t j = i + 1; j < core->table_count; j++)
+    if (core->tables[j]->cache_owner == core->tables[i]->cache_owner)
+      return true;
+  return false;
+}
+
+/* The same on a device. The lists of all tables are on their way before the first is waited for; but one that another
+ * table's update is to add to has to be here before it does. */
 static hotrow_status end_device_step(hr_core *core)
 {
   HOTROW_TRY(hr_device_check_step(core));
   for (uint32_t i = 0; i < core->table_count; i++) {
     HOTROW_TRY(hr_device_update(core, core->tables[i]));
-    HOTROW_TRY(hr_core_cache_start_pushes(core->tables[i]));
+    HOTROW_TRY(is_list_shared_later(core, i) ? hr_core_draft_pushes(core, core->tables[i])
+                                             : hr_core_cache_start_pushes(core->tables[i]));
   }
   for (uint32_t i = 0; i < core->table_count; i++)
     HOTROW_TRY(hr_core_draft_pushes(core, core->tables[i]));

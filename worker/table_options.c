@@ -80,9 +80,6 @@ static hotrow_status check_cache_of(const hotrow_client *client, const hotrow_ta
   if (o->cache_of->core != client->core)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: cache_of is not a table of this client", o->name);
   const char *other = o->cache_of->desc.name;
-  if (client->core->options.device_kernels)
-    return hr_fail(HOTROW_ERR_UNSUPPORTED, "table %s: cache_of is table %s, and on a GPU tables share no cache yet",
-                   o->name, other);
   if (!o->cache_of->has_cache)
     return hr_fail(HOTROW_ERR_INVALID, "table %s: cache_of is table %s, which has no cache", o->name, other);
   if (o->cache_row_count)

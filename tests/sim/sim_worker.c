@@ -73,7 +73,7 @@ static void add_tables(sim_worker *worker)
     for (uint32_t s = 0; s < c->shards; s++)
       ids[s] = t; /* tables are created in order */
     hotrow_table_options options = HOTROW_TABLE_OPTIONS_INIT;
-    options.cache_of = t > 0 && c->shares_cache && !sim_device() ? worker->tables[0] : NULL;
+    options.cache_of = t > 0 && c->shares_cache ? worker->tables[0] : NULL;
     options.cache_row_count = options.cache_of ? 0 : c->cache_rows;
     options.policy = c->policy;
     options.mode = c->mode[t];

@@ -25,6 +25,12 @@ static void draw_keys(hr_rng *rng, uint64_t keys[BATCH])
   }
 }
 
+/* Of a job; an emulated device takes its time. */
+static uint32_t step_count(uint32_t steps)
+{
+  return test_device() == HOTROW_CPU ? steps : steps / 4;
+}
+
 /* ---- refusals */
 
 static void what_cannot_share_is_refused_one_by_one(void)
@@ -67,19 +73,6 @@ static void what_cannot_share_is_refused_one_by_one(void)
   test_stop(&servers);
 }
 
-static void on_a_gpu_no_cache_is_shared_yet(void)
-{
-  test_servers servers;
-  test_start(&servers, 1, NULL, NULL);
-  hotrow_client *client = test_open(servers.endpoints, 0, 1);
-  hotrow_table_options o = test_table_options("b", DIM);
-  hotrow_table *none;
-  o.cache_of = test_counting_table(client, "a", DIM, CACHE_ROWS, 4, 0);
-  CHECK_FAILS(hotrow_table_create(client, &o, &none), HOTROW_ERR_UNSUPPORTED, "on a GPU tables share no cache yet");
-  hotrow_client_close(client);
-  test_stop(&servers);
-}
-
 /* ---- exact steps */
 
 /* The three tables' lookup requests in calls of one, two or three, in any order. */
@@ -114,7 +107,7 @@ static void run_exact(sharing how, bool looks_ahead, hr_rng rng, float read[STEP
   for (uint32_t s = 0; s < STEPS; s++)
     for (uint32_t t = 0; t < TABLES; t++)
       draw_keys(&rng, keys[s][t]);
-  for (uint32_t s = 0; s < STEPS; s++) {
+  for (uint32_t s = 0; s < step_count(STEPS); s++) {
     hotrow_lookup_request requests[TABLES], extra;
     for (uint32_t ahead = s == 0 ? 0 : 2; looks_ahead && ahead <= 2 && s + ahead < STEPS; ahead++) {
       for (uint32_t t = 0; t < TABLES; t++)
@@ -253,7 +246,7 @@ static void bounds_hold_for_each_table(void)
   test_start(&servers, 2, NULL, NULL);
   for (uint32_t w = 0; w < WORKERS; w++)
     open_worker(&j, servers.endpoints, w);
-  for (uint32_t step = 0; step < 100; step++)
+  for (uint32_t step = 0; step < step_count(100); step++)
     for (uint32_t w = 0; w < WORKERS; w++)
       step_of(&j, w, &rng);
   for (uint32_t w = 0; w < WORKERS; w++) {
@@ -317,10 +310,6 @@ static void the_memory_goes_to_the_hot_table(void)
 
 int main(void)
 {
-  if (test_device() != HOTROW_CPU) {
-    RUN(on_a_gpu_no_cache_is_shared_yet);
-    return 0;
-  }
   RUN(what_cannot_share_is_refused_one_by_one);
   RUN(exact_rows_are_those_of_other_caches_and_of_none);
   RUN(bounds_hold_for_each_table);

@@ -144,7 +144,7 @@ typedef struct hotrow_table_options {
   /* Another table of this client, in whose cache this one's rows are kept: the cache's memory goes to the rows that are
    * hot, whichever table they are of. cache_row_count is then 0, policy that table's or 0, and the rows of both have
    * the same dim and the same optimizer states; bounds, mode and all else are each table's own, but push_bound must be
-   * 0 if that table's is. Not for clients on a GPU yet. NULL: a cache of its own, or none. */
+   * 0 if that table's is. NULL: a cache of its own, or none. */
   hotrow_table *cache_of;
 } hotrow_table_options;
 #define HOTROW_TABLE_OPTIONS_INIT HOTROW_INIT(hotrow_table_options)
