@@ -12,9 +12,9 @@
 #include <hr/options.h>
 
 HR_NO_TAIL_PADDING(hotrow_client_options, lookup_keys_max);
-HR_NO_TAIL_PADDING(hotrow_table_options, cache_of);
-HR_NO_TAIL_PADDING(hotrow_lookup_request, stream); /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
-HR_NO_TAIL_PADDING(hotrow_push_request, stream);   /* NOLINT(bugprone-sizeof-expression) */
+HR_NO_TAIL_PADDING(hotrow_table_options, cache_of); /* NOLINT(bugprone-sizeof-expression): the pointer is meant */
+HR_NO_TAIL_PADDING(hotrow_lookup_request, stream);  /* NOLINT(bugprone-sizeof-expression) */
+HR_NO_TAIL_PADDING(hotrow_push_request, stream);    /* NOLINT(bugprone-sizeof-expression) */
 
 #define TIMEOUT_MS_DEFAULT 10000u
 #define WAIT_NS_MAX 100000000u /* of one wait: bounds how late a resend or a deadline is noticed */
