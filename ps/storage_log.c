@@ -10,6 +10,7 @@
 
 #define RECORD_BYTES_MAX ((size_t)1 << 30) /* then another one is begun: a value of RocksDB is below 4 GiB */
 #define HEADS_BYTES (16 * sizeof(hr_record_head))
+#define HEAD_BYTES_MAX (16 + HR_STORE_LOG_KEY_BYTES) /* of a record in a batch, with its key */
 
 /* ---- the shard's thread ---- */
 
@@ -116,7 +117,9 @@ hotrow_status hr_rocksdb_write_log(hr_rocksdb *s)
 {
   hr_records *log = &s->log;
   uint64_t begin_ns = hr_now_ns(), number = log->handed_first;
-  rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+  size_t size_bytes = log->handed.size + (size_t)(log->handed_last - log->handed_first + 1) * HEAD_BYTES_MAX;
+  rocksdb_writebatch_t *batch = hr_rocksdb_make_batch(s, size_bytes);
+  atomic_store_explicit(&log->batch_bytes, size_bytes, memory_order_relaxed);
   for (size_t at = 0; at < log->handed.size; number++) {
     hr_record_head head;
     uint8_t key[HR_STORE_LOG_KEY_BYTES];
@@ -130,6 +133,7 @@ hotrow_status hr_rocksdb_write_log(hr_rocksdb *s)
   char *error = NULL;
   rocksdb_write(s->db, s->write_options, batch, &error);
   rocksdb_writebatch_destroy(batch);
+  atomic_store_explicit(&log->batch_bytes, 0, memory_order_relaxed);
   log->counts.writes++;
   log->counts.records += number - log->handed_first;
   log->counts.bytes += log->handed.size;
