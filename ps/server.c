@@ -99,13 +99,13 @@ static void add_shards(void *context, hotrow_shard_counts *sum_p)
   }
 }
 
-static bool is_filling(void *context)
+static bool is_moving(void *context)
 {
   const hotrow_server *server = context;
   bool is = false;
   for (uint32_t i = 0; i < server->host_count && !is; i++) {
     const hr_rocksdb *storage = server->hosts[i].durable.storage;
-    is = storage && hr_rocksdb_is_filling(storage);
+    is = storage && hr_rocksdb_is_moving(storage);
   }
   return is;
 }
@@ -498,7 +498,7 @@ hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_s
   if (!server)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a server of %u shards", o.shards);
   server->host_count = o.shards;
-  hr_watch_init(&server->watch, &(hr_watch_calls){ask_storages, add_shards, is_filling, server}, o.memory_bytes,
+  hr_watch_init(&server->watch, &(hr_watch_calls){ask_storages, add_shards, is_moving, server}, o.memory_bytes,
                 o.shards);
   if (o.memory_bytes > 0 || o.data_dir)
     hr_memory_set_malloc(o.memory_bytes > 0);

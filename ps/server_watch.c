@@ -12,8 +12,8 @@
 
 #define MS_NS ((uint64_t)1000000)
 #define LOOK_SHARE 50u /* of a processor looks may take one part: malloc takes long where it keeps many pieces */
-#define FILLING_MS 20u /* what is being filled is waited for so long, so often: */
-#define FILLING_COUNT_MAX 100u
+#define RETRY_MS 20u   /* while memory is moved */
+#define TRIES_MAX 100u
 
 void hr_watch_init(hr_watch *w, const hr_watch_calls *calls, uint64_t memory_bytes, uint32_t shards)
 {
@@ -24,19 +24,26 @@ void hr_watch_init(hr_watch *w, const hr_watch_calls *calls, uint64_t memory_byt
   sem_init(&w->end, 0, 0);
 }
 
-/* What the process has too much its shards have less. */
-static void look(hr_watch *w)
+/* False: memory was moved meanwhile, and it was not looked at, or not to be believed. */
+static bool measure(hr_watch *w, bool is_last_try, hr_process_memory *memory_p)
 {
-  hr_process_memory memory;
-  hotrow_shard_counts sum = {0}, seen = {0};
+  if (!is_last_try && w->calls.is_moving(w->calls.context))
+    return false;
   w->calls.ask_storages(w->calls.context);
-  hr_process_measure(&memory);
-  if (w->memory_bytes > 0 && memory.resident_bytes > w->memory_bytes) {
+  hr_process_measure(memory_p);
+  if (w->memory_bytes > 0 && memory_p->resident_bytes > w->memory_bytes) {
     hr_process_trim();
-    hr_process_measure(&memory);
+    hr_process_measure(memory_p);
   }
+  return is_last_try || !w->calls.is_moving(w->calls.context);
+}
+
+/* What the process has too much its shards have less. */
+static void tell(hr_watch *w, const hr_process_memory *memory)
+{
+  hotrow_shard_counts sum = {0}, seen = {0};
   w->calls.add_shards(w->calls.context, &sum);
-  hr_process_counts counts = hr_process_add_up(&memory, w->program_bytes, sum.memory_bytes, sum.heap_bytes);
+  hr_process_counts counts = hr_process_add_up(memory, w->program_bytes, sum.memory_bytes, sum.heap_bytes);
   seen.process_bytes = counts.resident_bytes;
   seen.program_bytes = counts.program_bytes;
   seen.other_bytes = counts.other_bytes;
@@ -44,8 +51,15 @@ static void look(hr_watch *w)
   seen.counted_bytes = counts.counted_bytes;
   hr_counts_publish(&w->seen, &seen);
   if (w->memory_bytes > 0)
-    atomic_store_explicit(&w->foreign_bytes, hr_memory_foreign(memory.resident_bytes, sum.taken_bytes, w->shards),
+    atomic_store_explicit(&w->foreign_bytes, hr_memory_foreign(memory->resident_bytes, sum.taken_bytes, w->shards),
                           memory_order_relaxed);
+}
+
+static void look(hr_watch *w)
+{
+  hr_process_memory memory = {0};
+  measure(w, true, &memory);
+  tell(w, &memory);
 }
 
 void hr_watch_look(hr_watch *w)
@@ -84,16 +98,17 @@ static void *run_watch(void *context)
 {
   hr_watch *w = context;
   uint64_t ms = HR_WATCH_EVERY_MS;
-  while (wait_ms(w, ms)) {
-    bool goes_on = true;
-    for (uint32_t i = 0; i < FILLING_COUNT_MAX && goes_on && w->calls.is_filling(w->calls.context); i++)
-      goes_on = wait_ms(w, FILLING_MS);
+  bool goes_on = wait_ms(w, ms);
+  while (goes_on) {
+    hr_process_memory memory = {0};
+    uint64_t begin_ns = processor_ns();
+    for (uint32_t tries = 1; goes_on && !measure(w, tries == TRIES_MAX, &memory); tries++)
+      goes_on = wait_ms(w, RETRY_MS);
     if (!goes_on)
       break;
-    uint64_t begin_ns = processor_ns();
-    look(w);
+    tell(w, &memory);
     ms = (processor_ns() - begin_ns) * LOOK_SHARE / MS_NS;
-    ms = ms > HR_WATCH_EVERY_MS ? ms : HR_WATCH_EVERY_MS;
+    goes_on = wait_ms(w, ms > HR_WATCH_EVERY_MS ? ms : HR_WATCH_EVERY_MS);
   }
   return NULL;
 }

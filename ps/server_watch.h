@@ -15,8 +15,9 @@ typedef struct hr_watch_calls {
   void (*ask_storages)(void *context);                           /* how much they have; it may take a while */
   void (*add_shards)(void *context, hotrow_shard_counts *sum_p); /* what all shards hold, as they said last; taken_bytes
                                                                     with their databases' */
-  /* Has malloc given out much that is not there yet? Then it is looked at a little later. */
-  bool (*is_filling)(void *context);
+  /* Is much memory taken or given back just now? Then it is looked at a little later: of that malloc tells what is to
+   * be, and the system what is. */
+  bool (*is_moving)(void *context);
   void *context;
 } hr_watch_calls;
 

@@ -310,6 +310,11 @@ static void put_unsorted(rocksdb_writebatch_t *batch, const hr_entries *entries)
   }
 }
 
+void hr_rocksdb_move_memory(hr_rocksdb *s, bool is_moving)
+{
+  atomic_store_explicit(&s->is_moving, is_moving, memory_order_relaxed);
+}
+
 /* By itself a batch grows by doubling, copies all that is in it each time, and has memory for twice as much in the end.
  * One that has held so many zeros once has room for as much, and these take none: nobody has written them. */
 rocksdb_writebatch_t *hr_rocksdb_make_batch(hr_rocksdb *s, size_t size_bytes)
@@ -319,20 +324,27 @@ rocksdb_writebatch_t *hr_rocksdb_make_batch(hr_rocksdb *s, size_t size_bytes)
   if (size_bytes < BATCH_ROOM_MIN || size_bytes > BATCH_ROOM_MAX ||
       hr_map(size_bytes, "room for a batch", &zeros) != HOTROW_OK)
     return batch;
-  atomic_store_explicit(&s->is_filling, true, memory_order_relaxed);
+  hr_rocksdb_move_memory(s, true);
   rocksdb_writebatch_put(batch, "", 0, zeros, size_bytes);
-  atomic_store_explicit(&s->is_filling, false, memory_order_relaxed);
+  hr_rocksdb_move_memory(s, false);
   rocksdb_writebatch_clear(batch);
   hr_unmap(zeros, size_bytes);
   return batch;
 }
 
+void hr_rocksdb_destroy_batch(hr_rocksdb *s, rocksdb_writebatch_t *batch)
+{
+  hr_rocksdb_move_memory(s, true);
+  rocksdb_writebatch_destroy(batch);
+  hr_rocksdb_move_memory(s, false);
+}
+
 /* In the order of their keys RocksDB takes in rows three times as fast: each goes in where the one before did. */
 static void put_entries(hr_rocksdb *s, rocksdb_writebatch_t *batch, const hr_entries *entries)
 {
-  atomic_store_explicit(&s->is_filling, true, memory_order_relaxed);
+  hr_rocksdb_move_memory(s, true);
   hr_entry_order *order = hr_rocksdb_order(entries);
-  atomic_store_explicit(&s->is_filling, false, memory_order_relaxed);
+  hr_rocksdb_move_memory(s, false);
   if (!order) {
     put_unsorted(batch, entries);
     return;
@@ -385,7 +397,7 @@ static hotrow_status write_cut(hr_rocksdb *s)
   await_gate(s);
   hotrow_status status = write_batch(s, batch);
   hr_rocksdb_leave(s);
-  rocksdb_writebatch_destroy(batch);
+  hr_rocksdb_destroy_batch(s, batch);
   atomic_store_explicit(&s->batch_bytes, 0, memory_order_relaxed);
   return status;
 }
@@ -402,7 +414,9 @@ static hotrow_status write_and_count_cut(hr_rocksdb *s)
   s->counts.rows += s->cut.row_count;
   s->counts.bytes += s->cut.entries.size + s->cut.jobs.size + s->cut.sessions.size;
   s->counts.write_ns += hr_now_ns() - begin_ns;
+  hr_rocksdb_move_memory(s, true);
   hr_entries_empty(s, &s->cut.entries); /* here, as giving back much takes the system some time */
+  hr_rocksdb_move_memory(s, false);
   return status;
 }
 

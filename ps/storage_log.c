@@ -132,7 +132,7 @@ hotrow_status hr_rocksdb_write_log(hr_rocksdb *s)
   HOTROW_ASSERT(number == log->handed_last + 1);
   char *error = NULL;
   rocksdb_write(s->db, s->write_options, batch, &error);
-  rocksdb_writebatch_destroy(batch);
+  hr_rocksdb_destroy_batch(s, batch);
   atomic_store_explicit(&log->batch_bytes, 0, memory_order_relaxed);
   log->counts.writes++;
   log->counts.records += number - log->handed_first;

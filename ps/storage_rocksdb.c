@@ -288,7 +288,7 @@ hr_storage_memory hr_rocksdb_get_memory(const hr_rocksdb *s)
   };
 }
 
-bool hr_rocksdb_is_filling(const hr_rocksdb *s)
+bool hr_rocksdb_is_moving(const hr_rocksdb *s)
 {
-  return atomic_load_explicit(&s->is_filling, memory_order_relaxed);
+  return atomic_load_explicit(&s->is_moving, memory_order_relaxed);
 }

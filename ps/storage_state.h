@@ -132,7 +132,7 @@ struct hr_rocksdb {
   bool has_writer;
   atomic_bool is_ending;
   pthread_t writer;
-  atomic_bool is_filling;       /* the writer's: much that malloc has given out is not there yet */
+  atomic_bool is_moving;        /* the writer's: see hr_rocksdb_is_moving */
   atomic_size_t database_bytes; /* as RocksDB said last */
   atomic_size_t batch_bytes;    /* of the writer: the order of a cut, and RocksDB's batch of it */
   sem_t handed;                 /* one for each cut and each group of records handed over, and one to end */
@@ -167,6 +167,9 @@ bool hr_rocksdb_take(hr_rocksdb *storage, hr_slot *slot, hotrow_status *status_p
 
 /* A batch that has room for so many bytes of keys and values, each with 8 bytes beside it. */
 rocksdb_writebatch_t *hr_rocksdb_make_batch(hr_rocksdb *storage, size_t size_bytes);
+void hr_rocksdb_destroy_batch(hr_rocksdb *storage, rocksdb_writebatch_t *batch);
+/* The writer: takes much memory, or gives it back, from now on, or no longer (hr_rocksdb_is_moving). */
+void hr_rocksdb_move_memory(hr_rocksdb *storage, bool is_moving);
 
 /* The log: fills its calls; ends the record that is open, and says which was the last; on the writer's thread, writes
  * what was handed over, and tells a cut's batch what it covers; applies what the cut does not cover. */
