@@ -237,7 +237,6 @@ static hotrow_status begin(hr_shard *shard, const hr_checkpoint *what)
   c->files.shard_index = shard->options.shard_index;
   c->files.shard_count = shard->options.shard_count;
   c->files.what = *what;
-  hr_shard_sweep(shard);
   c->status = HOTROW_OK;
   c->sentence[0] = 0;
   HOTROW_TRY(hr_checkpoint_begin(&c->files));

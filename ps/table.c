@@ -224,7 +224,6 @@ hotrow_status hr_table_add_row(hr_table *table, uint64_t hash, uint64_t key, hr_
   table->keys[row] = key;
   if (table->marks.bytes)
     table->marks.bytes[row] = table->marks.counts_use ? HR_ROW_USED : 0;
-  hr_table_note_copied(table, row);
   table->resident_count++;
   if (table->resident_count > table->slot_count)
     table->slot_count = table->resident_count;

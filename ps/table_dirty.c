@@ -7,7 +7,8 @@
  * before. So a number in the old list whose row has lost the bit is passed over, and each row is copied once.
  *
  * A copy of the whole table goes the same way, over all rows instead of a list. It has a bit for each, set when the row
- * has been copied: memory that nobody touches at its moment. */
+ * has been copied: memory that nobody touches at its moment. A row that comes later has a number of its own, or one
+ * whose row went, and so has its bit. */
 #include "table_state.h"
 
 #include <stdio.h>
@@ -196,8 +197,9 @@ static void mark_in_cut(hr_row_marks *marks, uint32_t row)
 static hotrow_status put_row(hr_table *table, uint32_t row, uint32_t clock)
 {
   const hr_storage *storage = table->cut.storage;
-  if (table->cut.copied)
-    hr_table_note_copied(table, row);
+  uint64_t *copied = table->cut.copied;
+  if (copied)
+    copied[row / HR_COPIED_WORD_BITS] |= (uint64_t)1 << (row % HR_COPIED_WORD_BITS);
   else
     mark_in_cut(&table->marks, row);
   return storage->put_row(storage->context, &table->desc, table->keys[row], clock, hr_table_read_record(table, row),

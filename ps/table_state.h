@@ -43,8 +43,8 @@ typedef struct hr_row_marks {
 /* How far a cut, or a copy of the whole table, is copied. */
 typedef struct hr_table_cut_state {
   const hr_storage *storage;  /* borrowed: where it is copied to */
-  uint64_t *copied;           /* owned; of a copy, a bit for each of row_count rows by their numbers: not to be copied
-                                 any more, or not of that moment; NULL: none is made */
+  uint64_t *copied;           /* owned; of a copy, a bit for each of row_count rows by their numbers: has been copied;
+                                 NULL: none is made */
   uint64_t row_at, row_count; /* in marks.cutting; of a copy, rows */
   size_t gone_at;             /* in expiry.leaving */
   hotrow_status status;       /* not OK: it could not be copied, and has been abandoned */
@@ -171,14 +171,6 @@ static inline bool hr_table_is_pending(const hr_table *table, uint64_t row)
     return marks->bytes[row] & marks->pending_bit;
   return cut->copied && row < cut->row_count &&
          !(cut->copied[row / HR_COPIED_WORD_BITS] >> (row % HR_COPIED_WORD_BITS) & 1u);
-}
-
-/* A row that is new, or has been copied. */
-static inline void hr_table_note_copied(hr_table *table, uint64_t row)
-{
-  hr_table_cut_state *cut = &table->cut;
-  if (cut->copied && row < cut->row_count)
-    cut->copied[row / HR_COPIED_WORD_BITS] |= (uint64_t)1 << (row % HR_COPIED_WORD_BITS);
 }
 
 /* table_dirty.c. A row that is in the cut and still to be copied is about to change: it is copied. */
