@@ -467,10 +467,10 @@ static hotrow_status push_wide(job *j, uint64_t first, uint32_t count, bool is_e
   return status;
 }
 
-static void open_wide(job *j)
+static void open_wide(job *j, size_t cut_turn_bytes)
 {
   hr_table_desc desc = describe("wide", WIDE_DIM, HOTROW_SGD, HOTROW_F32);
-  open_job(j, 0, SMALL_MEMORY);
+  open_job(j, cut_turn_bytes, SMALL_MEMORY);
   test_create(j->t, &j->client, &desc);
   for (uint64_t first = 0; first < WIDE_ROWS; first += WIDE_BATCH)
     CHECK_OK(push_wide(j, first, WIDE_BATCH, true));
@@ -494,7 +494,7 @@ static void pull_wide(job *j)
 static void what_waits_to_be_written_is_bounded(void)
 {
   job j = {.writer.is_held = true, .token = 1};
-  open_wide(&j);
+  open_wide(&j, 0);
   pull_wide(&j);
   uint64_t before = buffer_bytes(&j);
   CHECK_OK(ask(&j, HR_CHECKPOINT_COPY));
@@ -532,7 +532,7 @@ static void what_waits_to_be_written_is_bounded(void)
 static void exact_steps_wait_for_the_writer(void)
 {
   job j = {.writer.is_slow = true, .token = 1};
-  open_wide(&j);
+  open_wide(&j, 0);
   CHECK_OK(ask(&j, HR_CHECKPOINT_COPY));
   image moment = look(j.t->shard);
   for (uint64_t first = 0; first < WIDE_ROWS; first += WIDE_BATCH)
@@ -548,7 +548,7 @@ static void exact_steps_wait_for_the_writer(void)
 static void one_is_in_hand_at_a_time(void)
 {
   job j = {.writer.is_held = true, .token = 1};
-  open_wide(&j);
+  open_wide(&j, 0);
   CHECK_OK(ask(&j, HR_CHECKPOINT_COPY));
   CHECK_OK(ask(&j, HR_CHECKPOINT_COPY)); /* a repeat */
   j.token = 2;
@@ -572,7 +572,7 @@ static void one_is_in_hand_at_a_time(void)
 static void one_that_is_dropped_is_not_copied_further(void)
 {
   job j = {.writer.is_held = true, .token = 1};
-  open_wide(&j);
+  open_wide(&j, 0);
   size_t before = count_entries();
   CHECK_OK(ask(&j, HR_CHECKPOINT_COPY));
   CHECK_OK(hr_shard_copy(j.t->shard));
@@ -597,7 +597,7 @@ static void a_shard_that_ends_gives_it_up(void)
 {
   job j = {.token = 1};
   size_t before = count_entries();
-  open_wide(&j);
+  open_wide(&j, 0);
   CHECK_OK(ask(&j, HR_CHECKPOINT_COPY));
   CHECK_OK(hr_shard_copy(j.t->shard));
   close_job(&j);
@@ -624,7 +624,7 @@ static void writing_fails_in_the_middle(void)
   struct rlimit before, small;
   CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
   small = before;
-  open_wide(&j);
+  open_wide(&j, 0);
   size_t entries = count_entries();
   for (rlim_t limit = 0; limit < 10 * HR_COPY_BLOCK_BYTES; limit += HR_COPY_BLOCK_BYTES) {
     small.rlim_cur = limit;
@@ -645,10 +645,40 @@ static void writing_fails_in_the_middle(void)
   close_job(&j);
 }
 
+/* What is copied then is copied in vain. */
+static void no_row_is_copied_once_writing_has_failed(void)
+{
+  job j = {.token = 10};
+  struct rlimit before, small;
+  CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
+  small = before;
+  small.rlim_cur = 0;
+  open_wide(&j, 1); /* a row in a turn */
+  CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+  CHECK_OK(ask(&j, HR_CHECKPOINT_COPY));
+  uint32_t turns = 0;
+  for (; turns < WIDE_ROWS / 2 && hr_shard_is_copying(j.t->shard); turns++) {
+    hr_shard_copy(j.t->shard);
+    if (turns > 2 * HR_COPY_BLOCK_BYTES / (WIDE_DIM * sizeof(float))) /* a block is on its way */
+      usleep(1000);
+  }
+  CHECK(!hr_shard_is_copying(j.t->shard));
+  CHECK_FAILS(publish(&j), HOTROW_ERR_STORAGE, "wide.rows: cannot write: File too large");
+  CHECK(setrlimit(RLIMIT_FSIZE, &before) == 0);
+  close_job(&j);
+}
+
 static void memory_runs_out(void)
 {
   job j = {.token = 10, .writer.is_held = true};
-  open_wide(&j);
+  open_wide(&j, 0);
+  CHECK_OK(ask(&j, HR_CHECKPOINT_COPY));
+  mallocs_left = 1;
+  CHECK_OK(push_wide(&j, 0, 10, true)); /* whose rows cannot be copied before */
+  mallocs_left = 0;
+  CHECK_FAILS(hr_shard_copy(j.t->shard), HOTROW_ERR_NO_MEMORY, "1 blocks of a checkpoint");
+  atomic_store(&j.writer.is_held, false);
+  CHECK_FAILS(publish(&j), HOTROW_ERR_NO_MEMORY, "1 blocks of a checkpoint");
   for (unsigned left = 1; left < 12; left++) { /* in turns, and before a push */
     atomic_store(&j.writer.is_held, true);
     j.token++;
@@ -680,6 +710,7 @@ int main(void)
   RUN(one_is_in_hand_at_a_time);
   RUN(one_that_is_dropped_is_not_copied_further);
   RUN(writing_fails_in_the_middle);
+  RUN(no_row_is_copied_once_writing_has_failed);
   RUN(memory_runs_out);
   return 0;
 }
