@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include <hr/assert.h>
+#include <hr/mutant.h>
 
 #include "shard_memory.h"
 #include "shard_park.h"
@@ -43,7 +44,8 @@ void hr_visit_take(hr_shard *shard, hr_row_read *read)
   uint32_t table = read->desc->id;
   hr_visit *visit = &shard->visits[table];
   HOTROW_ASSERT(table < shard->table_count && visit->read == read);
-  if (visit->cut_ended == shard->cut_ended && !shard->is_degraded)
+  bool holds = visit->cut_ended == shard->cut_ended || HR_MUTANT(STALE_VISIT);
+  if (holds && !shard->is_degraded)
     hr_table_take_visit(shard->tables[table], read);
   end(shard, visit);
 }
