@@ -113,7 +113,7 @@ static void fill_tables(const hr_shard *shard, hotrow_shard_counts *counts)
 /* Those that malloc has given out. */
 static size_t heap_buffer_bytes(const hr_shard *shard)
 {
-  return shard->held_bytes + shard->parking.size_bytes + hr_blobs_bytes(shard) +
+  return shard->held_bytes + shard->parking.size_bytes + hr_checkpoint_bytes(shard) + hr_blobs_bytes(shard) +
          shard->session_count * sizeof(hr_session);
 }
 

@@ -1,5 +1,6 @@
 #include "table_state.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,9 +166,11 @@ static size_t mark_bytes(const hr_table *table, size_t (*pages_of)(size_t used_b
 {
   const hr_row_marks *m = &table->marks;
   uint64_t dirty = m->dirty_count > m->dirty_peak ? m->dirty_count : m->dirty_peak;
-  return m->bytes ? pages_of(table->slot_count) + pages_of(dirty * sizeof *m->dirty) +
-                        pages_of(m->dirty_peak * sizeof *m->cutting)
-                  : 0;
+  size_t copied_bytes = table->cut.copied ? pages_of(table->cut.row_count / CHAR_BIT) : 0;
+  if (!m->bytes)
+    return copied_bytes;
+  return copied_bytes + pages_of(table->slot_count) + pages_of(dirty * sizeof *m->dirty) +
+         pages_of(m->dirty_peak * sizeof *m->cutting);
 }
 
 static size_t as_used(size_t used_bytes)
