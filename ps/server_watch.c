@@ -13,7 +13,7 @@
 #define MS_NS ((uint64_t)1000000)
 #define LOOK_SHARE 50u /* of a processor looks may take one part: malloc takes long where it keeps many pieces */
 #define RETRY_MS 20u   /* while memory is moved */
-#define TRIES_MAX 100u
+#define TRIES_MAX 500u
 
 void hr_watch_init(hr_watch *w, const hr_watch_calls *calls, uint64_t memory_bytes, uint32_t shards)
 {

@@ -22,10 +22,11 @@ static hotrow_status reserve_log(void *context, size_t push_bytes, size_t other_
   size_t waiting_bytes_max = s->log.waiting_bytes_max;
   if (push_bytes > 0 && waiting > 0 && (waiting > waiting_bytes_max || push_bytes > waiting_bytes_max - waiting))
     return hr_fail(HOTROW_ERR_BUSY, "%zu bytes wait to be logged, no room for %zu more", waiting, push_bytes);
-  size_t size_bytes = HEADS_BYTES + push_bytes + other_bytes;
+  size_t size_bytes = HEADS_BYTES + push_bytes + other_bytes, touched = s->log.filling.touched;
   if (!hr_bytes_take(&s->log.filling, size_bytes))
     return HOTROW_ERR_NO_MEMORY;
   s->log.filling.size -= size_bytes;
+  s->log.filling.touched = touched; /* what is to be put there is less */
   return HOTROW_OK;
 }
 
