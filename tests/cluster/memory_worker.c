@@ -16,7 +16,7 @@
 #define BATCH 16384u
 #define DIM_MAX 256u
 #define APART_PERCENT 5u
-#define APART_BYTES ((uint64_t)8 << 20) /* of a process so small that this is more */
+#define APART_BYTES ((uint64_t)12 << 20) /* of a process so small that this is more */
 #define ASK_MS 10u
 #define TIMEOUT_MS 60000u
 #define PARTS 11u

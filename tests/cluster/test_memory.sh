@@ -21,7 +21,7 @@ system_agrees() {
   local told found
   told=$("$hotrow" top --once --json --interval-ms 300 --shards "$shards" | sed -n '1s/.*"process_bytes":\([0-9]*\).*/\1/p')
   found=$(awk '/^VmRSS:/ { print $2 * 1024 }' "/proc/$server/status")
-  awk "BEGIN { d = $told - $found; exit !(d < 8388608 && d > -8388608) }"
+  awk "BEGIN { d = $told - $found; exit !(d < 12582912 && d > -12582912) }"
 }
 
 end_server() {
