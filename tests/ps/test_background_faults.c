@@ -124,7 +124,8 @@ static void fill(void)
     if (!is_full)
       return;
     CHECK_EQ(statvfs(mounted, &room), 0);
-    snprintf(size, sizeof size, "size=%llu", (unsigned long long)((room.f_blocks - room.f_bfree) * room.f_frsize));
+    unsigned long long taken = (room.f_blocks - room.f_bfree) * room.f_frsize;
+    snprintf(size, sizeof size, "size=%llu", taken);
   } while (mount("none", mounted, "tmpfs", MS_REMOUNT, size) != 0 && errno == EINVAL);
 }
 
