@@ -75,8 +75,11 @@ void hr_table_set_log(hr_table *table, hr_announce_log *log);
 void hr_table_advance(hr_table *table, uint32_t step_count);
 /* Looks at up to `row_count` rows in memory, where it left off, and at none twice: those that are dead go. */
 void hr_table_sweep(hr_table *table, uint64_t row_count);
-/* The same with rows that only the storage has, a few of which are read. What reading returns */
-hotrow_status hr_table_sweep_stored(hr_table *table, size_t row_count);
+/* The same with rows that only the storage has, in two parts, one behind the other: a read is to be of the next rows,
+ * and has come. No cut may have ended in between: what was read of a row in it is old, and the row may have left. After
+ * a failure of the read nothing has happened. What reading returned, HOTROW_ERR_NO_MEMORY */
+void hr_table_ask_visit(const hr_table *table, hr_row_read *read);
+hotrow_status hr_table_take_visit(hr_table *table, const hr_row_read *read);
 /* Before rows of these keys are looked for: those that are dead go. Rows move. HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_expire_keys(hr_table *table, const uint64_t *keys, size_t key_count);
 /* Before rows of these keys are created, where they are not there: the rows used least make room. Rows move.
@@ -114,14 +117,18 @@ uint64_t hr_table_dirty_count(const hr_table *table);
  * ended. They are put into the storage (borrowed) as they are now, in turns: by hr_table_copy(), and each that is about
  * to change before. HOTROW_ERR_NO_MEMORY: there is no cut */
 hotrow_status hr_table_begin_cut(hr_table *table, const hr_storage *storage);
+/* A copy of all there is, of this moment: of a table without a storage, and never beside a cut. Rows and buckets are
+ * put into `storage` (borrowed; put_row and put_bucket alone) as those of a cut are, in turns. With the last one it is
+ * over. HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_table_begin_copy(hr_table *table, const hr_storage *storage);
 bool hr_table_is_copying(const hr_table *table); /* is there something left to copy? */
 /* A turn: at least one thing is copied, and no more than *budget_p, in bytes, with HR_COPY_ENTRY_BYTES for each thing;
  * what is left of it is in *budget_p. What the storage returns, now or when something had to be copied before it
- * changed: then the cut is abandoned. */
+ * changed: then the cut is abandoned, and a copy is to be. */
 hotrow_status hr_table_copy(hr_table *table, size_t *budget_p);
 #define HR_COPY_ENTRY_BYTES 64u /* what finding a row takes, and putting it in, in bytes that are copied meanwhile */
 void hr_table_end_cut(hr_table *table); /* it is durable */
-/* There is no cut: all that was in it is dirty, and deleted by the next one. */
+/* There is no cut: all that was in it is dirty, and deleted by the next one. Nor is there a copy. */
 void hr_table_abandon_cut(hr_table *table);
 
 /* From now on little memory is touched ahead of need: it is counted. */
