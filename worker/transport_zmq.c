@@ -8,6 +8,7 @@
 #include <hr/assert.h>
 #include <hr/log.h>
 #include <hr/memory.h>
+#include <hr/thread.h>
 #include <hr/wire.h>
 
 #include "link.h"
@@ -223,16 +224,33 @@ static bool receive_message(void *context, uint64_t timeout_ns, uint32_t *shard_
   return true;
 }
 
+/* ZeroMQ makes its threads with the first socket, and they are as who makes it. */
+static void *make_first_socket(void *context)
+{
+  return zmq_socket(context, ZMQ_PAIR);
+}
+
+static hotrow_status open_context(zmq_transport *transport)
+{
+  void *socket = NULL;
+  transport->context = zmq_ctx_new();
+  if (!transport->context)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no ZeroMQ context");
+  zmq_ctx_set(transport->context, ZMQ_MAX_SOCKETS, (int)transport->shard_count + 8);
+  HOTROW_TRY(hr_thread_call(HR_THREAD_PROMPT, "sockets", make_first_socket, transport->context, &socket));
+  if (!socket)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "ZeroMQ cannot have threads: %s", zmq_strerror(errno));
+  zmq_close(socket);
+  return HOTROW_OK;
+}
+
 hotrow_status hr_transport_zmq_open(const char *const *endpoints, uint32_t shard_count, hotrow_transport *transport_p)
 {
   zmq_transport *transport = calloc(1, sizeof *transport);
   if (!transport)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for sockets");
   transport->shard_count = shard_count;
-  transport->context = zmq_ctx_new();
-  hotrow_status status = transport->context ? HOTROW_OK : hr_fail(HOTROW_ERR_NO_MEMORY, "no ZeroMQ context");
-  if (status == HOTROW_OK)
-    zmq_ctx_set(transport->context, ZMQ_MAX_SOCKETS, (int)shard_count + 8);
+  hotrow_status status = open_context(transport);
   if (status == HOTROW_OK)
     status = hr_alloc(shard_count, sizeof(void *), "sockets", (void **)&transport->sockets);
   if (status == HOTROW_OK)

@@ -186,9 +186,9 @@ static uint64_t forge(const char *name, uint64_t record)
   test_add_push(test_begin(&c, HR_OP_PUSH), id, keys, grads, KEYS);
   CHECK_OK(test_ask(t, &c));
   hr_table *table = hr_shard_table(t->shard, id);
-  hr_save save = {.token = 1};
-  snprintf(save.name, sizeof save.name, "%s", name);
-  CHECK_OK(hr_save_write(saves, &save, 0, 1, 4, &table, 1));
+  hr_save_part part = {.save.token = 1, .save_dir = saves, .shard_count = 1, .epoch = 4};
+  snprintf(part.save.name, sizeof part.save.name, "%s", name);
+  CHECK_OK(hr_save_write(&part, &table, 1));
   test_shard_close(t);
 
   char path[1200];
