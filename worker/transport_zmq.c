@@ -15,8 +15,11 @@
 
 #define SEND_HWM 1024 /* messages; the window of 64 pushes and a few pulls never fill it */
 #define RECEIVE_HWM 1024
-#define SOCKET_BUFFER_BYTES (4 << 20) /* the kernel's: several parts of a large reply */
-#define RECONNECT_MS 20               /* first pause; doubles up to RECONNECT_MAX_MS */
+#define RECEIVE_BUFFER_BYTES (4 << 20) /* the kernel's: several parts of a large reply */
+/* Less than one part of a push: the thread that sends stops and goes on as the shard's side receives, which finds the
+ * bytes in a cache. With room for all parts it copied megabytes before the other side had a processor to begin on. */
+#define SEND_BUFFER_BYTES (256 << 10)
+#define RECONNECT_MS 20 /* first pause; doubles up to RECONNECT_MAX_MS */
 #define RECONNECT_MAX_MS 1000
 #define HANDSHAKE_MS 5000
 #define DRAIN_MAX 64 /* messages taken from one socket before the next has its turn */
@@ -53,8 +56,8 @@ static hotrow_status open_socket(zmq_transport *transport, uint32_t shard, const
   set_int(socket, ZMQ_SNDHWM, SEND_HWM);
   set_int(socket, ZMQ_RCVHWM, RECEIVE_HWM);
   set_int(socket, ZMQ_LINGER, 0);
-  set_int(socket, ZMQ_SNDBUF, SOCKET_BUFFER_BYTES);
-  set_int(socket, ZMQ_RCVBUF, SOCKET_BUFFER_BYTES);
+  set_int(socket, ZMQ_SNDBUF, SEND_BUFFER_BYTES);
+  set_int(socket, ZMQ_RCVBUF, RECEIVE_BUFFER_BYTES);
   set_int(socket, ZMQ_IMMEDIATE, 1); /* no queue for a shard that is not there: the link sends again */
   set_int(socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
   set_int(socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
