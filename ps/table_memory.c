@@ -87,36 +87,41 @@ static bool make_ready(const hr_table_memory *memory, hr_array *array)
 
 /* Pages that the table's thread has filled before the helper came to them become huge now: a row at random costs
  * several times as much in small ones. A kernel that cannot do it at once (before 6.1) does when it gets round to it.
+ * False if there is none.
  */
-static void advise_filled(const hr_table_memory *memory, hr_array *array)
+static bool make_huge(hr_array *array)
 {
   size_t filled = atomic_load_explicit(&array->used_bytes, memory_order_relaxed) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
-  if (filled > array->advised_bytes)
-    madvise(array->bytes + array->advised_bytes, filled - array->advised_bytes, MADV_HUGEPAGE);
-  for (; array->advised_bytes < filled && !atomic_load_explicit(&memory->is_ending, memory_order_relaxed);
-       array->advised_bytes += HUGE_PAGE_BYTES)
-    madvise(array->bytes + array->advised_bytes, HUGE_PAGE_BYTES, MADV_COLLAPSE);
-  array->advised_bytes = filled;
+  if (array->advised_bytes >= filled)
+    return false;
+  uint8_t *page = array->bytes + array->advised_bytes;
+  array->advised_bytes += HUGE_PAGE_BYTES;
+  madvise(page, HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+  madvise(page, HUGE_PAGE_BYTES, MADV_COLLAPSE);
+  return true;
+}
+
+/* One page. The index comes before the rows: it takes the least an insert, and a split touches a whole segment of it at
+ * once. What is filled waits until nothing else does. False if there is nothing to do. */
+static bool help(hr_table_memory *memory)
+{
+  for (size_t i = HR_ARRAY_COUNT; i-- > 0;)
+    if (make_ready(memory, &memory->arrays[i]))
+      return true;
+  for (size_t i = HR_ARRAY_COUNT; i-- > 0;)
+    if (make_huge(&memory->arrays[i]))
+      return true;
+  return false;
 }
 
 static void *run_helper(void *context)
 {
   hr_table_memory *memory = context;
-  for (;;) {
-    while (sem_wait(&memory->wake) != 0)
-      HOTROW_ASSERT(errno == EINTR);
-    bool goes_on = true;
-    while (goes_on) {
-      goes_on = false;
-      for (size_t i = 0; i < HR_ARRAY_COUNT; i++) {
-        if (atomic_load_explicit(&memory->is_ending, memory_order_relaxed))
-          return NULL;
-        goes_on |= make_ready(memory, &memory->arrays[i]);
-      }
-    }
-    for (size_t i = 0; i < HR_ARRAY_COUNT; i++)
-      advise_filled(memory, &memory->arrays[i]);
-  }
+  while (!atomic_load_explicit(&memory->is_ending, memory_order_relaxed))
+    if (!help(memory))
+      while (sem_wait(&memory->wake) != 0)
+        HOTROW_ASSERT(errno == EINTR);
+  return NULL;
 }
 
 static void start_helper(hr_table_memory *memory)
