@@ -551,6 +551,8 @@ void hotrow_server_stop(hotrow_server *server)
   while (server->zmq && zmq_ctx_term(server->zmq) != 0 && errno == EINTR)
     ;
   for (uint32_t i = 0; i < server->host_count; i++) {
+    if (server->hosts[i].durable.storage)
+      hr_rocksdb_stop_reader(server->hosts[i].durable.storage); /* where the thread never ran */
     hr_shard_destroy(server->hosts[i].shard);
     hr_rocksdb_close(server->hosts[i].durable.storage);
     hr_unmap(server->hosts[i].aligned, ALIGNED_BYTES);

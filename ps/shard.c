@@ -17,6 +17,7 @@
 #include "shard_park.h"
 #include "shard_stats.h"
 #include "shard_sync.h"
+#include "shard_visit.h"
 
 #define SCRATCH_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint32_t))
 #define LOAD_ROWS 1024u /* of what is loaded, for which room is made at a time */
@@ -70,6 +71,7 @@ void hr_shard_destroy(hr_shard *shard)
       hr_session_remove(shard, shard->sessions[i]);
   for (size_t i = 0; i < shard->blob_count; i++)
     free(shard->blobs[i]);
+  hr_visit_end(shard);
   for (size_t i = 0; i < shard->table_count; i++)
     hr_table_destroy(shard->tables[i]);
   hr_park_end(shard);

@@ -108,7 +108,7 @@ void hr_shard_receive(hr_shard *shard, const hr_route_id *from, const hr_frame *
                       uint64_t now_ns);
 
 /* A read that the storage was asked for (hr_storage's ask_rows) has come: the request that waited for it goes on, and
- * those behind it. The read is the shard's again. */
+ * those behind it; or the hand that looks for dead rows does. The read is the shard's again. */
 void hr_shard_take_rows(hr_shard *shard, hr_row_read *read, uint64_t now_ns);
 
 /* Begins a cut, of this moment, and puts the first part of it into the storage, which must be there. A client that asks

@@ -9,6 +9,7 @@
 #include "row_read.h"
 #include "shard_memory.h"
 #include "shard_sync.h"
+#include "shard_visit.h"
 
 #define ROUNDS_MAX 8u /* of reading what is not there yet; then the shard's thread waits for it */
 #define ALIGNMENT 64u /* of frames */
@@ -276,14 +277,14 @@ static bool ask_next(hr_shard *shard, hr_parked *p)
   HOTROW_ASSERT(!p->read);
   while (p->row_next < p->row_count && !p->is_hopeless) {
     hr_table *table = shard->tables[p->rows[p->row_next].table];
-    hr_row_read *read = hr_row_read_create(hr_table_get_desc(table), hr_table_record_floats(table));
+    hr_row_read *read = hr_row_read_create(hr_table_get_desc(table), hr_table_record_floats(table), HR_READ_KEYS_MAX);
     if (!read) {
       p->is_hopeless = true;
       return false;
     }
     fill_read(shard, p, read);
     if (read->key_count > 0) {
-      HOTROW_ASSERT(shard->parking.read_count < HR_READS_MAX);
+      HOTROW_ASSERT(shard->parking.read_count < HR_PARKED_REQUESTS_MAX);
       read->owner = p;
       p->read = read;
       p->read_cut = shard->cut_number;
@@ -462,9 +463,13 @@ bool hr_park(hr_shard *shard, hr_session *session, const hr_frame *frames, size_
 void hr_shard_take_rows(hr_shard *shard, hr_row_read *read, uint64_t now_ns)
 {
   hr_parked *p = read->owner;
-  HOTROW_ASSERT(p->read == read && shard->parking.read_count > 0);
   shard->now_ns = now_ns;
   shard->op_done = 0;
+  if (read->is_visit) {
+    hr_visit_take(shard, read);
+    return;
+  }
+  HOTROW_ASSERT(p->read == read && shard->parking.read_count > 0);
   shard->parking.read_count--;
   p->read = NULL;
   uncount_bytes(shard, p, hr_row_read_bytes(read));

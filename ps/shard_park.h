@@ -13,8 +13,8 @@
 
 #include "shard_session.h"
 
-#define HR_PARKED_REQUESTS_MAX HR_READS_MAX /* of all sessions */
-#define HR_PARKED_BEHIND_MAX 128u           /* of one session */
+#define HR_PARKED_REQUESTS_MAX 1024u /* of all sessions; each has one read on its way at most */
+#define HR_PARKED_BEHIND_MAX 128u    /* of one session */
 #define HR_PARKED_BYTES_MAX                                                                                            \
   ((size_t)256 << 20) /* copies of requests; or a part of the shard's memory. One always goes */
 #define HR_PARKED_MEMORY_SHIFT 3u

@@ -2,6 +2,7 @@
 #ifndef HR_SHARD_STATE_H
 #define HR_SHARD_STATE_H
 
+#include "row_read.h"
 #include "save.h"
 #include "shard.h"
 
@@ -62,7 +63,8 @@ typedef struct hr_shard_counters {
 /* Rows of a table that are looked at with each step, whether they go for good. */
 #define HR_SWEEP_ROWS_MIN 256u
 #define HR_SWEEP_ROWS_MAX 65536u
-#define HR_SWEEP_STORED_ROWS 64u /* of those that only the storage has */
+#define HR_SWEEP_STORED_ROWS_MIN 64u /* of those that only the storage has */
+#define HR_SWEEP_STORED_ROWS_MAX HR_READ_KEYS_MAX
 
 /* See shard_memory.h. */
 typedef struct hr_shard_memory {
@@ -83,6 +85,12 @@ typedef struct hr_parking {
   size_t read_count;    /* on their way */
   hr_parked *orphans;   /* owned: whose session is gone, until their reads are back */
 } hr_parking;
+
+/* See shard_visit.h. */
+typedef struct hr_visit {
+  hr_row_read *read;  /* owned, and the storage's as long; NULL: none is on its way */
+  uint64_t cut_ended; /* of the shard, when it was asked for */
+} hr_visit;
 
 typedef enum hr_table_cut {
   HR_TABLE_CHANGED, /* to be put in the next cut */
@@ -110,16 +118,17 @@ struct hr_shard {
   hr_announce_log log;
   hr_shard_memory memory;
   hr_parking parking;
-  uint64_t cut_number;  /* of the last cut begun */
-  uint64_t cut_ended;   /* of the last cut that is durable */
-  bool cut_in_progress; /* begun and not durable */
-  bool is_copying;      /* and not handed over yet: its rows are copied in turns */
-  bool was_cut_awaited; /* is_cut_awaited, when the cut under way was begun */
-  bool is_cut_awaited;  /* a client waits for pushes that are in no cut */
-  bool is_degraded;     /* the storage has failed: there are no more cuts */
-  bool is_refused;      /* the storage has refused the last cut: it may take the next one */
-  bool is_logging;      /* a message is in hand, and what it changes goes into the log */
-  bool is_log_refused;  /* the storage has refused the log; it keeps it and may take it later */
+  hr_visit visits[HR_SHARD_TABLES_MAX]; /* of the tables */
+  uint64_t cut_number;                  /* of the last cut begun */
+  uint64_t cut_ended;                   /* of the last cut that is durable */
+  bool cut_in_progress;                 /* begun and not durable */
+  bool is_copying;                      /* and not handed over yet: its rows are copied in turns */
+  bool was_cut_awaited;                 /* is_cut_awaited, when the cut under way was begun */
+  bool is_cut_awaited;                  /* a client waits for pushes that are in no cut */
+  bool is_degraded;                     /* the storage has failed: there are no more cuts */
+  bool is_refused;                      /* the storage has refused the last cut: it may take the next one */
+  bool is_logging;                      /* a message is in hand, and what it changes goes into the log */
+  bool is_log_refused;                  /* the storage has refused the log; it keeps it and may take it later */
   hr_shard_counters counters;
 
   /* The message in hand. */

@@ -9,7 +9,9 @@
 #include "shard_admin.h"
 #include "shard_data.h"
 #include "shard_log.h"
+#include "shard_memory.h"
 #include "shard_pull.h"
+#include "shard_visit.h"
 
 /* A job whose every worker has been silent this long may be replaced by one of another size under its number. */
 #define JOB_SILENT_NS 60000000000u
@@ -281,8 +283,14 @@ static void answer_held_pulls(hr_shard *shard, hr_job *job)
   }
 }
 
-/* Time is counted in steps, and a little of the tables is looked through at each: all of it twice in the time that a
- * row has to live. */
+/* All rows twice in the time that one has to live, but at least so many with a step and at most so many. */
+static uint64_t sweep_count(uint64_t row_count, uint32_t steps_to_live, uint64_t min, uint64_t max)
+{
+  uint64_t share = 2 * row_count / steps_to_live;
+  return share < max - min ? min + share : max;
+}
+
+/* Time is counted in steps, and a little of the tables is looked through at each. */
 void hr_job_advance(hr_shard *shard, uint32_t step_count)
 {
   for (size_t i = 0; i < shard->table_count; i++) {
@@ -291,11 +299,13 @@ void hr_job_advance(hr_shard *shard, uint32_t step_count)
     if (!hr_table_has_eviction(hr_table_get_desc(table)))
       continue;
     hr_table_advance(table, step_count);
-    uint64_t share = steps_to_live > 0 ? 2 * hr_table_resident_count(table) / steps_to_live : 0;
-    if (!shard->is_degraded)
-      hr_table_sweep_stored(table, HR_SWEEP_STORED_ROWS); /* what cannot be read, who asks for it is told */
+    if (steps_to_live == 0)
+      continue;
+    hr_visit_ask(shard, (uint32_t)i,
+                 (size_t)sweep_count(hr_memory_cold_count(table), steps_to_live, HR_SWEEP_STORED_ROWS_MIN,
+                                     HR_SWEEP_STORED_ROWS_MAX));
     hr_table_sweep(table,
-                   share < HR_SWEEP_ROWS_MAX - HR_SWEEP_ROWS_MIN ? share + HR_SWEEP_ROWS_MIN : HR_SWEEP_ROWS_MAX);
+                   sweep_count(hr_table_resident_count(table), steps_to_live, HR_SWEEP_ROWS_MIN, HR_SWEEP_ROWS_MAX));
   }
 }
 

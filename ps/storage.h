@@ -57,13 +57,13 @@ typedef hotrow_status (*hr_stored_row_fn)(uint64_t key, uint32_t clock, const fl
  * was dirty stays so, and the next cut has another number.
  *
  * get_rows and visit_rows read what is durable, also after a failure; NULL: this storage cannot be read, and all rows
- * stay in memory. The shard's thread waits for the disk. HOTROW_ERR_STORAGE, HOTROW_ERR_CORRUPT, HOTROW_ERR_NO_MEMORY,
- * and what `found` returns.
+ * stay in memory. Whichever thread calls them waits for the disk. HOTROW_ERR_STORAGE, HOTROW_ERR_CORRUPT,
+ * HOTROW_ERR_NO_MEMORY, and what `found` returns.
  *
  * ask_rows hands over a read that the shard does not wait for: the storage fills it (hr_row_read_run) and the owner
- * gives it back by hr_shard_take_rows(). What it reads may be of any moment in between. At most HR_READS_MAX are on
- * their way; NULL: the shard waits for all its rows. */
-#define HR_READS_MAX 1024u
+ * gives it back by hr_shard_take_rows(). What it reads may be of any moment in between, and not even all of it of one.
+ * At most HR_READS_MAX are on their way; NULL: the shard waits for all its rows. */
+#define HR_READS_MAX 1280u
 typedef struct hr_row_read hr_row_read;
 typedef struct hr_storage {
   void *context;

@@ -1,4 +1,4 @@
-/* Rows read back one by one, or table by table, while the shard serves. On the shard's thread. */
+/* Rows read back one by one, or table by table, while the shard serves. On the thread of whoever asks. */
 #include <string.h>
 
 #include <hr/assert.h>

@@ -75,8 +75,11 @@ void hr_table_set_log(hr_table *table, hr_announce_log *log);
 void hr_table_advance(hr_table *table, uint32_t step_count);
 /* Looks at up to `row_count` rows in memory, where it left off, and at none twice: those that are dead go. */
 void hr_table_sweep(hr_table *table, uint64_t row_count);
-/* The same with rows that only the storage has, a few of which are read. What reading returns */
-hotrow_status hr_table_sweep_stored(hr_table *table, size_t row_count);
+/* The same with rows that only the storage has, in two parts, one behind the other: a read is to be of the next rows,
+ * and has come. No cut may have ended in between: what was read of a row in it is old, and the row may have left. After
+ * a failure of the read nothing has happened. What reading returned, HOTROW_ERR_NO_MEMORY */
+void hr_table_ask_visit(const hr_table *table, hr_row_read *read);
+hotrow_status hr_table_take_visit(hr_table *table, const hr_row_read *read);
 /* Before rows of these keys are looked for: those that are dead go. Rows move. HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_table_expire_keys(hr_table *table, const uint64_t *keys, size_t key_count);
 /* Before rows of these keys are created, where they are not there: the rows used least make room. Rows move.

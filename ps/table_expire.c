@@ -10,6 +10,7 @@
 #include <hr/assert.h>
 #include <hr/random.h>
 
+#include "row_read.h"
 #include "table_state.h"
 
 #define LOOK_CHUNK 256u
@@ -121,33 +122,36 @@ void hr_table_sweep(hr_table *table, uint64_t row_count)
   }
 }
 
-typedef struct stored_sweep {
-  hr_table *table;
-  uint64_t last;
-  size_t count;
-} stored_sweep;
-
-static hotrow_status judge_stored(uint64_t key, uint32_t clock, const float *record, void *context)
+void hr_table_ask_visit(const hr_table *table, hr_row_read *read)
 {
-  stored_sweep *sweep = context;
-  hr_table *table = sweep->table;
-  (void)clock;
-  sweep->last = key;
-  sweep->count++;
-  if (hr_table_has_resident(table, key) || hr_table_is_gone(table, key) || !hr_table_is_dead(table, record))
-    return HOTROW_OK;
-  return hr_table_bury(table, key);
+  read->is_visit = true;
+  read->first = table->expiry.stored_hand;
+  read->key_count = read->key_count_max;
 }
 
-hotrow_status hr_table_sweep_stored(hr_table *table, size_t row_count)
+/* A row in memory is newer than what was read of it, and one that went is not there. */
+hotrow_status hr_table_take_visit(hr_table *table, const hr_row_read *read)
 {
   hr_expiry *expiry = &table->expiry;
-  stored_sweep sweep = {.table = table};
-  if (table->desc.steps_to_live == 0 || table->resident_count == table->desc.row_count)
-    return HOTROW_OK;
-  HOTROW_TRY(table->storage->visit_rows(table->storage->context, &table->desc, hr_table_record_floats(table),
-                                        expiry->stored_hand, row_count, judge_stored, &sweep));
-  expiry->stored_hand = sweep.count < row_count ? 0 : sweep.last + 1; /* the largest key is followed by the smallest */
+  uint32_t rows[HR_READ_KEYS_MAX], clocks[HR_READ_KEYS_MAX];
+  size_t dead_count = 0;
+  HOTROW_ASSERT(read->is_visit && read->first == expiry->stored_hand);
+  HOTROW_TRY(read->status);
+  hr_table_look(table, read->keys, read->found_count, rows, clocks);
+  for (size_t i = 0; i < read->found_count; i++)
+    if (rows[i] == HR_ROW_NONE && hr_table_is_dead(table, read->records + i * read->float_count) &&
+        !hr_table_is_gone(table, read->keys[i]))
+      rows[dead_count++] = (uint32_t)i;
+  if (dead_count > table->desc.row_count - table->resident_count)
+    return hr_fail(HOTROW_ERR_CORRUPT, "table %s: %zu rows are stored where there are %llu", table->desc.name,
+                   dead_count, (unsigned long long)(table->desc.row_count - table->resident_count));
+  HOTROW_TRY(reserve_gone(table, dead_count));
+  for (size_t d = 0; d < dead_count; d++) {
+    uint32_t nowhere = 0;
+    say_gone(table, read->keys[rows[d]], &nowhere);
+  }
+  bool is_end = read->found_count < read->key_count; /* the largest key is followed by the smallest */
+  expiry->stored_hand = is_end ? 0 : read->keys[read->found_count - 1] + 1;
   return HOTROW_OK;
 }
 

@@ -134,6 +134,95 @@ test_storage *test_storage_open(void)
   return s;
 }
 
+/* ---- what is read of it ---- */
+
+static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
+                              size_t key_count, hr_stored_row_fn found, void *found_context)
+{
+  test_storage *s = context;
+  s->waited_for += s->is_reading ? 0 : key_count;
+  if (s->fails)
+    return hr_fail(HOTROW_ERR_STORAGE, "the disk cannot be read");
+  for (size_t k = 0; k < key_count; k++)
+    for (size_t i = 0; i < s->safe.row_count; i++) {
+      const stored_row *row = &s->safe.rows[i];
+      CHECK(k == 0 || keys[k] > keys[k - 1]);
+      if (row->key == keys[k] && row->table == desc->id && row->float_count == float_count)
+        HOTROW_TRY(found(row->key, row->clock, row->record, found_context));
+    }
+  return HOTROW_OK;
+}
+
+static const stored_row *next_row(const stored_cut *safe, uint32_t table, uint64_t first)
+{
+  const stored_row *next = NULL;
+  for (size_t i = 0; i < safe->row_count; i++) {
+    const stored_row *row = &safe->rows[i];
+    if (row->table == table && row->key >= first && (!next || row->key < next->key))
+      next = row;
+  }
+  return next;
+}
+
+static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
+                                size_t count_max, hr_stored_row_fn found, void *found_context)
+{
+  test_storage *s = context;
+  const stored_row *row = next_row(&s->safe, desc->id, first);
+  s->waited_for += s->is_reading ? 0 : 1;
+  for (; row && count_max > 0; count_max--) {
+    if (s->fails)
+      return hr_fail(HOTROW_ERR_STORAGE, "the disk cannot be read");
+    CHECK_EQ(row->float_count, float_count);
+    HOTROW_TRY(found(row->key, row->clock, row->record, found_context));
+    row = row->key < UINT64_MAX ? next_row(&s->safe, desc->id, row->key + 1) : NULL;
+  }
+  return HOTROW_OK;
+}
+
+static void ask_rows(void *context, hr_row_read *read)
+{
+  test_storage *s = context;
+  CHECK(s->asked_count < ASKED_MAX);
+  s->has_run[s->asked_count] = false;
+  s->asked[s->asked_count++] = read;
+}
+
+void test_storage_let_read(test_storage *s)
+{
+  s->calls.get_rows = get_rows;
+  s->calls.visit_rows = visit_rows;
+  s->calls.ask_rows = ask_rows;
+}
+
+void test_storage_run(test_storage *s, size_t i)
+{
+  CHECK(i < s->asked_count);
+  s->is_reading = true;
+  if (!s->has_run[i])
+    hr_row_read_run(s->asked[i], &s->calls);
+  s->is_reading = false;
+  s->has_run[i] = true;
+}
+
+void test_storage_bring(test_storage *s, test_shard *t, size_t i)
+{
+  test_storage_run(s, i);
+  hr_row_read *read = s->asked[i];
+  s->asked_count--;
+  memmove(s->asked + i, s->asked + i + 1, (s->asked_count - i) * sizeof(hr_row_read *));
+  memmove(s->has_run + i, s->has_run + i + 1, (s->asked_count - i) * sizeof(bool));
+  hr_shard_take_rows(t->shard, read, t->now_ns);
+}
+
+void test_storage_bring_all(test_storage *s, test_shard *t)
+{
+  while (s->asked_count > 0)
+    test_storage_bring(s, t, 0);
+}
+
+/* ---- what is safe ---- */
+
 static void merge_row(stored_cut *safe, const stored_row *row)
 {
   size_t i = 0;

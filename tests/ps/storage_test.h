@@ -2,6 +2,7 @@
 #ifndef STORAGE_TEST_H
 #define STORAGE_TEST_H
 
+#include "row_read.h"
 #include "shard_test.h"
 #include "storage.h"
 
@@ -15,6 +16,7 @@
 #define STORED_BUCKETS_MAX 256u
 #define STORED_BUCKET_BYTES 64u
 #define STORED_RECORDS_MAX 4096u
+#define ASKED_MAX 64u
 
 typedef struct stored_row {
   uint64_t key;
@@ -64,9 +66,21 @@ typedef struct test_storage {
   stored_record log[STORED_RECORDS_MAX];
   size_t log_count, log_handed, log_safe;
   bool is_record_open;
+  hr_row_read *asked[ASKED_MAX]; /* and not answered, the oldest first */
+  bool has_run[ASKED_MAX];       /* what was asked for has been read */
+  size_t asked_count;
+  size_t waited_for; /* keys that the shard's thread looked for itself */
+  bool is_reading, fails;
 } test_storage;
 
 test_storage *test_storage_open(void);
+
+/* From now on what is safe can be read, and rows may leave memory: set before the shard is made. */
+void test_storage_let_read(test_storage *s);
+/* A read that was asked for, by its place: reads what is safe now, if it has not yet; and the shard takes it. */
+void test_storage_run(test_storage *s, size_t i);
+void test_storage_bring(test_storage *s, test_shard *t, size_t i);
+void test_storage_bring_all(test_storage *s, test_shard *t); /* the oldest first, and those asked for meanwhile */
 
 /* The staged cut is on disk now, and the shard is told so. */
 void test_storage_commit(test_storage *s, hr_shard *shard);

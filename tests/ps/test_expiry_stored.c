@@ -1,4 +1,7 @@
 /* Rows that go for good from a table that has left some of them to its storage, and what is said of them in cuts. */
+#include <stdlib.h>
+
+#include "row_read.h"
 #include "shard_test.h"
 
 #define LIFE 3u
@@ -15,7 +18,7 @@ static hr_table_desc limited(uint64_t row_count_max, hotrow_eviction eviction)
 {
   hr_table_desc desc = test_desc("t");
   desc.row_count_max = row_count_max;
-  desc.eviction = eviction;
+  desc.eviction = (uint16_t)eviction;
   desc.announce_step = 1;
   return desc;
 }
@@ -148,6 +151,31 @@ static void rows_in_the_storage_only_go_too(void)
   hr_announce_log_fini(&log);
 }
 
+static void visit(hr_table *table, size_t row_count)
+{
+  hr_row_read *read = hr_row_read_create(hr_table_get_desc(table), hr_table_record_floats(table), row_count);
+  CHECK(read);
+  hr_table_ask_visit(table, read);
+  hr_row_read_run(read, &storage);
+  CHECK_OK(hr_table_take_visit(table, read));
+  free(read);
+}
+
+/* The hand stays where it is. */
+static void fail_to_visit(hr_table *table)
+{
+  hr_row_read *read = hr_row_read_create(hr_table_get_desc(table), hr_table_record_floats(table), 1);
+  CHECK(read);
+  hr_table_ask_visit(table, read);
+  uint64_t first = read->first;
+  CHECK(first > 0);
+  read->status = hr_fail(HOTROW_ERR_STORAGE, "the disk cannot be read");
+  CHECK_EQ(hr_table_take_visit(table, read), HOTROW_ERR_STORAGE);
+  hr_table_ask_visit(table, read);
+  CHECK_EQ(read->first, first);
+  free(read);
+}
+
 /* A hand comes by those that nobody asks for there, too. */
 static void the_hand_comes_by_in_the_storage(void)
 {
@@ -165,22 +193,25 @@ static void the_hand_comes_by_in_the_storage(void)
   cut_table(table);
   hr_table_end_cut(table);
   CHECK_EQ(hr_table_evict(table, 98), 98);
-  for (int hands = 0; hands < 3; hands++)
-    CHECK_OK(hr_table_sweep_stored(table, 40)); /* none is dead yet */
+  for (int hands = 0; hands < 3; hands++) { /* none is dead yet */
+    visit(table, 40);
+    if (hands == 0)
+      fail_to_visit(table);
+  }
   CHECK_EQ(hr_table_expired_count(table), 0);
   hr_table_advance(table, 1);
   uint64_t before = 0;
   for (int hands = 0; hands < 4; hands++) {
-    CHECK_OK(hr_table_sweep_stored(table, 40));
+    visit(table, 40);
     CHECK(hr_table_expired_count(table) - before <= 40);
     before = hr_table_expired_count(table);
   }
   CHECK(before >= 48);
   hr_table_sweep(table, UINT64_MAX); /* the two that stayed in memory are another hand's */
   CHECK(hr_table_expired_count(table) == 50 && scanned(table) == 50);
-  CHECK_OK(hr_table_sweep_stored(table, 1000)); /* what is gone does not go twice, before its cut is durable */
+  visit(table, HR_READ_KEYS_MAX); /* what is gone does not go twice, before its cut is durable */
   CHECK_EQ(cut_table(table), 50);
-  CHECK_OK(hr_table_sweep_stored(table, 1000));
+  visit(table, HR_READ_KEYS_MAX);
   hr_table_end_cut(table);
   CHECK(hr_table_expired_count(table) == 50 && scanned(table) == 50);
   hr_table_destroy(table);

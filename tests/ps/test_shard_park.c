@@ -1,70 +1,22 @@
 /* Requests whose rows only the storage has: others are served meanwhile, their own stream waits, and what is read is
  * taken only while it holds. */
-#include <row_read.h>
 #include <shard_park.h>
 
 #include "storage_test.h"
 
 #define MUCH ((size_t)1 << 40)
-#define ASKED_MAX 64u
 
-/* The storage, and what it was asked for and has not answered. */
 static test_storage *disk;
-static hr_row_read *asked[ASKED_MAX];
-static size_t asked_count, waited_for; /* rows that the shard's thread looked for itself */
-static bool is_reading, fails;
-
-static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t float_count, const uint64_t *keys,
-                              size_t key_count, hr_stored_row_fn found, void *found_context)
-{
-  const test_storage *s = context;
-  waited_for += is_reading ? 0 : key_count;
-  if (fails)
-    return hr_fail(HOTROW_ERR_STORAGE, "the disk cannot be read");
-  for (size_t k = 0; k < key_count; k++)
-    for (size_t i = 0; i < s->safe.row_count; i++) {
-      const stored_row *row = &s->safe.rows[i];
-      CHECK(k == 0 || keys[k] > keys[k - 1]);
-      if (row->key == keys[k] && row->table == desc->id && row->float_count == float_count)
-        HOTROW_TRY(found(row->key, row->clock, row->record, found_context));
-    }
-  return HOTROW_OK;
-}
-
-static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
-                                size_t count_max, hr_stored_row_fn found, void *found_context)
-{
-  (void)context, (void)desc, (void)float_count, (void)first, (void)count_max, (void)found, (void)found_context;
-  return HOTROW_OK;
-}
-
-static void ask_rows(void *context, hr_row_read *read)
-{
-  CHECK(context == disk && asked_count < ASKED_MAX);
-  asked[asked_count++] = read;
-}
-
-static void run(hr_row_read *read)
-{
-  is_reading = true;
-  hr_row_read_run(read, &disk->calls);
-  is_reading = false;
-}
 
 /* The oldest read that is not answered is, as the storage is now. */
 static void bring(test_shard *t)
 {
-  CHECK(asked_count > 0);
-  hr_row_read *read = asked[0];
-  memmove(asked, asked + 1, --asked_count * sizeof(hr_row_read *));
-  run(read);
-  hr_shard_take_rows(t->shard, read, t->now_ns);
+  test_storage_bring(disk, t, 0);
 }
 
 static void bring_all(test_shard *t)
 {
-  while (asked_count > 0)
-    bring(t);
+  test_storage_bring_all(disk, t);
 }
 
 static void cut(test_shard *t)
@@ -97,11 +49,7 @@ static void forget_all(test_shard *t)
 static test_shard *open_scene(const hr_table_desc *desc, test_client *ranks, size_t memory_bytes)
 {
   disk = test_storage_open();
-  disk->calls.get_rows = get_rows;
-  disk->calls.visit_rows = visit_rows;
-  disk->calls.ask_rows = ask_rows;
-  asked_count = waited_for = 0;
-  fails = false;
+  test_storage_let_read(disk);
   test_shard *t = test_shard_open(
       &(hr_shard_options){.storage = &disk->calls, .memory_bytes = memory_bytes, .row_count_max = 1u << 22});
   for (uint32_t rank = 0; rank < 2; rank++) {
@@ -115,7 +63,7 @@ static test_shard *open_scene(const hr_table_desc *desc, test_client *ranks, siz
   }
   cut(t);
   forget_all(t);
-  waited_for = 0;
+  disk->waited_for = 0;
   test_clear(t);
   return t;
 }
@@ -158,7 +106,7 @@ static void others_are_served_meanwhile(void)
   test_client ranks[2];
   test_shard *t = open_plain(ranks);
   send_pull(t, &ranks[0], 3);
-  CHECK(t->reply_count == 0 && asked_count == 1 && asked[0]->key_count == 1);
+  CHECK(t->reply_count == 0 && disk->asked_count == 1 && disk->asked[0]->key_count == 1);
   CHECK_EQ(test_counter(t->shard, "\"requests_parked\""), 1);
   bring(t); /* one row is in memory now */
   CHECK(value_of(test_one_reply(t)) == -13.0f);
@@ -169,7 +117,7 @@ static void others_are_served_meanwhile(void)
   test_clear(t);
   bring_all(t);
   CHECK(value_of(test_one_reply(t)) == -14.0f && test_reply_to(t, &ranks[0]));
-  CHECK_EQ(waited_for, 0);
+  CHECK_EQ(disk->waited_for, 0);
   close_scene(t);
 }
 
@@ -184,13 +132,13 @@ static void a_stream_stays_in_order(void)
   send_pull(t, &ranks[0], 4);
   test_begin(&ranks[0], HR_OP_TICK);
   test_send(t, &ranks[0]);
-  CHECK(t->reply_count == 0 && asked_count == 1);
+  CHECK(t->reply_count == 0 && disk->asked_count == 1);
   bring(t);
-  CHECK(t->reply_count == 1 && asked_count == 1);
+  CHECK(t->reply_count == 1 && disk->asked_count == 1);
   bring(t);
-  CHECK(t->reply_count == 2 && asked_count == 1); /* is there a row 100? */
+  CHECK(t->reply_count == 2 && disk->asked_count == 1); /* is there a row 100? */
   bring(t);
-  CHECK(t->reply_count == 5 && asked_count == 0 && waited_for == 0);
+  CHECK(t->reply_count == 5 && disk->asked_count == 0 && disk->waited_for == 0);
   for (size_t i = 0; i < 5; i++)
     CHECK_EQ(t->replies[i].message.header.request_id, first + 1 + i);
   CHECK(t->replies[0].message.header.applied_seq == 10 && t->replies[1].message.header.applied_seq == 11);
@@ -221,7 +169,7 @@ static void what_waits_is_bounded(void)
   static uint64_t keys[1u << 20];
   for (uint32_t i = 0; i < HR_PARKED_BEHIND_MAX; i++)
     send_pull(t, &ranks[0], 3);
-  CHECK(t->reply_count == 0 && asked_count == 1);
+  CHECK(t->reply_count == 0 && disk->asked_count == 1);
   send_push(t, &ranks[0], 3, 1.0f);
   CHECK_EQ(test_status(&test_one_reply(t)->message), HOTROW_ERR_BUSY);
   CHECK(test_one_reply(t)->message.header.retry_ms > 0);
@@ -255,10 +203,10 @@ static void a_session_ends_meanwhile(void)
   test_send(t, &heir);
   CHECK_OK(test_copy(t->shard));
   test_storage_commit(disk, t->shard); /* that it took the rank over is durable */
-  CHECK(t->reply_count == 1 && asked_count == 1);
+  CHECK(t->reply_count == 1 && disk->asked_count == 1);
   test_clear(t);
   bring(t);
-  CHECK(t->reply_count == 0 && asked_count == 0);
+  CHECK(t->reply_count == 0 && disk->asked_count == 0);
   heir.epoch = ranks[0].epoch;
   send_pull(t, &heir, 3);
   bring_all(t);
@@ -271,7 +219,7 @@ static void a_session_ends_meanwhile(void)
   bring_all(t);
   CHECK_EQ(t->reply_count, 2);
   send_pull(t, &ranks[1], 5); /* and one is left when all ends */
-  asked_count = 0;
+  disk->asked_count = 0;
   close_scene(t);
 }
 
@@ -281,13 +229,11 @@ static void a_row_in_memory_is_newer(void)
   test_shard *t = open_plain(ranks);
   send_pull(t, &ranks[0], 3);
   send_push(t, &ranks[1], 3, 5.0f);
-  CHECK_EQ(asked_count, 2);
-  hr_row_read *first = asked[0];
-  run(first);
-  asked[0] = asked[--asked_count];
-  bring(t);
+  CHECK_EQ(disk->asked_count, 2);
+  test_storage_run(disk, 0);
+  test_storage_bring(disk, t, 1);
   CHECK(t->reply_count == 1 && test_reply_to(t, &ranks[1]));
-  hr_shard_take_rows(t->shard, first, t->now_ns);
+  bring(t);
   CHECK(value_of(test_reply_to(t, &ranks[0])) == -18.0f);
   CHECK(test_pull_value(t, &ranks[1], 0, 3) == -18.0f);
   close_scene(t);
@@ -300,17 +246,15 @@ static void a_cut_makes_what_was_read_old(void)
   test_shard *t = open_plain(ranks);
   send_pull(t, &ranks[0], 3);
   send_push(t, &ranks[1], 3, 5.0f);
-  hr_row_read *first = asked[0];
-  run(first);
-  asked[0] = asked[--asked_count];
-  bring(t);
+  test_storage_run(disk, 0);
+  test_storage_bring(disk, t, 1);
   cut(t);
   forget_all(t);
   test_clear(t);
-  hr_shard_take_rows(t->shard, first, t->now_ns);
-  CHECK(t->reply_count == 0 && asked_count == 1); /* once more */
   bring(t);
-  CHECK(value_of(test_one_reply(t)) == -18.0f && waited_for == 0);
+  CHECK(t->reply_count == 0 && disk->asked_count == 1); /* once more */
+  bring(t);
+  CHECK(value_of(test_one_reply(t)) == -18.0f && disk->waited_for == 0);
   close_scene(t);
 }
 
@@ -321,7 +265,7 @@ static void new_rows_are_looked_for_once(void)
   test_greet(t, &reader);
   test_clear(t);
   send_pull(t, &reader, 100);
-  CHECK(asked_count == 1 && t->reply_count == 0);
+  CHECK(disk->asked_count == 1 && t->reply_count == 0);
   bring(t);
   CHECK(value_of(test_one_reply(t)) == 0.0f && (test_one_reply(t)->message.sections[0].found[0] & 1) == 0);
   test_clear(t);
@@ -330,7 +274,7 @@ static void new_rows_are_looked_for_once(void)
   CHECK(value_of(test_one_reply(t)) == 0.0f);
   send_push(t, &ranks[1], 101, 2.0f);
   bring(t);
-  CHECK(asked_count == 0 && waited_for == 0);
+  CHECK(disk->asked_count == 0 && disk->waited_for == 0);
   CHECK(test_pull_value(t, &ranks[0], 0, 101) == -2.0f);
   CHECK_EQ(hr_table_get_desc(hr_shard_table(t->shard, 0))->row_count, 12);
   close_scene(t);
@@ -346,12 +290,12 @@ static void many_rows_come_in_turns(void)
   test_add_pull(test_begin(&ranks[0], HR_OP_PULL), 0, keys, 3 * HR_READ_KEYS_MAX);
   test_send(t, &ranks[0]);
   for (uint32_t turn = 0; turn < 3; turn++) {
-    CHECK(t->reply_count == 0 && asked_count == 1 && asked[0]->key_count == HR_READ_KEYS_MAX);
+    CHECK(t->reply_count == 0 && disk->asked_count == 1 && disk->asked[0]->key_count == HR_READ_KEYS_MAX);
     bring(t);
   }
   CHECK_OK(test_status(&test_one_reply(t)->message));
   const hr_section *got = &test_one_reply(t)->message.sections[0];
-  CHECK(got->row_count == 3 * HR_READ_KEYS_MAX && waited_for == 0);
+  CHECK(got->row_count == 3 * HR_READ_KEYS_MAX && disk->waited_for == 0);
   for (uint64_t i = 0; i < got->row_count; i++)
     CHECK(got->values[i * TEST_DIM] == (keys[i] < 10 ? -(float)(10 + keys[i]) : 0.0f));
   close_scene(t);
@@ -362,11 +306,11 @@ static void what_cannot_be_read_is_said(void)
   test_client ranks[2];
   test_shard *t = open_plain(ranks);
   send_pull(t, &ranks[0], 3);
-  fails = true;
+  disk->fails = true;
   bring(t);
   CHECK_EQ(test_status(&test_one_reply(t)->message), HOTROW_ERR_STORAGE);
   CHECK(strstr(hotrow_last_error(), "cannot be read"));
-  fails = false;
+  disk->fails = false;
   test_clear(t);
   send_pull(t, &ranks[0], 3);
   bring(t);
@@ -391,20 +335,20 @@ static void an_exact_step_waits_for_all_its_rows(void)
   test_client ranks[2];
   test_shard *t = open_plain(ranks);
   send_step(t, &ranks[1], 0, 3, 1.0f, 4);
-  CHECK(asked_count == 1 && asked[0]->key_count == 1); /* the pull's */
+  CHECK(disk->asked_count == 1 && disk->asked[0]->key_count == 1); /* the pull's */
   bring(t);
   CHECK_EQ(t->reply_count, 0);
   forget_all(t);
   send_step(t, &ranks[0], 0, 5, 1.0f, 6);
-  CHECK(asked_count == 1 && asked[0]->key_count == 4 && t->reply_count == 0);
+  CHECK(disk->asked_count == 1 && disk->asked[0]->key_count == 4 && t->reply_count == 0);
   bring(t);
-  CHECK(t->reply_count == 2 && waited_for == 0);
+  CHECK(t->reply_count == 2 && disk->waited_for == 0);
   CHECK(value_of(test_reply_to(t, &ranks[0])) == -16.0f && value_of(test_reply_to(t, &ranks[1])) == -14.0f);
   CHECK(test_pull_value(t, &ranks[0], 0, 3) == -14.0f && test_pull_value(t, &ranks[0], 0, 5) == -16.0f);
   close_scene(t);
 }
 
-/* Of a row that went for good the storage is not asked before the cut that deletes it is durable. */
+/* Of a row that went for good the storage is not disk->asked before the cut that deletes it is durable. */
 static void a_row_that_went_is_not_read(void)
 {
   test_client ranks[2];
@@ -422,12 +366,12 @@ static void a_row_that_went_is_not_read(void)
   CHECK_OK(test_copy(t->shard));
   test_clear(t);
   send_pull(t, &ranks[0], 3);
-  CHECK(asked_count == 0 && value_of(test_one_reply(t)) == 0.0f);
+  CHECK(disk->asked_count == 0 && value_of(test_one_reply(t)) == 0.0f);
   test_clear(t);
   send_pull(t, &ranks[1], 4); /* is dead as it is read */
   bring_all(t);
   CHECK(value_of(test_one_reply(t)) == 0.0f && hr_table_expired_count(table) == 2);
-  CHECK_EQ(waited_for, 0);
+  CHECK_EQ(disk->waited_for, 0);
   test_storage_commit(disk, t->shard);
   close_scene(t);
 }

@@ -15,6 +15,7 @@
 #define ROUNDS 300u
 #define FLOATS 3u
 #define READS_MAX 60u
+#define VISITED_KEYS 1000u
 
 static hr_rocksdb storage;
 static const hr_table_desc good = {.name = "t"}, bad = {.name = "damaged", .id = 1};
@@ -34,9 +35,23 @@ static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t f
   return HOTROW_OK;
 }
 
+/* All keys below VISITED_KEYS have rows that say so. */
+static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
+                                size_t count_max, hr_stored_row_fn found, void *found_context)
+{
+  CHECK(context == &storage && float_count == FLOATS);
+  if (desc->id == bad.id)
+    return hr_fail(HOTROW_ERR_CORRUPT, "table %s cannot be read", desc->name);
+  for (uint64_t key = first; key < VISITED_KEYS && count_max > 0; key++, count_max--) {
+    const float record[FLOATS] = {(float)key, -1, 2};
+    HOTROW_TRY(found(key, (uint32_t)key + 1, record, found_context));
+  }
+  return HOTROW_OK;
+}
+
 static void open_reader(void)
 {
-  storage = (hr_rocksdb){.calls = {.context = &storage, .get_rows = get_rows},
+  storage = (hr_rocksdb){.calls = {.context = &storage, .get_rows = get_rows, .visit_rows = visit_rows},
                          .event_fd = eventfd(0, EFD_SEMAPHORE | EFD_CLOEXEC)};
   CHECK(storage.event_fd >= 0);
   CHECK_OK(hr_rocksdb_start_reader(&storage));
@@ -57,14 +72,29 @@ static void close_reader(void)
 
 static hr_row_read *ask(hr_rng *rng)
 {
-  hr_row_read *read = hr_row_read_create(hr_rng_below(rng, 8) == 0 ? &bad : &good, FLOATS);
+  hr_row_read *read = hr_row_read_create(hr_rng_below(rng, 8) == 0 ? &bad : &good, FLOATS, HR_READ_KEYS_MAX);
   CHECK(read);
   uint64_t key = 0;
   size_t key_count = 1 + hr_rng_below(rng, HR_READ_KEYS_MAX);
+  if (hr_rng_below(rng, 4) == 0) {
+    read->is_visit = true;
+    read->first = hr_rng_below(rng, VISITED_KEYS + 1);
+    read->key_count = key_count;
+  }
   while (read->key_count < key_count)
     read->keys[read->key_count++] = key += 1 + hr_rng_below(rng, 4);
   storage.calls.ask_rows(&storage, read);
   return read;
+}
+
+static void check_visit(const hr_row_read *read)
+{
+  uint64_t left = VISITED_KEYS - read->first;
+  CHECK_EQ(read->found_count, left < read->key_count ? left : read->key_count);
+  for (size_t i = 0; i < read->found_count; i++) {
+    uint64_t key = read->first + i;
+    CHECK(read->keys[i] == key && read->clocks[i] == key + 1 && read->records[i * FLOATS] == (float)key);
+  }
 }
 
 static void check_read(const hr_row_read *read)
@@ -75,6 +105,10 @@ static void check_read(const hr_row_read *read)
     return;
   }
   CHECK_OK(read->status);
+  if (read->is_visit) {
+    check_visit(read);
+    return;
+  }
   for (uint32_t i = 0; i < read->key_count; i++) {
     if (read->keys[i] % 3 == 0)
       continue;

@@ -15,6 +15,8 @@
 #define FAULTS_END_NS 60000000000u    /* one virtual minute of faults */
 #define PROGRESS_END_NS 900000000000u /* by then every step must be over */
 #define DEATHS_MAX 3u
+#define LIFE_MAX 6u /* in steps */
+#define SMALL 0.5f  /* a row that was pushed to has at least one 1 */
 
 uint64_t sim_key(uint32_t table, uint32_t index)
 {
@@ -58,8 +60,9 @@ static void print_config(const sim_config *c)
           (int)c->policy, c->window, c->use_fused ? ", fused" : "", c->use_flush ? ", flush" : "");
   fprintf(stderr, "  tables%s%s\n", c->shares_cache ? " share a cache" : "", c->is_one_by_one ? ", one by one" : "");
   for (uint32_t t = 0; t < c->tables; t++)
-    fprintf(stderr, "  table %u: bounds %u/%u, mode %d, dtype %d%s\n", t, c->pull_bound[t], c->push_bound[t],
-            (int)c->mode[t], (int)c->dtype[t], c->counts_occurrences[t] ? ", occurrences" : "");
+    fprintf(stderr, "  table %u: bounds %u/%u, mode %d, dtype %d%s, steps to live %u\n", t, c->pull_bound[t],
+            c->push_bound[t], (int)c->mode[t], (int)c->dtype[t], c->counts_occurrences[t] ? ", occurrences" : "",
+            c->steps_to_live[t]);
   fprintf(stderr,
           "  bursts of %u, %u of 1000 waits given up, %u of 1000 requests find a shard busy, announcement log %u,\n"
           "  deaths: %u shards, %u workers\n",
@@ -130,7 +133,16 @@ static void choose_faults(cluster *sim)
   c->cut_turn_bytes = sim_below(sim, 4) ? 1 + sim_below(sim, 1000) : 0;
 }
 
-/* Drawn apart, so that the other draws of a seed do not depend on it. */
+/* These are drawn apart, so that the other draws of a seed do not depend on them. Halves that are kept back are pushed
+ * as steps of nothing when their rounding left nothing: a row would have a clock and still be small. */
+static void choose_lives(sim_config *c)
+{
+  hr_rng rng = {hr_mix64(c->seed + 1)};
+  for (uint32_t t = 0; t < c->tables; t++)
+    if (c->mode[t] == HOTROW_MODE_ANNOUNCE && c->dtype[t] == HOTROW_F32 && hr_rng_below(&rng, 4) > 0)
+      c->steps_to_live[t] = 1 + (uint32_t)hr_rng_below(&rng, LIFE_MAX);
+}
+
 static void choose_sharing(sim_config *c)
 {
   hr_rng rng = {hr_mix64(c->seed)};
@@ -156,6 +168,7 @@ static void choose_config(cluster *sim, uint64_t seed)
   c->use_fused = sim_below(sim, 2);
   c->use_flush = sim_below(sim, 2);
   choose_tables(sim);
+  choose_lives(c);
   choose_sharing(c);
   choose_faults(sim);
 }
@@ -210,6 +223,8 @@ static void describe_table(cluster *sim, uint32_t t)
   CHECK_OK(hr_optimizer_resolve(&segment->optimizer, &segment->optimizer));
   desc->dim = c->sessions;
   desc->segment_count = 1;
+  desc->steps_to_live = c->steps_to_live[t];
+  desc->l2_weight_threshold = c->steps_to_live[t] > 0 ? SMALL : 0;
   if (c->mode[t] == HOTROW_MODE_ANNOUNCE) {
     uint32_t quarter = c->pull_bound[t] / 4;
     bool is_default = sim_below(sim, 2);

@@ -6,7 +6,8 @@
  * process) has a column of its own, and its gradient is -1 there, or -1 for each occurrence of the key where
  * occurrences are what clocks count. So a column of any copy of a row counts the steps of that session that the copy
  * contains; a lost push is one too few, a doubled one one too many, in the shard's rows after every message
- * (sim_ledger.c) and in every read (sim_reads.c). */
+ * (sim_ledger.c) and in every read (sim_reads.c). Where rows go for good it is those that nobody has pushed to: that
+ * one is there, or is not, counts for the same. */
 #ifndef HR_SIM_H
 #define HR_SIM_H
 
@@ -34,6 +35,7 @@ typedef struct sim_config {
   hotrow_mode mode[SIM_TABLES_MAX];
   hotrow_dtype dtype[SIM_TABLES_MAX];      /* F32 or F16: small whole numbers are exact in both */
   bool counts_occurrences[SIM_TABLES_MAX]; /* each occurrence of a key in a batch is a step; F32, as these are many */
+  uint32_t steps_to_live[SIM_TABLES_MAX];  /* 0: for ever. Of rows that nobody has pushed to, so that none is missed */
   uint64_t cache_rows;
   bool shares_cache;  /* the second table's rows are in the cache of the first */
   bool is_one_by_one; /* tables are looked up in calls of their own, one after the other */
@@ -153,7 +155,7 @@ typedef struct sim_event { /* a fault that is planned */
 typedef struct sim_totals {
   uint64_t reads, stale_reads, messages, dropped, repeated, cut, resends, hits, fetched_ahead, given_up;
   uint64_t announcements, resets, shard_deaths, worker_deaths, replayed, durable_cuts, busy, logged, fetched;
-  uint64_t parked;
+  uint64_t parked, visits, expired;
   uint64_t turns, refused_cuts; /* of cuts: parts copied after their moment, and those that were given up */
 } sim_totals;
 

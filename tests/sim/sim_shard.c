@@ -22,7 +22,7 @@
 typedef struct sim_row {
   bool is_there;
   uint32_t clock;
-  float values[SIM_SESSIONS_MAX];
+  float values[SIM_SESSIONS_MAX + 1]; /* and the step of its last push */
 } sim_row;
 
 typedef struct sim_cut {
@@ -52,10 +52,11 @@ struct sim_shard {
   hr_shard *shard; /* owned; NULL: it is dead */
   hr_storage storage;
   bool is_copy_planned;
-  bool may_refuse; /* nobody waits for the cut under way */
-  sim_cut image;   /* what the cuts of this life add up to */
-  sim_cut written; /* the cut that is not durable yet; number 0: none */
-  sim_cut durable; /* number 0: none yet */
+  bool may_refuse;                            /* nobody waits for the cut under way */
+  bool was_put[SIM_TABLES_MAX][SIM_KEYS_MAX]; /* in the cut in the making */
+  sim_cut image;                              /* what the cuts of this life add up to */
+  sim_cut written;                            /* the cut that is not durable yet; number 0: none */
+  sim_cut durable;                            /* number 0: none yet */
   sim_read reads[READS_MAX];
   size_t read_count;
   uint64_t read_number; /* of the last one */
@@ -77,6 +78,7 @@ static hotrow_status begin_cut(void *context, uint64_t number)
 {
   sim_shard *s = context;
   s->image.number = number;
+  memset(s->was_put, 0, sizeof s->was_put);
   s->image.log_number = sim_log_end_record(&s->log);
   s->image.session_count = s->image.job_count = 0;
   for (uint32_t j = 0; j < s->sim->session_count; j++)
@@ -96,16 +98,33 @@ static hotrow_status put_table(void *context, const hr_table_desc *desc)
   return HOTROW_OK;
 }
 
+static size_t record_floats(const sim_shard *s, const hr_table_desc *desc)
+{
+  return s->sim->config.sessions + hr_table_has_eviction(desc);
+}
+
 static hotrow_status put_row(void *context, const hr_table_desc *desc, uint64_t key, uint32_t clock,
                              const float *record, size_t float_count)
 {
   sim_shard *s = context;
-  sim_row *row = &s->image.rows[desc->id][sim_index_of_key(s->sim, desc->id, key)];
-  CHECK_EQ(float_count, s->sim->config.sessions);
+  uint32_t k = sim_index_of_key(s->sim, desc->id, key);
+  sim_row *row = &s->image.rows[desc->id][k];
+  CHECK_EQ(float_count, record_floats(s, desc));
   if (s->may_refuse && sim_chance(s->sim, REFUSED_PERMILLE))
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a row of a cut");
   *row = (sim_row){.is_there = true, .clock = clock};
   memcpy(row->values, record, float_count * sizeof *record);
+  s->was_put[desc->id][k] = true;
+  return HOTROW_OK;
+}
+
+/* One that is put in the same cut, before or after, is a new one. */
+static hotrow_status delete_row(void *context, const hr_table_desc *desc, uint64_t key)
+{
+  sim_shard *s = context;
+  uint32_t k = sim_index_of_key(s->sim, desc->id, key);
+  s->sim->totals.expired++;
+  s->image.rows[desc->id][k].is_there = s->was_put[desc->id][k];
   return HOTROW_OK;
 }
 
@@ -142,7 +161,7 @@ static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t f
 {
   sim_shard *s = context;
   const sim_cut *cut = s->written.number > 0 && sim_below(s->sim, 2) ? &s->written : &s->durable;
-  CHECK_EQ(float_count, s->sim->config.sessions);
+  CHECK_EQ(float_count, record_floats(s, desc));
   for (size_t i = 0; i < key_count; i++) {
     CHECK(i == 0 || keys[i] > keys[i - 1]);
     const sim_row *row = &cut->rows[desc->id][sim_index_of_key(s->sim, desc->id, keys[i])];
@@ -153,15 +172,32 @@ static hotrow_status get_rows(void *context, const hr_table_desc *desc, size_t f
   return HOTROW_OK;
 }
 
+/* The index of the smallest key that has a row, of those from `first` on; config.keys: there is none. */
+static uint32_t next_row(const sim_shard *s, const sim_cut *cut, uint32_t table, uint64_t first)
+{
+  uint32_t next = s->sim->config.keys;
+  for (uint32_t k = 0; k < s->sim->config.keys; k++)
+    if (cut->rows[table][k].is_there && sim_key(table, k) >= first &&
+        (next == s->sim->config.keys || sim_key(table, k) < sim_key(table, next)))
+      next = k;
+  return next;
+}
+
+/* The simulator itself looks at rows that only the storage has (count_max SIZE_MAX), as it knows it to be. */
 static hotrow_status visit_rows(void *context, const hr_table_desc *desc, size_t float_count, uint64_t first,
                                 size_t count_max, hr_stored_row_fn found, void *found_context)
 {
   sim_shard *s = context;
-  CHECK(float_count == s->sim->config.sessions && first == 0 && count_max == SIZE_MAX);
-  for (uint32_t k = 0; k < s->sim->config.keys; k++)
-    if (s->durable.rows[desc->id][k].is_there)
-      HOTROW_TRY(found(sim_key(desc->id, k), s->durable.rows[desc->id][k].clock, s->durable.rows[desc->id][k].values,
-                       found_context));
+  bool is_ahead = count_max < SIZE_MAX && s->written.number > 0 && sim_below(s->sim, 2);
+  const sim_cut *cut = is_ahead ? &s->written : &s->durable;
+  CHECK_EQ(float_count, record_floats(s, desc));
+  uint32_t k = next_row(s, cut, desc->id, first);
+  for (; k < s->sim->config.keys && count_max > 0; count_max--) {
+    const sim_row *row = &cut->rows[desc->id][k];
+    uint64_t key = sim_key(desc->id, k);
+    HOTROW_TRY(found(key, row->clock, row->values, found_context));
+    k = key < UINT64_MAX ? next_row(s, cut, desc->id, key + 1) : s->sim->config.keys;
+  }
   return HOTROW_OK;
 }
 
@@ -190,7 +226,8 @@ static void bring_rows(sim_shard *s, uint64_t number)
   s->reads[i] = s->reads[--s->read_count];
   if (!asked.is_done)
     hr_row_read_run(asked.read, &s->storage);
-  s->sim->totals.parked++;
+  s->sim->totals.parked += !asked.read->is_visit;
+  s->sim->totals.visits += asked.read->is_visit;
   s->sim->shard_in_hand = s->index;
   hr_shard_take_rows(s->shard, asked.read, s->sim->now_ns);
   sim_ledger_check(s->sim, s->index);
@@ -230,6 +267,7 @@ static void begin_life(sim_shard *s)
                             .begin_cut = begin_cut,
                             .put_table = put_table,
                             .put_row = put_row,
+                            .delete_row = delete_row,
                             .put_job = put_job,
                             .put_session = put_session,
                             .end_cut = end_cut,
@@ -255,7 +293,7 @@ static void restore(sim_shard *s)
     for (uint32_t k = 0; k < s->sim->config.keys; k++)
       if (cut->rows[t][k].is_there)
         CHECK_OK(hr_shard_restore_row(s->shard, t, sim_key(t, k), cut->rows[t][k].clock, cut->rows[t][k].values,
-                                      s->sim->config.sessions));
+                                      record_floats(s, &cut->tables[t])));
   for (uint32_t i = 0; i < cut->job_count; i++)
     CHECK_OK(hr_shard_restore_job(s->shard, &cut->jobs[i], cut->members[i], s->sim->now_ns));
   for (uint32_t i = 0; i < cut->session_count; i++)

@@ -157,7 +157,8 @@ static hotrow_push_request push_of(const sim_worker *worker, uint32_t t, float g
   return request;
 }
 
-/* A table's gradients in one push, in two of one call, or in two calls. */
+/* A table's gradients in one push, in two of one call, or in two calls. Where rows go for good it is one, as a key may
+ * be in both, and then one of the two is a step of nothing. */
 static void push_gradients(sim_worker *worker)
 {
   cluster *sim = worker->sim;
@@ -165,7 +166,7 @@ static void push_gradients(sim_worker *worker)
   float grads[SIM_BATCH_MAX][SIM_SESSIONS_MAX];
   for (uint32_t t = 0; t < c->tables; t++) {
     fill_gradients(worker, t, grads);
-    bool is_whole = c->use_whole_pushes && sim_chance(sim, 800);
+    bool is_whole = c->steps_to_live[t] > 0 || (c->use_whole_pushes && sim_chance(sim, 800));
     uint32_t split = is_whole ? c->batch : (uint32_t)sim_below(sim, c->batch + 1u);
     hotrow_push_request requests[2] = {push_of(worker, t, grads, 0, split), push_of(worker, t, grads, split, c->batch)};
     if (is_whole || sim_chance(sim, 500)) {

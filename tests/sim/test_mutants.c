@@ -12,7 +12,7 @@
 #include "sim.h"
 
 #define SEEDS_MAX                                                                                                      \
-  1500u /* most are found by the first few; one that needs several evictions between updates by the 1019th */
+  1500u /* most are found by the first few; one that needs an eviction and a cut in between by the 947th */
 #define SECONDS_MAX 100u /* a bug that never ends is found too */
 
 static const char *const texts[] = {"none",

@@ -28,12 +28,13 @@ static void print_totals(uint64_t count, const sim_totals *t)
          "given\n"
          "up; %llu shards and %llu workers died, %llu durable cuts, %llu times a shard was busy,\n"
          "%llu durable groups of log records, %llu rows came back to memory, %llu reads were waited for,\n"
+         "%llu times a hand came by in a storage, %llu rows were left alone and went,\n"
          "%llu parts of cuts copied later, %llu cuts "
          "given up\n",
          N(count), N(t->reads), N(t->stale_reads), N(t->hits), N(t->fetched_ahead), N(t->announcements), N(t->resets),
          N(t->messages), N(t->dropped), N(t->repeated), N(t->resends), N(t->cut), N(t->given_up), N(t->shard_deaths),
-         N(t->worker_deaths), N(t->durable_cuts), N(t->busy), N(t->logged), N(t->fetched), N(t->parked), N(t->turns),
-         N(t->refused_cuts));
+         N(t->worker_deaths), N(t->durable_cuts), N(t->busy), N(t->logged), N(t->fetched), N(t->parked), N(t->visits),
+         N(t->expired), N(t->turns), N(t->refused_cuts));
 #undef N
 }
 

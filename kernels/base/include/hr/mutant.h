@@ -30,7 +30,8 @@
   X(FORGOTTEN_COPY, "a row that is pushed to before a cut has copied it is in the cut as it is then")                  \
   X(FORGOTTEN_UPDATES, "a row that comes back to memory counts as announced at its clock")                             \
   X(STALE_READ, "a row that was read is taken though a cut has come and gone in between")                              \
-  X(OVERWRITTEN_ROW, "a row that was read takes the place of one that came to memory in between")
+  X(OVERWRITTEN_ROW, "a row that was read takes the place of one that came to memory in between")                      \
+  X(STALE_VISIT, "whether a row is dead is judged by what was read before a cut has ended")
 
 #ifdef HOTROW_MUTANTS
 typedef enum hr_mutant_kind {
