@@ -16,25 +16,8 @@
 
 /* ---- the part ---- */
 
-static hotrow_status make_directory(const char *path, bool may_be_there)
-{
-  if (mkdir(path, 0777) == 0 || (may_be_there && errno == EEXIST))
-    return HOTROW_OK;
-  return hr_fail_errno(path, "make the directory");
-}
-
-static hotrow_status write_part(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count)
-{
-  hr_save save = {.token = c->what.token};
-  memcpy(save.name, c->what.name, sizeof save.name);
-  HOTROW_TRY(make_directory(c->dir.text, true));
-  HOTROW_TRY(make_directory(c->part.text, false));
-  return hr_save_copy(c->part.text, &save, c->shard_index, c->shard_count, epoch, tables, table_count, &c->files);
-}
-
 hotrow_status hr_checkpoint_begin(hr_checkpoint_files *c)
 {
-  c->files.count = 0;
   c->blob_fd = -1;
   c->blob_filled = 0;
   HOTROW_TRY(
@@ -45,22 +28,36 @@ hotrow_status hr_checkpoint_begin(hr_checkpoint_files *c)
 void hr_checkpoint_note(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count)
 {
   HOTROW_ASSERT(table_count <= HR_SAVE_TABLES_MAX);
-  c->header = (hr_manifest_header){.magic = HR_DATABASE_MAGIC,
-                                   .version = HR_SAVE_VERSION,
+  c->header = (hr_manifest_header){.version = HR_SAVE_VERSION,
                                    .table_count = (uint32_t)table_count,
                                    .token = c->what.token,
                                    .epoch = epoch,
                                    .shard_index = c->shard_index,
                                    .shard_count = c->shard_count};
+  memcpy(c->header.magic, c->storage ? HR_DATABASE_MAGIC : HR_PART_MAGIC, HR_SAVE_MAGIC_BYTES);
   for (size_t i = 0; i < table_count; i++)
     c->tables[i] = (hr_manifest_table){.desc = *hr_table_get_desc(tables[i])};
 }
 
-hotrow_status hr_checkpoint_copy(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count)
+hotrow_status hr_checkpoint_begin_copy(hr_checkpoint_files *c, hr_table *const *tables, size_t bytes_max)
 {
-  hotrow_status status = write_part(c, epoch, tables, table_count);
-  if (status != HOTROW_OK)
-    hr_checkpoint_drop(c);
+  hr_save_copy_options options = {.dir = c->dir.text,
+                                  .part = c->part.text,
+                                  .header = &c->header,
+                                  .entries = c->tables,
+                                  .tables = tables,
+                                  .bytes_max = bytes_max};
+  HOTROW_TRY(hr_save_copy_create(&options, &c->copy));
+  hotrow_status status = HOTROW_OK;
+  size_t begun = 0;
+  while (status == HOTROW_OK && begun < c->header.table_count)
+    status = hr_table_begin_copy(tables[begun++], hr_save_copy_calls(c->copy));
+  if (status == HOTROW_OK)
+    return HOTROW_OK;
+  while (begun > 0)
+    hr_table_abandon_cut(tables[--begun]);
+  hr_save_copy_destroy(c->copy);
+  c->copy = NULL;
   return status;
 }
 
@@ -68,7 +65,7 @@ hotrow_status hr_checkpoint_copy(hr_checkpoint_files *c, uint64_t epoch, hr_tabl
 static hotrow_status copy_database(hr_checkpoint_files *c)
 {
   const hr_storage *storage = c->storage;
-  hotrow_status status = make_directory(c->dir.text, true);
+  hotrow_status status = hr_make_directory(c->dir.text, true);
   if (status == HOTROW_OK)
     status = storage->copy(storage->context, c->part.text);
   storage->let_go(storage->context);
@@ -81,12 +78,11 @@ static hotrow_status copy_database(hr_checkpoint_files *c)
 
 hotrow_status hr_checkpoint_settle(hr_checkpoint_files *c)
 {
-  return c->storage ? copy_database(c) : hr_open_files_sync(&c->files, c->part.text);
+  return c->storage ? copy_database(c) : hr_save_copy_write(c->copy);
 }
 
 void hr_checkpoint_drop(hr_checkpoint_files *c)
 {
-  hr_open_files_close(&c->files);
   if (c->blob_fd >= 0)
     close(c->blob_fd);
   c->blob_fd = -1;

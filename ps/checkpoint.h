@@ -4,14 +4,15 @@
  * renamed to <save_dir>/<name>. So a checkpoint is whole or has no name. All shards of a cluster need the same
  * save_dir.
  *
- * The moment of a checkpoint is on the shard's thread. Without a storage that copies itself the shard writes its part
- * there; with one it makes a cut, whose rows are not looked at any more: when it is durable the storage is held and its
- * database copied. Making a part safe is for another thread: the functions for that one touch nothing but the
- * checkpoint; who calls them sees to it that nobody else does. */
+ * The moment of a checkpoint is on the shard's thread. Without a storage the shard copies its tables in turns from then
+ * on, while another thread writes the part; with one it makes a cut, whose rows are not looked at any more: when it is
+ * durable the storage is held and its database copied. Making a part safe is for another thread: the functions for that
+ * one touch nothing but the checkpoint; who calls them sees to it that nobody else does. */
 #ifndef HR_CHECKPOINT_H
 #define HR_CHECKPOINT_H
 
 #include "save.h"
+#include "save_copy.h"
 #include "save_database.h"
 #include "storage.h"
 
@@ -20,13 +21,13 @@ typedef struct hr_checkpoint_files {
   const hr_storage *storage; /* borrowed: the part is a copy of its database; NULL: the part is written from memory */
   uint32_t shard_index, shard_count;
   hr_checkpoint what;
-  hr_path dir;         /* the unfinished checkpoint */
-  hr_path part;        /* this shard's part in it */
-  hr_open_files files; /* of the part, not safe yet */
-  /* Of a part that is a database: what its MANIFEST says, as of its cut; the files of the part before, for the life of
-   * the shard; and what this one takes. */
+  hr_path dir;  /* the unfinished checkpoint */
+  hr_path part; /* this shard's part in it */
+  /* What the part's MANIFEST says, as of its moment. */
   hr_manifest_header header;
   hr_manifest_table tables[HR_SAVE_TABLES_MAX];
+  hr_save_copy *copy; /* owned, by whoever has these: of a part that is written from memory; NULL: there is none */
+  /* Of a part that is a database: the files of the part before, for the life of the shard; and what this one takes. */
   hr_known_files known; /* owned */
   hr_part_bytes bytes;
   int blob_fd;          /* owned; -1: no byte has come */
@@ -35,17 +36,19 @@ typedef struct hr_checkpoint_files {
 
 /* Before anything else. HOTROW_ERR_STORAGE: a path is too long. */
 hotrow_status hr_checkpoint_begin(hr_checkpoint_files *c);
-/* Takes note of what the shard holds at this moment, which a cut has just been made of. */
+/* Takes note of what the shard holds at this moment, which a cut or a copy is of. */
 void hr_checkpoint_note(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count);
-/* Writes this shard's part from memory. After a failure nothing of it is left.
- *   HOTROW_ERR_STORAGE, HOTROW_ERR_INTERNAL, HOTROW_ERR_NO_MEMORY */
-hotrow_status hr_checkpoint_copy(hr_checkpoint_files *c, uint64_t epoch, hr_table *const *tables, size_t table_count);
+/* Has the tables that were noted copied (hr_table_copy) into c->copy, of which at most bytes_max wait to be written.
+ * HOTROW_ERR_NO_MEMORY: none of them is */
+hotrow_status hr_checkpoint_begin_copy(hr_checkpoint_files *c, hr_table *const *tables, size_t bytes_max);
 /* Bytes of the blob: HOTROW_ERR_INVALID if some before them have not come, HOTROW_ERR_STORAGE. */
 hotrow_status hr_checkpoint_put_blob(hr_checkpoint_files *c, uint64_t offset, const void *bytes, size_t size);
 
 /* Another thread may call: */
-/* Makes the part safe. With a storage, which is held: has it copied first, what lets go of it in any case.
- *   HOTROW_ERR_STORAGE, HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY, HOTROW_ERR_CORRUPT */
+/* Makes the part safe: writes what is copied, up to its end; or has the storage, which is held, copied, what lets go of
+ * it in any case.
+ *   HOTROW_ERR_STORAGE, HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY, HOTROW_ERR_CORRUPT, HOTROW_ERR_INTERNAL, and what the
+ *   end of the copy said */
 hotrow_status hr_checkpoint_settle(hr_checkpoint_files *c);
 /* Checks that all parts and the whole blob are there, writes CHECKPOINT and gives the checkpoint its name; then removes
  * the older ones of its series beyond what.keep. On failure the checkpoint has no name.

@@ -13,7 +13,7 @@
 #include <hr/memory.h>
 #include <hr/route.h>
 
-#include "save_format.h"
+#include "save_set.h"
 
 hotrow_status hr_save_count_parts(const char *dir, uint32_t *shard_count_p)
 {
@@ -49,18 +49,7 @@ typedef struct save_part {
   hr_table *const *tables;
   size_t table_count;
   uint8_t *buffer;
-  hr_open_files *left_open; /* NULL: every file is synced and closed once it is written */
 } save_part;
-
-static hotrow_status end_file(const save_part *part, hr_output *out, hotrow_status status)
-{
-  hr_open_files *files = part->left_open;
-  if (!files || status != HOTROW_OK)
-    return hr_output_end(out, status);
-  HOTROW_ASSERT(files->count < HR_PART_FILES_MAX);
-  files->fds[files->count++] = out->fd; /* closed by their owner, whatever happens from here on */
-  return hr_output_flush(out);
-}
 
 typedef struct row_writer {
   hr_output out;
@@ -96,11 +85,7 @@ static hotrow_status write_rows(const save_part *part, const char *dir, const hr
   hr_path path;
   HOTROW_TRY(hr_path_format(&path, "%s/%s.rows", dir, desc->name));
   size_t record_size = hr_save_record_size(desc, hr_table_get_layout(table));
-  hr_rows_header header = {.magic = HR_ROWS_MAGIC,
-                           .version = HR_SAVE_VERSION,
-                           .record_size = (uint32_t)record_size,
-                           .token = part->save->token,
-                           .row_count = desc->row_count};
+  hr_rows_header header = hr_rows_header_of(desc, record_size, part->save->token);
   row_writer writer = {.part = part, .table = table, .float_bytes = record_size - HR_ROW_HEAD_BYTES};
   HOTROW_TRY(hr_output_begin(&writer.out, path.text, part->buffer));
   hotrow_status status = hr_output_append(&writer.out, &header, sizeof header);
@@ -108,7 +93,7 @@ static hotrow_status write_rows(const save_part *part, const char *dir, const hr
     status = hr_table_scan(table, write_row, &writer);
   if (status == HOTROW_OK)
     status = hr_table_visit_buckets(table, write_bucket, &writer);
-  HOTROW_TRY(end_file(part, &writer.out, status));
+  HOTROW_TRY(hr_output_end(&writer.out, status));
   *entry_p = (hr_manifest_table){*desc, writer.out.size, XXH3_64bits_digest(&writer.out.hash)};
   return HOTROW_OK;
 }
@@ -117,21 +102,19 @@ static hotrow_status write_manifest(const save_part *part, const char *dir, cons
 {
   hr_path path;
   HOTROW_TRY(hr_path_format(&path, "%s/" HR_MANIFEST_FILE, dir));
-  hr_manifest_header header = {.version = HR_SAVE_VERSION,
+  hr_manifest_header header = {.magic = HR_MANIFEST_MAGIC,
+                               .version = HR_SAVE_VERSION,
                                .table_count = (uint32_t)part->table_count,
                                .token = part->save->token,
                                .epoch = part->epoch,
                                .shard_index = part->shard_index,
                                .shard_count = part->shard_count};
-  memcpy(header.magic, part->left_open ? HR_PART_MAGIC : HR_MANIFEST_MAGIC, HR_SAVE_MAGIC_BYTES);
   hr_output out;
   HOTROW_TRY(hr_output_begin(&out, path.text, part->buffer));
-  hotrow_status status = hr_output_append(&out, &header, sizeof header);
-  if (status == HOTROW_OK)
-    status = hr_output_append(&out, entries, part->table_count * sizeof *entries);
+  hotrow_status status = hr_manifest_append(&out, &header, entries);
   if (status == HOTROW_OK)
     status = hr_output_append_hash(&out);
-  return end_file(part, &out, status);
+  return hr_output_end(&out, status);
 }
 
 static hotrow_status write_files(const save_part *part, const char *dir)
@@ -175,7 +158,7 @@ hotrow_status hr_save_write(const char *save_dir, const hr_save *save, uint32_t 
   HOTROW_TRY(hr_path_format(&dir, "%s/%s", save_dir, save->name));
   void *buffer;
   HOTROW_TRY(hr_alloc(HR_SAVE_BUFFER_BYTES, 1, "save buffer", &buffer));
-  save_part part = {save, shard_index, shard_count, epoch, tables, table_count, buffer, NULL};
+  save_part part = {save, shard_index, shard_count, epoch, tables, table_count, buffer};
   hotrow_status status = HOTROW_OK;
   if (mkdir(dir.text, 0777) == 0)
     status = hr_sync_directory(save_dir);
@@ -185,36 +168,4 @@ hotrow_status hr_save_write(const char *save_dir, const hr_save *save, uint32_t 
     status = write_and_publish(&part, dir.text);
   free(buffer);
   return status;
-}
-
-hotrow_status hr_save_copy(const char *dir, const hr_save *save, uint32_t shard_index, uint32_t shard_count,
-                           uint64_t epoch, hr_table *const *tables, size_t table_count, hr_open_files *files)
-{
-  HOTROW_ASSERT(shard_index < shard_count && table_count <= HR_SAVE_TABLES_MAX && files->count == 0);
-  void *buffer;
-  HOTROW_TRY(hr_alloc(HR_SAVE_BUFFER_BYTES, 1, "checkpoint buffer", &buffer));
-  save_part part = {save, shard_index, shard_count, epoch, tables, table_count, buffer, files};
-  hotrow_status status = write_files(&part, dir);
-  free(buffer);
-  return status;
-}
-
-hotrow_status hr_open_files_sync(hr_open_files *files, const char *dir)
-{
-  hotrow_status status = HOTROW_OK;
-  for (size_t i = 0; i < files->count; i++) {
-    if (status == HOTROW_OK)
-      status = hr_sync_file(dir, files->fds[i]);
-    if (close(files->fds[i]) != 0 && status == HOTROW_OK)
-      status = hr_fail_errno(dir, "close a file");
-  }
-  files->count = 0;
-  return status == HOTROW_OK ? hr_sync_directory(dir) : status;
-}
-
-void hr_open_files_close(hr_open_files *files)
-{
-  for (size_t i = 0; i < files->count; i++)
-    close(files->fds[i]);
-  files->count = 0;
 }

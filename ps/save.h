@@ -19,23 +19,6 @@
 hotrow_status hr_save_write(const char *save_dir, const hr_save *save, uint32_t shard_index, uint32_t shard_count,
                             uint64_t epoch, hr_table *const *tables, size_t table_count);
 
-/* The files of a part that are written and not yet safe. */
-#define HR_PART_FILES_MAX (HR_SAVE_TABLES_MAX + 1u)
-typedef struct hr_open_files {
-  size_t count;
-  int fds[HR_PART_FILES_MAX]; /* owned */
-} hr_open_files;
-
-/* The part of a checkpoint, into the directory `dir`, which is there and empty: handed to the system, and on disk once
- * hr_open_files_sync() has succeeded, which any thread may call. It can be loaded only with the CHECKPOINT beside it.
- * After a failure files are to be closed too.
- *   HOTROW_ERR_STORAGE, HOTROW_ERR_INTERNAL, HOTROW_ERR_NO_MEMORY */
-hotrow_status hr_save_copy(const char *dir, const hr_save *save, uint32_t shard_index, uint32_t shard_count,
-                           uint64_t epoch, hr_table *const *tables, size_t table_count, hr_open_files *files);
-/* Makes the files safe, and the directory they are in, and closes them in any case. HOTROW_ERR_STORAGE */
-hotrow_status hr_open_files_sync(hr_open_files *files, const char *dir);
-void hr_open_files_close(hr_open_files *files);
-
 /* Called with each table of the save once (create it and return it), before any rows. desc->row_count is that of one
  * part, desc->id the one it had at one shard. */
 typedef hotrow_status (*hr_load_table_fn)(const hr_table_desc *desc, void *context, hr_table **table_p);

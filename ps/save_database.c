@@ -98,9 +98,7 @@ static hotrow_status write_manifest(listing *l, const hr_manifest_header *header
   own.file_count = (uint32_t)l->now.count;
   HOTROW_TRY(hr_path_format(&path, "%s/" HR_MANIFEST_FILE, l->dir));
   HOTROW_TRY(hr_output_begin(&out, path.text, l->buffer));
-  hotrow_status status = hr_output_append(&out, &own, sizeof own);
-  if (status == HOTROW_OK)
-    status = hr_output_append(&out, tables, own.table_count * sizeof *tables);
+  hotrow_status status = hr_manifest_append(&out, &own, tables);
   if (status == HOTROW_OK)
     status = append_files(l, &out);
   l->bytes.size += out.size;

@@ -37,19 +37,32 @@ hotrow_status hr_output_begin(hr_output *out, const char *path, uint8_t *buffer)
   return out->fd < 0 ? hr_fail_errno(path, "create") : HOTROW_OK;
 }
 
-hotrow_status hr_output_flush(hr_output *out)
+static hotrow_status write_all(hr_output *out, const uint8_t *bytes, size_t size)
 {
-  XXH3_64bits_update(&out->hash, out->buffer, out->used);
-  for (size_t done = 0; done < out->used;) {
-    ssize_t written = write(out->fd, out->buffer + done, out->used - done);
+  XXH3_64bits_update(&out->hash, bytes, size);
+  for (size_t done = 0; done < size;) {
+    ssize_t written = write(out->fd, bytes + done, size - done);
     if (written < 0 && errno == EINTR)
       continue;
     if (written < 0)
       return hr_fail_errno(out->path, "write");
     done += (size_t)written;
   }
+  return HOTROW_OK;
+}
+
+hotrow_status hr_output_flush(hr_output *out)
+{
+  HOTROW_TRY(write_all(out, out->buffer, out->used));
   out->used = 0;
   return HOTROW_OK;
+}
+
+hotrow_status hr_output_write(hr_output *out, const void *bytes, size_t size)
+{
+  HOTROW_ASSERT(out->used == 0);
+  out->size += size;
+  return write_all(out, bytes, size);
 }
 
 hotrow_status hr_output_append(hr_output *out, const void *bytes, size_t size)
@@ -94,6 +107,13 @@ hotrow_status hr_sync_directory(const char *path)
   hotrow_status status = hr_sync_file(path, fd);
   close(fd);
   return status;
+}
+
+hotrow_status hr_make_directory(const char *path, bool may_be_there)
+{
+  if (mkdir(path, 0777) == 0 || (may_be_there && errno == EEXIST))
+    return HOTROW_OK;
+  return hr_fail_errno(path, "make the directory");
 }
 
 static bool is_dots(const char *name)

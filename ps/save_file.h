@@ -32,6 +32,8 @@ typedef struct hr_output {
 
 /* HOTROW_ERR_STORAGE, also if the file is there. */
 hotrow_status hr_output_begin(hr_output *out, const char *path, uint8_t *buffer);
+/* At once, with nothing buffered: of any size. */
+hotrow_status hr_output_write(hr_output *out, const void *bytes, size_t size);
 hotrow_status hr_output_append(hr_output *out, const void *bytes, size_t size); /* at most HR_SAVE_BUFFER_BYTES */
 /* Hands what is buffered to the system; out->hash is then of all so far. */
 hotrow_status hr_output_flush(hr_output *out);
@@ -42,6 +44,7 @@ hotrow_status hr_output_end(hr_output *out, hotrow_status status);
 
 hotrow_status hr_sync_file(const char *path, int fd);
 hotrow_status hr_sync_directory(const char *path);
+hotrow_status hr_make_directory(const char *path, bool may_be_there);
 /* Removes a directory of files, or of directories of files, as far as it is there. */
 void hr_remove_directory(const char *path);
 /* Gives `written` the name `final` in one rename; what had that name before ends up at `written`. */

@@ -104,6 +104,15 @@ static inline size_t hr_save_record_size(const hr_table_desc *desc, const hotrow
   return HR_ROW_HEAD_BYTES + sizeof(float) * (layout->dim + layout->state_dim) + step_bytes;
 }
 
+static inline hr_rows_header hr_rows_header_of(const hr_table_desc *desc, size_t record_size, uint64_t token)
+{
+  return (hr_rows_header){.magic = HR_ROWS_MAGIC,
+                          .version = HR_SAVE_VERSION,
+                          .record_size = (uint32_t)record_size,
+                          .token = token,
+                          .row_count = desc->row_count};
+}
+
 /* The shard count of the parts in a save's directory, 0 if it holds none. Names that are not a part's are passed over.
  *   HOTROW_ERR_EXISTS  parts of two shard counts
  *   HOTROW_ERR_NOT_FOUND, HOTROW_ERR_STORAGE  the directory */

@@ -166,6 +166,12 @@ static hotrow_status parse_manifest(const hr_save_set *set, const char *path, in
   return check_manifest(path, buffer, size, part);
 }
 
+hotrow_status hr_manifest_append(hr_output *out, const hr_manifest_header *header, const hr_manifest_table *tables)
+{
+  HOTROW_TRY(hr_output_append(out, header, sizeof *header));
+  return hr_output_append(out, tables, header->table_count * sizeof *tables);
+}
+
 uint64_t hr_manifest_size(const hr_manifest *part)
 {
   return HR_MANIFEST_BYTES(part->header.table_count, (uint64_t)part->header.file_count);

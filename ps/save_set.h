@@ -36,6 +36,9 @@ hotrow_status hr_manifest_check_same(const char *path, const hr_manifest *first,
 hotrow_status hr_save_set_open_parts(const char *path, uint32_t part_count, hr_save_set *set_p);
 void hr_save_set_close(hr_save_set *set);
 
+/* Appends what every manifest begins with. HOTROW_ERR_STORAGE */
+hotrow_status hr_manifest_append(hr_output *out, const hr_manifest_header *header, const hr_manifest_table *tables);
+
 /* The table of this name in a part, which has it if the set is open. */
 const hr_manifest_table *hr_manifest_find(const hr_manifest *part, const char *name);
 

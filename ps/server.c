@@ -37,6 +37,7 @@ HR_NO_TAIL_PADDING(hotrow_server_options, memory_bytes);
 #define HEARTBEAT_MS 5000
 #define HEARTBEAT_TIMEOUT_MS 30000
 #define FRAME_ALIGNMENT 8u
+#define COPY_PAUSE_MS 1                        /* when who writes a checkpoint is behind */
 #define MEMORY_EVERY_NS ((uint64_t)1000000000) /* the system is asked how much the process has */
 #define ALIGNED_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * FRAME_ALIGNMENT)
 
@@ -248,13 +249,39 @@ static bool begin_aside(void *context, void (*task)(void *task_context), void *t
   return h->has_aside;
 }
 
+static bool has_message(void *socket)
+{
+  int events = 0;
+  size_t size = sizeof events;
+  return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) != 0 || (events & ZMQ_POLLIN);
+}
+
+/* A turn of a checkpoint's copy before each message, and further ones while there is none. */
+static void copy_until_message(host *h)
+{
+  while (hr_shard_is_copying(h->shard)) {
+    uint64_t begin_ns = hr_now_ns();
+    bool is_behind = hr_shard_copy(h->shard) == HOTROW_ERR_BUSY;
+    if (!is_behind)
+      hr_shard_count_cut(h->shard, hr_now_ns() - begin_ns);
+    if (has_message(h->socket))
+      return;
+    zmq_pollitem_t item = {.socket = h->socket, .events = ZMQ_POLLIN};
+    if (is_behind && zmq_poll(&item, 1, COPY_PAUSE_MS) != 0)
+      return;
+  }
+}
+
 static void *run_host(void *context)
 {
   host *h = context;
   do {
     if (h->durable.storage)
       hr_durable_wait(&h->durable, h->socket);
+    else
+      copy_until_message(h);
   } while (serve_one(h));
+  hr_shard_give_up_copy(h->shard);
   if (h->durable.storage) {
     hr_rocksdb_stop_reader(h->durable.storage); /* what waits for its rows was not begun */
     h->end_status = hr_durable_finish(&h->durable);

@@ -79,7 +79,7 @@ typedef struct hr_shard_options {
   const hr_storage *storage;    /* borrowed; NULL: memory only */
   size_t memory_bytes;          /* that tables and buffers may take; 0: no bound. With a storage that can be read rows
                                     leave for others, without one new rows are refused */
-  hr_shard_aside aside;         /* checkpoints are made safe there */
+  hr_shard_aside aside;         /* checkpoints are written and made safe there */
   hotrow_durability durability; /* of a shard with a storage */
   size_t cut_turn_bytes;        /* that are copied at a time; 0: HR_CUT_TURN_BYTES */
   size_t cut_bytes_max;         /* of rows of the next cut while one is under way: with more nothing that changes rows
@@ -117,11 +117,15 @@ void hr_shard_take_rows(hr_shard *shard, hr_row_read *read, uint64_t now_ns);
  *   HOTROW_ERR_BUSY  the last cut is not durable yet
  * and what the storage returns: then there is no cut, and the next call tries again. */
 hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p);
-/* Is there more of it to be copied? Then hr_shard_copy() puts the next part into the storage, and with the last one it
- * is handed over: to be called between messages, which may change what they like. A part takes half a millisecond. What
- * hr_shard_cut() returns but HOTROW_ERR_BUSY, and then there is no cut any more. */
+/* Is there more of it to be copied, or, without a storage, of a checkpoint that a client has begun? Then
+ * hr_shard_copy() puts the next part into the storage, and with the last one it is handed over: to be called between
+ * messages, which may change what they like. A part takes half a millisecond. What hr_shard_cut() returns, and then
+ * there is no cut any more; but HOTROW_ERR_BUSY says that a checkpoint's writer is behind: it is to be called later. A
+ * checkpoint that fails so is told its client. */
 bool hr_shard_is_copying(const hr_shard *shard);
 hotrow_status hr_shard_copy(hr_shard *shard);
+/* No more turns and messages come: what runs aside does not wait for the rest of a checkpoint's copy. */
+void hr_shard_give_up_copy(hr_shard *shard);
 #define HR_CUT_TURN_BYTES ((size_t)512 << 10) /* as hr_table_copy() counts them: 4096 rows of dim 16 */
 /* The storage has the last cut safe. Sends the replies that waited for it; not to be called from within the storage. */
 void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number);

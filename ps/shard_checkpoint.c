@@ -13,11 +13,13 @@
 #include "checkpoint.h"
 #include "shard_cut.h"
 
+#define COPY_SHARES 16u /* of a shard's memory is what may wait to be written of a copy */
+
 typedef enum phase {
   PHASE_NONE,     /* no checkpoint in hand */
   PHASE_AWAITING, /* with a storage: a cut from before is under way, and its own is not made yet */
   PHASE_CUTTING,  /* its own cut is under way */
-  PHASE_SETTLING, /* from here on, until is_idle: whatever runs aside has the files */
+  PHASE_SETTLING, /* from here on, until is_idle: whatever runs aside has the files. Rows may still be copied */
   PHASE_SETTLED,
   PHASE_PUBLISHING,
   PHASE_PUBLISHED
@@ -26,6 +28,7 @@ typedef enum phase {
 struct hr_shard_checkpoint {
   hr_checkpoint_files files;
   phase phase;
+  bool is_copying; /* without a storage: tables are copied into files.copy, which is written aside */
   uint64_t part_count, part_bytes, part_bytes_new; /* of parts that are databases, so far */
   /* Written aside, read here once is_idle is true. */
   atomic_bool is_idle;
@@ -55,14 +58,20 @@ static void publish(void *context)
   end_task(c, hr_checkpoint_publish(&c->files));
 }
 
-static void run_aside(hr_shard *shard, phase running, void (*task)(void *context))
+/* False: there is no other thread for it. */
+static bool begin_aside(hr_shard *shard, phase running, void (*task)(void *context))
 {
   hr_shard_checkpoint *c = shard->checkpoint;
   const hr_shard_aside *aside = &shard->options.aside;
   c->phase = running;
   atomic_store_explicit(&c->is_idle, false, memory_order_relaxed);
-  if (!aside->begin || !aside->begin(aside->context, task, c))
-    task(c);
+  return aside->begin && aside->begin(aside->context, task, c);
+}
+
+static void run_aside(hr_shard *shard, phase running, void (*task)(void *context))
+{
+  if (!begin_aside(shard, running, task))
+    task(shard->checkpoint);
 }
 
 static void note_part(hr_shard_checkpoint *c)
@@ -105,12 +114,84 @@ static hotrow_status outcome(const hr_shard_checkpoint *c)
   return c->status == HOTROW_OK ? HOTROW_OK : hr_fail_text(c->status, c->sentence, strlen(c->sentence));
 }
 
+/* ---- the copy of a shard without a storage ---- */
+
+bool hr_checkpoint_is_copying(const hr_shard *shard)
+{
+  return shard->checkpoint && shard->checkpoint->is_copying;
+}
+
+/* All is copied; or, with another status, it is given up. */
+static void end_copy(hr_shard *shard, hotrow_status status)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  hr_save_copy_end(c->files.copy, status);
+  for (size_t i = 0; i < shard->table_count; i++)
+    hr_table_abandon_cut(shard->tables[i]);
+  c->is_copying = false;
+}
+
+hotrow_status hr_checkpoint_copy(hr_shard *shard)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  HOTROW_ASSERT(c->is_copying);
+  bool is_over = hr_save_copy_has_failed(c->files.copy); /* it says itself why */
+  hotrow_status status = HOTROW_OK;
+  if (!is_over && !hr_save_copy_has_room(c->files.copy))
+    return say_busy(shard);
+  if (!is_over)
+    status = hr_cut_copy_rows(shard, &is_over);
+  if (status != HOTROW_OK || is_over)
+    end_copy(shard, status);
+  return status;
+}
+
+bool hr_checkpoint_is_behind(const hr_shard *shard)
+{
+  return hr_checkpoint_is_copying(shard) && hr_save_copy_is_full(shard->checkpoint->files.copy);
+}
+
+size_t hr_checkpoint_bytes(const hr_shard *shard)
+{
+  const hr_shard_checkpoint *c = shard->checkpoint;
+  if (!c || !c->files.copy || (c->phase >= PHASE_SETTLING && atomic_load_explicit(&c->is_idle, memory_order_acquire)))
+    return 0;
+  return hr_save_copy_bytes(c->files.copy);
+}
+
+void hr_shard_give_up_copy(hr_shard *shard)
+{
+  if (hr_checkpoint_is_copying(shard))
+    end_copy(shard, hr_fail(HOTROW_ERR_NOT_FOUND, "shard %u ends, and its checkpoint %s was not copied",
+                            shard->options.shard_index, shard->checkpoint->files.what.name));
+}
+
+/* The moment of a checkpoint that comes from memory. With no thread beside this one all of it is copied at once. */
+static hotrow_status begin_copy(hr_shard *shard)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  size_t bytes_max = shard->options.memory_bytes / COPY_SHARES;
+  bytes_max = shard->options.memory_bytes == 0 || bytes_max > HR_COPY_BYTES_MAX ? HR_COPY_BYTES_MAX : bytes_max;
+  hr_checkpoint_note(&c->files, shard->options.epoch, shard->tables, shard->table_count);
+  HOTROW_TRY(hr_checkpoint_begin_copy(&c->files, shard->tables, bytes_max));
+  c->is_copying = true;
+  if (begin_aside(shard, PHASE_SETTLING, settle))
+    return HOTROW_OK;
+  hr_save_copy_write_along(c->files.copy);
+  while (c->is_copying)
+    hr_checkpoint_copy(shard);
+  settle(c);
+  return HOTROW_OK;
+}
+
 /* ---- requests ---- */
 
 static void drop(hr_shard_checkpoint *c)
 {
   if (c->phase != PHASE_NONE && c->phase != PHASE_PUBLISHED)
     hr_checkpoint_drop(&c->files);
+  hr_save_copy_destroy(c->files.copy);
+  c->files.copy = NULL;
   c->phase = PHASE_NONE;
 }
 
@@ -138,10 +219,12 @@ static hotrow_status cut(hr_shard *shard)
   return HOTROW_OK;
 }
 
-static hotrow_status copy(hr_shard *shard, const hr_checkpoint *what)
+static hotrow_status begin(hr_shard *shard, const hr_checkpoint *what)
 {
   hr_shard_checkpoint *c = shard->checkpoint;
   const hr_storage *storage = shard->options.storage;
+  if (storage && !storage->copy)
+    return hr_fail(HOTROW_ERR_UNSUPPORTED, "shard %u has a storage that makes no copies", shard->options.shard_index);
   if (is_in_hand(c, what) && c->phase == PHASE_AWAITING)
     return say_busy(shard);
   if (is_in_hand(c, what))
@@ -150,19 +233,14 @@ static hotrow_status copy(hr_shard *shard, const hr_checkpoint *what)
     return say_busy(shard);
   drop(c);
   c->files.save_dir = shard->options.save_dir;
-  c->files.storage = storage && storage->copy ? storage : NULL;
+  c->files.storage = storage;
   c->files.shard_index = shard->options.shard_index;
   c->files.shard_count = shard->options.shard_count;
   c->files.what = *what;
-  hr_shard_sweep(shard);
   c->status = HOTROW_OK;
   c->sentence[0] = 0;
   HOTROW_TRY(hr_checkpoint_begin(&c->files));
-  if (c->files.storage)
-    return cut(shard);
-  HOTROW_TRY(hr_checkpoint_copy(&c->files, shard->options.epoch, shard->tables, shard->table_count));
-  run_aside(shard, PHASE_SETTLING, settle);
-  return HOTROW_OK;
+  return storage ? cut(shard) : begin_copy(shard);
 }
 
 /* It has failed before anything ran aside. */
@@ -230,8 +308,10 @@ static hotrow_status act(hr_shard *shard, const hr_checkpoint *what, const uint8
 {
   hr_shard_checkpoint *c = shard->checkpoint;
   if (what->action == HR_CHECKPOINT_COPY)
-    return copy(shard, what);
+    return begin(shard, what);
   if (what->action == HR_CHECKPOINT_DROP) {
+    if (is_in_hand(c, what) && c->is_copying)
+      end_copy(shard, hr_fail(HOTROW_ERR_NOT_FOUND, "checkpoint %s was dropped", what->name));
     if (is_in_hand(c, what) && is_running(c))
       return say_busy(shard);
     if (is_in_hand(c, what))

@@ -122,15 +122,26 @@ static hotrow_status begin(hr_shard *shard, const hr_storage *storage)
   return HOTROW_OK;
 }
 
-static hotrow_status copy(hr_shard *shard)
+hotrow_status hr_cut_copy_rows(hr_shard *shard, bool *is_over_p)
 {
-  const hr_storage *storage = shard->options.storage;
   size_t budget = shard->options.cut_turn_bytes;
+  *is_over_p = false;
   for (size_t i = 0; i < shard->table_count; i++) {
     HOTROW_TRY(hr_table_copy(shard->tables[i], &budget));
     if (hr_table_is_copying(shard->tables[i]))
       return HOTROW_OK;
   }
+  *is_over_p = true;
+  return HOTROW_OK;
+}
+
+static hotrow_status copy(hr_shard *shard)
+{
+  const hr_storage *storage = shard->options.storage;
+  bool is_over;
+  HOTROW_TRY(hr_cut_copy_rows(shard, &is_over));
+  if (!is_over)
+    return HOTROW_OK;
   HOTROW_TRY(storage->end_cut(storage->context, shard->cut_number));
   shard->is_copying = false;
   shard->counters.cuts++;
@@ -163,11 +174,13 @@ hotrow_status hr_shard_cut(hr_shard *shard, uint64_t *number_p)
 
 bool hr_shard_is_copying(const hr_shard *shard)
 {
-  return shard->is_copying;
+  return shard->is_copying || hr_checkpoint_is_copying(shard);
 }
 
 hotrow_status hr_shard_copy(hr_shard *shard)
 {
+  if (!shard->options.storage)
+    return hr_checkpoint_copy(shard);
   HOTROW_ASSERT(shard->is_copying);
   hotrow_status status = copy(shard);
   if (status == HOTROW_OK)

@@ -14,6 +14,9 @@ hotrow_status hr_cut_answer_table(hr_shard *shard, hr_session *session, const hr
  * without it would serve the other again. */
 hotrow_status hr_cut_answer_hello(hr_shard *shard, hr_session *session, const hr_header *header);
 
+/* A turn over all tables, of a cut or of a copy. What hr_table_copy() returns */
+hotrow_status hr_cut_copy_rows(hr_shard *shard, bool *is_over_p);
+
 /* The table's description has changed since it was last put in a cut. */
 void hr_cut_table_changed(hr_shard *shard, uint32_t table);
 

@@ -3,6 +3,7 @@
 #include <hr/assert.h>
 
 #include "key_sort.h"
+#include "shard_checkpoint.h"
 #include "shard_stats.h"
 
 #define OVER_SHIFT 3u /* over its memory by more than this part, a shard takes no pushes before a cut is durable */
@@ -245,6 +246,9 @@ hotrow_status hr_memory_prepare_push(hr_shard *shard, hr_table *table, const uin
 hotrow_status hr_memory_admit_push(hr_shard *shard, const hr_section *sections, size_t section_count)
 {
   HOTROW_TRY(hr_memory_check_next_cut(shard));
+  if (hr_checkpoint_is_behind(shard))
+    return hr_fail(HOTROW_ERR_BUSY, "shard %u writes a checkpoint, and too much of it is not written yet",
+                   shard->options.shard_index);
   for (size_t i = 0; shard->options.memory_bytes > 0 && i < section_count; i++) {
     hr_table *table;
     if (hr_shard_find_table(shard, sections[i].table, &table) != HOTROW_OK) /* a push that will be refused */

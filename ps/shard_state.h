@@ -184,7 +184,7 @@ void hr_shard_serve(hr_shard *shard, hr_session *session, hr_message *message);
 
 /* The table with this id. HOTROW_ERR_NOT_FOUND */
 hotrow_status hr_shard_find_table(const hr_shard *shard, uint32_t id, hr_table **table_p);
-/* All rows in memory that are dead go now: before they would be copied. */
+/* All rows in memory that are dead go now: before they would be saved. */
 void hr_shard_sweep(hr_shard *shard);
 /* Creates a table; desc->id is ignored. HOTROW_ERR_INVALID, HOTROW_ERR_LIMIT, HOTROW_ERR_NO_MEMORY */
 hotrow_status hr_shard_add_table(hr_shard *shard, const hr_table_desc *desc, hr_table **table_p);

@@ -108,8 +108,8 @@ size_t hr_shard_buffer_bytes(const hr_shard *shard)
 {
   const hr_announce_log *log = &shard->log;
   uint64_t announcements = log->next < log->count_max ? log->next : log->count_max;
-  return shard->held_bytes + shard->parking.size_bytes + announcements * sizeof(hr_announcement) +
-         hr_blobs_bytes(shard) + shard->session_count * sizeof(hr_session) +
+  return shard->held_bytes + shard->parking.size_bytes + hr_checkpoint_bytes(shard) +
+         announcements * sizeof(hr_announcement) + hr_blobs_bytes(shard) + shard->session_count * sizeof(hr_session) +
          shard->reply_bytes_max * (1 + shard->options.transport.lent_count_max);
 }
 

@@ -87,7 +87,7 @@ typedef struct hr_storage {
                               size_t count_max, hr_stored_row_fn found, void *found_context);
   void (*ask_rows)(void *context, hr_row_read *read);
 
-  /* A database's copy of itself, for a checkpoint. All NULL: it makes none, and checkpoints are written from memory.
+  /* A database's copy of itself, for a checkpoint. All NULL: it makes none, and there are no checkpoints.
    * `hold` is called on the shard's thread when no cut is under way: what is stored stays as it is, and a cut that is
    * handed over waits, until `let_go`. Those two are called on any thread; `copy` makes the directory `path`, which is
    * not there, a database that holds what is stored. HOTROW_ERR_STORAGE and the sentence; cuts may fail from then on,

@@ -1,5 +1,6 @@
 #include "table_state.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,12 +160,13 @@ size_t hr_table_memory_bytes(const hr_table *table)
       hr_table_memory_ahead(&table->memory, HR_ARRAY_ANNOUNCED) + hr_table_memory_ahead(&table->memory, HR_ARRAY_INDEX);
   size_t mark_bytes =
       table->marks.bytes ? table->slot_count + 2 * table->marks.dirty_peak * sizeof *table->marks.dirty : 0;
+  size_t copy_bytes = table->cut.copied ? table->cut.row_count / CHAR_BIT : 0;
   const hr_expiry *e = &table->expiry;
   size_t set_bytes = (e->gone.slot_count + e->leaving.slot_count + e->busy.slot_count) * sizeof *e->gone.slots;
   size_t admitted_bytes = table->admitted.count_max * (sizeof(uint64_t) + sizeof(uint32_t) +
                                                        (table->layout.dim + table->layout.square_dim) * sizeof(float));
-  return hr_index_memory_bytes(&table->index) + table->slot_count * row_bytes + ahead + mark_bytes + set_bytes +
-         admitted_bytes + hr_admission_bytes(&table->admission) + hr_row_work_bytes(&table->work) +
+  return hr_index_memory_bytes(&table->index) + table->slot_count * row_bytes + ahead + mark_bytes + copy_bytes +
+         set_bytes + admitted_bytes + hr_admission_bytes(&table->admission) + hr_row_work_bytes(&table->work) +
          3 * table->push_count_max * sizeof *table->push_rows + table->push_grads_max * sizeof *table->push_grads;
 }
 

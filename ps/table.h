@@ -117,14 +117,18 @@ uint64_t hr_table_dirty_count(const hr_table *table);
  * ended. They are put into the storage (borrowed) as they are now, in turns: by hr_table_copy(), and each that is about
  * to change before. HOTROW_ERR_NO_MEMORY: there is no cut */
 hotrow_status hr_table_begin_cut(hr_table *table, const hr_storage *storage);
+/* A copy of all there is, of this moment: of a table without a storage, and never beside a cut. Rows and buckets are
+ * put into `storage` (borrowed; put_row and put_bucket alone) as those of a cut are, in turns. With the last one it is
+ * over. HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_table_begin_copy(hr_table *table, const hr_storage *storage);
 bool hr_table_is_copying(const hr_table *table); /* is there something left to copy? */
 /* A turn: at least one thing is copied, and no more than *budget_p, in bytes, with HR_COPY_ENTRY_BYTES for each thing;
  * what is left of it is in *budget_p. What the storage returns, now or when something had to be copied before it
- * changed: then the cut is abandoned. */
+ * changed: then the cut is abandoned, and a copy is to be. */
 hotrow_status hr_table_copy(hr_table *table, size_t *budget_p);
 #define HR_COPY_ENTRY_BYTES 64u /* what finding a row takes, and putting it in, in bytes that are copied meanwhile */
 void hr_table_end_cut(hr_table *table); /* it is durable */
-/* There is no cut: all that was in it is dirty, and deleted by the next one. */
+/* There is no cut: all that was in it is dirty, and deleted by the next one. Nor is there a copy. */
 void hr_table_abandon_cut(hr_table *table);
 
 /* From now on little memory is touched ahead of need: it is counted. */

@@ -1,5 +1,6 @@
 #include "table_admission.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <hr/assert.h>
@@ -12,6 +13,7 @@
 #define TRACK_BYTES (((size_t)1 << HR_ADMISSION_BITS) * (sizeof(uint8_t) + 2 * sizeof(uint32_t)))
 #define BIT_A 1u
 #define BIT_B 2u
+#define WORD_BITS 64u
 #define DRAW_BITS 24u /* a float tells so many apart */
 
 _Static_assert(HR_ADMISSION_BITS >= HR_PARTITION_BITS, "a bucket is of one partition, and so of one shard");
@@ -39,6 +41,7 @@ void hr_admission_fini(hr_admission *admission)
 {
   hr_unmap(admission->buckets, BUCKETS_BYTES);
   hr_unmap(admission->changed < admission->cutting ? admission->changed : admission->cutting, TRACK_BYTES);
+  free(admission->copied);
   *admission = (hr_admission){0};
 }
 
@@ -83,11 +86,43 @@ void hr_admission_begin_cut(hr_admission *admission)
   admission->changed_bit ^= BIT_A | BIT_B;
 }
 
+hotrow_status hr_admission_begin_copy(hr_admission *admission)
+{
+  void *memory;
+  HOTROW_ASSERT(!admission->marks && !admission->copied);
+  if (!admission->buckets)
+    return HOTROW_OK;
+  HOTROW_TRY(hr_alloc(admission->bucket_count / WORD_BITS + 1, sizeof *admission->copied,
+                      "which keys without a row are copied", &memory));
+  admission->copied = memory;
+  admission->cutting_at = 0;
+  return HOTROW_OK;
+}
+
+void hr_admission_end_copy(hr_admission *admission)
+{
+  free(admission->copied);
+  admission->copied = NULL;
+}
+
+/* It counts as copied from here on. False: it does already, or is not to be copied. */
+static bool note_copied(hr_admission *admission, uint32_t at)
+{
+  if (admission->copied) {
+    uint64_t *word = &admission->copied[at / WORD_BITS], bit = (uint64_t)1 << (at % WORD_BITS);
+    bool is_pending = !(*word & bit);
+    *word |= bit;
+    return is_pending;
+  }
+  bool is_pending = admission->marks[at] & admission->pending_bit;
+  admission->marks[at] &= (uint8_t)~admission->pending_bit;
+  return is_pending;
+}
+
 static bool take(hr_admission *admission, uint32_t at, uint64_t *number_p, const hr_admission_bucket **bucket_p)
 {
-  if (!(admission->marks[at] & admission->pending_bit))
+  if (!note_copied(admission, at))
     return false;
-  admission->marks[at] &= (uint8_t)~admission->pending_bit;
   *number_p = admission->first + at;
   *bucket_p = &admission->buckets[at];
   return true;
@@ -95,6 +130,9 @@ static bool take(hr_admission *admission, uint32_t at, uint64_t *number_p, const
 
 bool hr_admission_next(hr_admission *admission, uint64_t *number_p, const hr_admission_bucket **bucket_p)
 {
+  while (admission->copied && admission->cutting_at < admission->bucket_count)
+    if (take(admission, admission->cutting_at++, number_p, bucket_p))
+      return true;
   while (admission->cutting_at < admission->cutting_count)
     if (take(admission, admission->cutting[admission->cutting_at++], number_p, bucket_p))
       return true;
@@ -105,7 +143,8 @@ bool hr_admission_next(hr_admission *admission, uint64_t *number_p, const hr_adm
 bool hr_admission_take(hr_admission *admission, uint64_t hash, uint64_t *number_p, const hr_admission_bucket **bucket_p)
 {
   uint32_t at = (uint32_t)(hash >> (64u - HR_ADMISSION_BITS)) - admission->first;
-  return admission->pending_bit && at < admission->bucket_count && take(admission, at, number_p, bucket_p);
+  bool is_copying = admission->pending_bit || admission->copied;
+  return is_copying && at < admission->bucket_count && take(admission, at, number_p, bucket_p);
 }
 
 void hr_admission_abandon_cut(hr_admission *admission)
@@ -170,20 +209,12 @@ bool hr_admission_restore(hr_admission *admission, uint64_t number, const void *
   return true;
 }
 
-static bool says_something(const hr_admission_bucket *bucket)
-{
-  uint32_t sum = bucket->asked;
-  for (uint32_t way = 0; way < HR_ADMISSION_WAYS; way++)
-    sum |= bucket->counts[way];
-  return sum != 0;
-}
-
 bool hr_admission_find(const hr_admission *admission, uint64_t number, uint64_t *number_p,
                        const hr_admission_bucket **bucket_p)
 {
   uint64_t at = number > admission->first ? number - admission->first : 0;
   for (; admission->buckets && at < admission->bucket_count; at++)
-    if (says_something(&admission->buckets[at])) {
+    if (hr_admission_says_something(&admission->buckets[at])) {
       *number_p = admission->first + at;
       *bucket_p = &admission->buckets[at];
       return true;
@@ -194,6 +225,6 @@ bool hr_admission_find(const hr_admission *admission, uint64_t number, uint64_t 
 void hr_admission_touch_all(hr_admission *admission)
 {
   for (uint32_t at = 0; admission->buckets && at < admission->bucket_count; at++)
-    if (says_something(&admission->buckets[at]))
+    if (hr_admission_says_something(&admission->buckets[at]))
       note_change(admission, at);
 }

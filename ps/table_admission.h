@@ -30,6 +30,7 @@ typedef struct hr_admission {
   uint32_t changed_count, cutting_count, cutting_at;
   uint8_t changed_bit;
   uint8_t pending_bit; /* in the cut and still to be copied; 0: none is */
+  uint64_t *copied;    /* owned; of a copy of all buckets, a bit each: not to be copied any more; NULL: none is made */
 } hr_admission;
 
 /* For all keys. HOTROW_ERR_NO_MEMORY */
@@ -43,6 +44,9 @@ size_t hr_admission_bytes(const hr_admission *admission);
 hotrow_status hr_admission_track(hr_admission *admission);
 /* Those that have changed are in a cut. */
 void hr_admission_begin_cut(hr_admission *admission);
+/* All of them are to be copied, whoever asks. HOTROW_ERR_NO_MEMORY */
+hotrow_status hr_admission_begin_copy(hr_admission *admission);
+void hr_admission_end_copy(hr_admission *admission);
 /* One of those that are still to be copied, which counts as copied then. False: there is none. */
 bool hr_admission_next(hr_admission *admission, uint64_t *number_p, const hr_admission_bucket **bucket_p);
 /* The bucket of a key that is about to ask: is it one of those? Likewise. */
@@ -56,6 +60,14 @@ bool hr_admission_ask(hr_admission *admission, const hr_table_desc *desc, uint64
 
 /* A bucket as it was stored. False: this shard has none of this number, or it is none. */
 bool hr_admission_restore(hr_admission *admission, uint64_t number, const void *bytes, size_t size_bytes);
+static inline bool hr_admission_says_something(const hr_admission_bucket *bucket)
+{
+  uint32_t sum = bucket->asked;
+  for (uint32_t way = 0; way < HR_ADMISSION_WAYS; way++)
+    sum |= bucket->counts[way];
+  return sum != 0;
+}
+
 /* The first bucket from this number on that says something. False: there is none. */
 bool hr_admission_find(const hr_admission *admission, uint64_t number, uint64_t *number_p,
                        const hr_admission_bucket **bucket_p);

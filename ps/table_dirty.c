@@ -4,7 +4,11 @@
  * A row that has changed has the bit of the cut that is to come, and is in a list of that cut. When the cut begins the
  * other bit and the other list take over; the old bit now says that the row is still to be copied. The cursor goes
  * through the old list; whoever is about to change a row with the old bit, or to move it or take it out, copies it
- * before. So a number in the old list whose row has lost the bit is passed over, and each row is copied once. */
+ * before. So a number in the old list whose row has lost the bit is passed over, and each row is copied once.
+ *
+ * A copy of the whole table goes the same way, over all rows instead of a list. It has a bit for each, set when the row
+ * has been copied: memory that nobody touches at its moment. A row that comes later has a number of its own, or one
+ * whose row went, and so has its bit. */
 #include "table_state.h"
 
 #include <stdio.h>
@@ -39,8 +43,21 @@ hotrow_status hr_table_track(hr_table *table)
   return status;
 }
 
+static size_t copied_bytes(const hr_table *table)
+{
+  return (table->cut.row_count / HR_COPIED_WORD_BITS + 1) * sizeof *table->cut.copied;
+}
+
+static void end_copy(hr_table *table)
+{
+  hr_unmap(table->cut.copied, copied_bytes(table));
+  table->cut.copied = NULL;
+  hr_admission_end_copy(&table->admission);
+}
+
 void hr_table_untrack(hr_table *table)
 {
+  end_copy(table);
   hr_unmap(table->marks.cutting, dirty_bytes(table));
   hr_unmap(table->marks.dirty, dirty_bytes(table));
   hr_unmap(table->marks.bytes, table->row_count_max);
@@ -118,9 +135,22 @@ hotrow_status hr_table_begin_cut(hr_table *table, const hr_storage *storage)
   return HOTROW_OK;
 }
 
+hotrow_status hr_table_begin_copy(hr_table *table, const hr_storage *storage)
+{
+  void *memory;
+  HOTROW_ASSERT(!table->marks.bytes && !table->cut.copied && table->resident_count == table->desc.row_count);
+  table->cut = (hr_table_cut_state){.storage = storage, .row_count = table->resident_count};
+  HOTROW_TRY(hr_map(copied_bytes(table), "which rows of a table are copied", &memory));
+  table->cut.copied = memory;
+  hotrow_status status = hr_admission_begin_copy(&table->admission);
+  if (status != HOTROW_OK)
+    end_copy(table);
+  return status;
+}
+
 bool hr_table_is_copying(const hr_table *table)
 {
-  return table->marks.pending_bit != 0;
+  return table->marks.pending_bit != 0 || table->cut.copied;
 }
 
 void hr_table_end_cut(hr_table *table)
@@ -135,6 +165,7 @@ void hr_table_abandon_cut(hr_table *table)
 {
   hr_row_marks *marks = &table->marks;
   uint8_t number = marks->in_flight, pending = marks->pending_bit;
+  end_copy(table);
   if (number == 0)
     return;
   marks->in_flight = marks->pending_bit = 0;
@@ -147,20 +178,30 @@ void hr_table_abandon_cut(hr_table *table)
   hr_admission_abandon_cut(&table->admission);
 }
 
+/* A copy goes on in vain until its next turn. */
 static hotrow_status fail_cut(hr_table *table, hotrow_status status)
 {
   table->cut.status = status;
   snprintf(table->cut.sentence, sizeof table->cut.sentence, "%s", hotrow_last_error());
-  hr_table_abandon_cut(table);
+  if (!table->cut.copied)
+    hr_table_abandon_cut(table);
   return status;
+}
+
+static void mark_in_cut(hr_row_marks *marks, uint32_t row)
+{
+  uint8_t kept = marks->bytes[row] & (HR_ROW_DIRTY_A | HR_ROW_DIRTY_B | HR_ROW_USED) & (uint8_t)~marks->pending_bit;
+  marks->bytes[row] = (uint8_t)(kept | (uint32_t)marks->in_flight << HR_ROW_CUT_SHIFT);
 }
 
 static hotrow_status put_row(hr_table *table, uint32_t row, uint32_t clock)
 {
-  hr_row_marks *marks = &table->marks;
   const hr_storage *storage = table->cut.storage;
-  uint8_t kept = marks->bytes[row] & (HR_ROW_DIRTY_A | HR_ROW_DIRTY_B | HR_ROW_USED) & (uint8_t)~marks->pending_bit;
-  marks->bytes[row] = (uint8_t)(kept | (uint32_t)marks->in_flight << HR_ROW_CUT_SHIFT);
+  uint64_t *copied = table->cut.copied;
+  if (copied)
+    copied[row / HR_COPIED_WORD_BITS] |= (uint64_t)1 << (row % HR_COPIED_WORD_BITS);
+  else
+    mark_in_cut(&table->marks, row);
   return storage->put_row(storage->context, &table->desc, table->keys[row], clock, hr_table_read_record(table, row),
                           hr_table_record_floats(table));
 }
@@ -174,22 +215,21 @@ void hr_table_copy_row(hr_table *table, uint32_t row, uint32_t clock)
 
 void hr_table_copy_before_it_goes(hr_table *table, uint32_t row)
 {
-  const hr_row_marks *marks = &table->marks;
-  if (!marks->bytes || !(marks->bytes[row] & marks->pending_bit))
+  if (!hr_table_is_pending(table, row))
     return;
   uint64_t key = table->keys[row];
   hr_table_copy_row(table, row, hr_index_find(&table->index, hr_key_hash(key, table->seed), key)->clock);
 }
 
-/* Those of the next `count` numbers of the list that are still to be copied, their records on their way from memory. */
+/* Those of the next `count` numbers, of the list or of all rows, that are still to be copied, their records on their
+ * way from memory. */
 static size_t gather_pending(const hr_table *table, size_t count, uint64_t *keys)
 {
-  const hr_row_marks *marks = &table->marks;
-  const uint32_t *list = marks->cutting + table->cut.row_at;
+  const uint32_t *list = table->cut.copied ? NULL : table->marks.cutting + table->cut.row_at;
   size_t lines = (table->row_stride + LINE_FLOATS - 1) / LINE_FLOATS, found = 0;
   for (size_t i = 0; i < count; i++) {
-    uint32_t row = list[i];
-    if (row >= table->resident_count || !(marks->bytes[row] & marks->pending_bit))
+    uint64_t row = list ? list[i] : table->cut.row_at + i;
+    if (row >= table->resident_count || !hr_table_is_pending(table, row))
       continue;
     keys[found++] = table->keys[row];
     const float *record = hr_table_row_at(table, row);
@@ -208,7 +248,7 @@ static hotrow_status copy_rows(hr_table *table, size_t count)
   size_t found = gather_pending(table, count, keys);
   hr_table_look(table, keys, found, rows, clocks);
   for (size_t i = 0; i < found; i++)
-    if (table->marks.bytes[rows[i]] & table->marks.pending_bit)
+    if (hr_table_is_pending(table, rows[i]))
       HOTROW_TRY(put_row(table, rows[i], clocks[i]));
   table->cut.row_at += count;
   return HOTROW_OK;
@@ -274,6 +314,7 @@ static hotrow_status copy_some(hr_table *table, size_t *budget_p)
       HOTROW_TRY(put_bucket(table, number, bucket));
     else {
       table->marks.pending_bit = 0;
+      end_copy(table);
       break;
     }
   }

@@ -87,7 +87,7 @@ static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const 
   uint32_t *push_rows = table->push_rows;
   const bool is_announced = table->desc.announce_step > 0;
   uint32_t *push_clocks = is_announced || hr_table_is_packed(table) ? table->push_clocks : NULL;
-  const uint8_t pending_bit = HR_MUTANT(FORGOTTEN_COPY) ? 0 : table->marks.pending_bit;
+  const bool is_copying = !HR_MUTANT(FORGOTTEN_COPY) && hr_table_is_copying(table);
   hr_entry *entries[HR_PROBE_BLOCK];
   hr_probe probe = hr_probe_begin(&table->index, keys, key_count);
   size_t i = 0;
@@ -102,7 +102,7 @@ static hotrow_status find_and_tick(hr_table *table, const uint64_t *keys, const 
         }
       }
       push_rows[i] = entry->row;
-      if (pending_bit && (table->marks.bytes[entry->row] & pending_bit)) /* a cut has it as it still is */
+      if (is_copying && hr_table_is_pending(table, entry->row)) /* a cut, or a copy, has it as it still is */
         hr_table_copy_row(table, entry->row, entry->clock);
       hr_table_use(table, entry->row);
       hr_table_stamp(table, entry->row);

@@ -40,10 +40,12 @@ typedef struct hr_row_marks {
   uint64_t hand;        /* the row that eviction comes by next */
 } hr_row_marks;
 
-/* How far a cut is copied. */
+/* How far a cut, or a copy of the whole table, is copied. */
 typedef struct hr_table_cut_state {
   const hr_storage *storage;  /* borrowed: where it is copied to */
-  uint64_t row_at, row_count; /* in marks.cutting */
+  uint64_t *copied;           /* owned; of a copy, a bit for each of row_count rows by their numbers: has been copied;
+                                 NULL: none is made */
+  uint64_t row_at, row_count; /* in marks.cutting; of a copy, rows */
   size_t gone_at;             /* in expiry.leaving */
   hotrow_status status;       /* not OK: it could not be copied, and has been abandoned */
   char sentence[HR_ERROR_TEXT_BYTES];
@@ -156,6 +158,19 @@ static inline void hr_table_touch(hr_table *table, uint32_t row)
     return;
   marks->bytes[row] |= marks->dirty_bit;
   marks->dirty[marks->dirty_count++] = row;
+}
+
+#define HR_COPIED_WORD_BITS 64u
+
+/* Is this row in the cut, or the copy, and still to be copied? */
+static inline bool hr_table_is_pending(const hr_table *table, uint64_t row)
+{
+  const hr_row_marks *marks = &table->marks;
+  const hr_table_cut_state *cut = &table->cut;
+  if (marks->pending_bit)
+    return marks->bytes[row] & marks->pending_bit;
+  return cut->copied && row < cut->row_count &&
+         !(cut->copied[row / HR_COPIED_WORD_BITS] >> (row % HR_COPIED_WORD_BITS) & 1u);
 }
 
 /* table_dirty.c. A row that is in the cut and still to be copied is about to change: it is copied. */

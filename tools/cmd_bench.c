@@ -219,12 +219,13 @@ static const hr_option checkpoint_options[] = {
     {"repeats", HR_OPTION_U32, AT(repeats), "5", 1, 101, NULL, "of both in turn; the figures are their medians"},
     {"cut-bytes", HR_OPTION_U64, AT(cut_bytes), "4MiB", 1, 1e12, NULL, "as of serve"},
     {"cut-interval-ms", HR_OPTION_U32, AT(cut_interval_ms), "1000", 1, 86400000, NULL, "as of serve"},
+    {"memory-only", HR_OPTION_BOOL, AT(memory_only), NULL, 0, 0, NULL, "a server without a data directory"},
     {"json", HR_OPTION_BOOL, AT(json), NULL, 0, 0, NULL, "one JSON object"},
 };
 
 static const hr_command checkpoint_command = {
     .name = "bench checkpoint",
-    .summary = "a shard with a data directory under load, with checkpoints and without; then killed and back",
+    .summary = "a shard under load, with checkpoints and without; with a data directory then killed and back",
     .details =
         "One client pulls a batch and pushes it, without a pause; another has checkpoints made. The server is a\n"
         "process of its own. After it was killed its files are not in the page cache.",
@@ -351,7 +352,7 @@ static const struct {
     {"cache", run_cache, "a lookup and an update of cached rows against a plain gather; hit rates on a trace"},
     {"gpu", run_gpu, "kernels, cache and a whole sparse step on a GPU against a plain copy on it"},
     {"store", run_store, "pushes until they are durable, and loading them, against memory and a plain file"},
-    {"checkpoint", run_checkpoint, "a shard with a data directory, with checkpoints and without; killed and back"},
+    {"checkpoint", run_checkpoint, "a shard with checkpoints and without; with a data directory killed and back"},
     {"memory", run_memory, "a table larger than its server's memory, against RocksDB alone"},
     {"comm", run_comm, "bytes on the wire and staleness: no cache, HET's protocol, ours"},
 };

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -191,15 +192,54 @@ int __wrap_open(const char *path, int flags, ...)
 
 static char save_dir[512];
 
+/* What a shard has done on a thread of its own: one at a time, so that calls come in one order. */
+typedef struct aside {
+  pthread_t thread;
+  bool is_running;
+  void (*task)(void *context);
+  void *context;
+} aside;
+
 typedef struct cluster {
   test_shard *shards[SHARDS];
   test_client clients[SHARDS];
+  aside asides[SHARDS];
 } cluster;
+
+static void *run_aside(void *context)
+{
+  const aside *a = context;
+  a->task(a->context);
+  return NULL;
+}
+
+static bool begin_aside(void *context, void (*task)(void *task_context), void *task_context)
+{
+  aside *a = context;
+  CHECK(!a->is_running);
+  a->task = task;
+  a->context = task_context;
+  a->is_running = pthread_create(&a->thread, NULL, run_aside, a) == 0;
+  return a->is_running;
+}
+
+/* Rows are copied, and what runs aside ends. */
+static void settle(cluster *c, uint32_t shard)
+{
+  test_copy(c->shards[shard]->shard);
+  if (c->asides[shard].is_running)
+    CHECK(pthread_join(c->asides[shard].thread, NULL) == 0);
+  c->asides[shard].is_running = false;
+}
 
 static void open_cluster(cluster *c, float amount)
 {
   for (uint32_t i = 0; i < SHARDS; i++) {
-    c->shards[i] = test_shard_open(&(hr_shard_options){.shard_index = i, .shard_count = SHARDS, .save_dir = save_dir});
+    c->asides[i].is_running = false;
+    c->shards[i] = test_shard_open(&(hr_shard_options){.shard_index = i,
+                                                       .shard_count = SHARDS,
+                                                       .save_dir = save_dir,
+                                                       .aside = {.begin = begin_aside, .context = &c->asides[i]}});
     c->clients[i] = test_worker(1, 7, 0, 1, 100);
     c->clients[i].shard_index = i;
     c->clients[i].shard_count = SHARDS;
@@ -220,9 +260,14 @@ static hotrow_status ask(cluster *c, uint32_t shard, hr_checkpoint what, uint32_
     char bytes[sizeof BLOB];
   } body = {.what = what, .bytes = BLOB};
   body.what.action = action;
-  test_body(&c->clients[shard], HR_OP_CHECKPOINT, &body,
-            sizeof body.what + (action == HR_CHECKPOINT_BLOB ? sizeof BLOB : 0));
-  return test_ask(c->shards[shard], &c->clients[shard]);
+  hotrow_status status = HOTROW_ERR_BUSY;
+  while (status == HOTROW_ERR_BUSY) {
+    test_body(&c->clients[shard], HR_OP_CHECKPOINT, &body,
+              sizeof body.what + (action == HR_CHECKPOINT_BLOB ? sizeof BLOB : 0));
+    status = test_ask(c->shards[shard], &c->clients[shard]);
+    settle(c, shard);
+  }
+  return status;
 }
 
 static hotrow_status steps(cluster *c, hr_checkpoint what)

@@ -289,6 +289,80 @@ static void server_starts_from_a_save(void)
   hotrow_server_stop(server);
 }
 
+#define FILL_KEYS 4000u
+#define FILL_PUSHES 60u
+
+/* A server with many rows, and the client that made them. */
+static hotrow_server *start_filled(const char *path, void **socket_p, test_client *c)
+{
+  static uint64_t keys[FILL_KEYS];
+  static float grads[FILL_KEYS * TEST_DIM];
+  hotrow_server_options options = HOTROW_SERVER_OPTIONS_INIT;
+  hotrow_server *server = NULL;
+  options.bind = "tcp://127.0.0.1:*";
+  options.save_dir = path;
+  CHECK_OK(hotrow_server_start(&options, &server));
+  *socket_p = connect_to(hotrow_server_endpoint(server, 0));
+  *c = work(*socket_p, 1, 0, 1);
+  for (uint64_t i = 0; i < FILL_PUSHES; i++) {
+    for (uint64_t k = 0; k < FILL_KEYS; k++)
+      keys[k] = i * FILL_KEYS + k;
+    test_add_push(test_begin(c, HR_OP_PUSH), 0, keys, grads, FILL_KEYS);
+    CHECK_OK(test_status(ask(*socket_p, c)));
+  }
+  return server;
+}
+
+static hotrow_status order(void *socket, test_client *c, uint32_t action)
+{
+  hr_checkpoint what = {.token = 3, .rank_count = 1, .name = "made", .action = action};
+  test_body(c, HR_OP_CHECKPOINT, &what, sizeof what);
+  return test_status(ask(socket, c));
+}
+
+static void a_checkpoint_is_copied_between_messages_and_without_them(void)
+{
+  char path[300];
+  void *socket;
+  test_client c;
+  snprintf(path, sizeof path, "%s/checkpoints", hr_test_tmpdir());
+  hotrow_server *server = start_filled(path, &socket, &c);
+  CHECK_OK(order(socket, &c, HR_CHECKPOINT_COPY));
+  for (uint64_t key = 0; key < 20; key++) { /* they are not in it */
+    test_push_row(&c, 0, key * FILL_KEYS, 1.0f);
+    CHECK_OK(test_status(ask(socket, &c)));
+  }
+  while (order(socket, &c, HR_CHECKPOINT_SETTLE) == HOTROW_ERR_BUSY)
+    usleep(1000);
+  CHECK_OK(order(socket, &c, HR_CHECKPOINT_SETTLE));
+  CHECK(counter(socket, &c, "\"cut_copy_ns\"") > 0);
+  while (order(socket, &c, HR_CHECKPOINT_PUBLISH) == HOTROW_ERR_BUSY)
+    usleep(1000);
+  zmq_close(socket);
+  hotrow_server_stop(server);
+  snprintf(path, sizeof path, "%s/checkpoints/made", hr_test_tmpdir());
+  test_shard *t = test_shard_open(NULL);
+  CHECK_OK(hr_shard_load(t->shard, path, (hr_load_progress){0}, (hr_load_settle){0}));
+  CHECK_EQ(hr_table_get_desc(hr_shard_table(t->shard, 0))->row_count, FILL_KEYS * FILL_PUSHES + 3);
+  test_client reader = test_reader(9);
+  test_greet(t, &reader);
+  CHECK(test_pull_value(t, &reader, 0, 0) == 0.0f && test_pull_value(t, &reader, 0, 19 * FILL_KEYS) == 0.0f);
+  test_shard_close(t);
+}
+
+static void a_server_stops_in_the_middle_of_a_copy(void)
+{
+  char path[300];
+  void *socket;
+  test_client c;
+  snprintf(path, sizeof path, "%s/stopped", hr_test_tmpdir());
+  hotrow_server *server = start_filled(path, &socket, &c);
+  CHECK_OK(order(socket, &c, HR_CHECKPOINT_COPY));
+  hotrow_server_stop(server);
+  zmq_close(socket);
+  CHECK(rmdir(path) == 0); /* nothing is left in it */
+}
+
 /* Without being asked over a socket. */
 static void a_server_tells_its_counts(void)
 {
@@ -321,6 +395,8 @@ int main(void)
   RUN(bad_messages_are_counted);
   RUN(slow_reader_is_left_behind);
   RUN(server_starts_from_a_save);
+  RUN(a_checkpoint_is_copied_between_messages_and_without_them);
+  RUN(a_server_stops_in_the_middle_of_a_copy);
   RUN(a_server_tells_its_counts);
   zmq_ctx_term(socket_test_context);
   return 0;

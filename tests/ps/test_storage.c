@@ -283,7 +283,7 @@ static void rows_that_nobody_asks_for_go_from_the_disk(void)
   CHECK_OK(disk_cut(&d));
   hr_table *table = hr_shard_table(d.t->shard, 0);
   CHECK_EQ(hr_table_evict(table, ROWS), ROWS);
-  for (uint32_t step = 0; step < LIFE + 2 + 2 * ROWS / HR_SWEEP_STORED_ROWS; step++) {
+  for (uint32_t step = 0; step < LIFE + 2 + 2 * ROWS / HR_SWEEP_STORED_ROWS_MIN; step++) {
     test_begin(&a, HR_OP_TICK)->header.step = step;
     CHECK_OK(test_ask(d.t, &a));
     CHECK(step > LIFE || hr_table_get_desc(table)->row_count == ROWS);

@@ -107,6 +107,7 @@ typedef struct bench_checkpoint_options {
   uint32_t phase_ms;  /* with checkpoints, and without */
   uint32_t repeats;   /* of both */
   uint32_t optimizer; /* 0 sgd, 1 rowwise_adagrad */
+  bool memory_only;   /* no data directory, and nothing to come back from */
   bool json;
 } bench_checkpoint_options;
 typedef struct bench_memory_options {

@@ -1,5 +1,6 @@
-/* What checkpoints cost a shard with a data directory that is under full load: throughput, pauses and bytes with one
- * every few seconds, and without, in turn; then the time that a server which was killed takes to be back. */
+/* What checkpoints cost a shard that is under full load: throughput, pauses and, with a data directory, bytes with one
+ * every few seconds, and without, in turn; with a data directory then the time that a server which was killed takes to
+ * be back. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -219,7 +220,14 @@ static bool get_counts(const checkpoint_bench *b, hotrow_shard_counts *counts)
   return ok || fail("stats", "not understood");
 }
 
-/* Creates every row, and has them all on disk. */
+static bool start_server(checkpoint_bench *b)
+{
+  const bench_checkpoint_options *o = b->options;
+  return bench_server_start(o->memory_only ? NULL : b->data_dir, b->save_dir, o->cut_bytes, o->cut_interval_ms,
+                            &b->server);
+}
+
+/* Creates every row, and has them all on disk if there is one. */
 static bool fill_table(checkpoint_bench *b)
 {
   uint64_t keys[FILL_KEYS];
@@ -373,7 +381,6 @@ typedef struct recovery {
 
 static bool measure_recovery(checkpoint_bench *b, double rows_per_s, recovery *r)
 {
-  const bench_checkpoint_options *o = b->options;
   double pull_s;
   size_t rows = 0;
   bench_server_kill(&b->server);
@@ -381,7 +388,7 @@ static bool measure_recovery(checkpoint_bench *b, double rows_per_s, recovery *r
   b->client = NULL;
   r->bytes = bench_tree_cool(b->data_dir);
   double begin = bench_seconds();
-  if (!bench_server_start(b->data_dir, b->save_dir, o->cut_bytes, o->cut_interval_ms, &b->server))
+  if (!start_server(b))
     return false;
   r->ready_s = bench_seconds() - begin;
   if (open_client(b, LOAD_JOB, &b->client, &b->table) != HOTROW_OK || work(b, &pull_s, &rows) != HOTROW_OK)
@@ -425,6 +432,25 @@ static void print_pulls(const checkpoint_bench *b, const char *name, phase_resul
            r->request_ms_max, r->cut_turn_ms_max);
 }
 
+/* What there is to say with a data directory. */
+static void print_data(const bench_checkpoint_options *o, const recovery *r, const hotrow_shard_counts *first,
+                       const hotrow_shard_counts *last, double dump)
+{
+  double parts = (double)(last->checkpoint_parts - first->checkpoint_parts);
+  double size = (double)(last->checkpoint_bytes - first->checkpoint_bytes) / parts;
+  double new_size = (double)(last->checkpoint_bytes_new - first->checkpoint_bytes_new) / parts;
+  if (o->json)
+    printf(",\"checkpoint_bytes\":%.0f,\"checkpoint_new_bytes\":%.0f,\"new_share_of_dump\":%.4f,\"ready_s\":%.3f,"
+           "\"first_pull_s\":%.3f,\"full_speed_s\":%.3f,\"data_bytes\":%llu,\"read_gb_per_s\":%.3f",
+           size, new_size, new_size / dump, r->ready_s, r->first_pull_s, r->full_speed_s, (unsigned long long)r->bytes,
+           1e-9 * (double)r->bytes / r->ready_s);
+  else
+    printf("a checkpoint has %.0f MB, of them new %.0f (%.1f %% of a dump)\nkilled: ready after %.2f s (%.2f GB/s), "
+           "first pull after %.2f, full speed after %.2f\n",
+           size / 1e6, new_size / 1e6, 100 * new_size / dump, r->ready_s, 1e-9 * (double)r->bytes / r->ready_s,
+           r->first_pull_s, r->full_speed_s);
+}
+
 static void print_result(checkpoint_bench *b, phase_result *without, phase_result *with, const recovery *r,
                          const hotrow_shard_counts *first, const hotrow_shard_counts *last)
 {
@@ -432,33 +458,29 @@ static void print_result(checkpoint_bench *b, phase_result *without, phase_resul
   double lost[REPEATS_MAX];
   for (uint32_t i = 0; i < o->repeats; i++)
     lost[i] = 100 * (1 - with->rows_per_s[i] / without->rows_per_s[i]);
-  double median = bench_quantile(lost, o->repeats, 0.5),
-         parts = (double)(last->checkpoint_parts - first->checkpoint_parts);
-  double size = (double)(last->checkpoint_bytes - first->checkpoint_bytes) / parts;
-  double new_size = (double)(last->checkpoint_bytes_new - first->checkpoint_bytes_new) / parts;
+  double median = bench_quantile(lost, o->repeats, 0.5);
   double dump = (double)last->rows * RECORD_HEAD_BYTES + (double)(last->value_bytes + last->state_bytes);
   size_t made = b->checkpoints.count - b->checkpoints.made_before;
   double seconds = bench_quantile(b->checkpoints.seconds + b->checkpoints.made_before, made, 0.5);
   if (o->json)
     printf("{\"rows\":%llu,\"dim\":%u,\"optimizer\":\"%s\",\"batch_rows\":%zu,\"zipf\":%.2f,\"cut_bytes\":%llu,"
-           "\"cut_interval_ms\":%u,\"every_ms\":%u,\"phase_ms\":%u,\"repeats\":%u,",
+           "\"cut_interval_ms\":%u,\"every_ms\":%u,\"phase_ms\":%u,\"repeats\":%u,\"memory_only\":%s,",
            (unsigned long long)o->rows, o->dim, bench_optimizer_names[o->optimizer], b->batch_rows, (double)o->zipf,
-           (unsigned long long)o->cut_bytes, o->cut_interval_ms, o->every_ms, o->phase_ms, o->repeats);
+           (unsigned long long)o->cut_bytes, o->cut_interval_ms, o->every_ms, o->phase_ms, o->repeats,
+           o->memory_only ? "true" : "false");
   print_pulls(b, "without", without);
   print_pulls(b, "with", with);
   if (o->json)
     printf("\"lost_percent\":%.2f,\"lost_percent_min\":%.2f,\"lost_percent_max\":%.2f,\"checkpoints\":%zu,"
-           "\"checkpoint_s\":%.3f,\"checkpoint_bytes\":%.0f,\"checkpoint_new_bytes\":%.0f,\"dump_bytes\":%.0f,"
-           "\"new_share_of_dump\":%.4f,\"ready_s\":%.3f,\"first_pull_s\":%.3f,\"full_speed_s\":%.3f,"
-           "\"data_bytes\":%llu,\"read_gb_per_s\":%.3f}\n",
-           median, lost[0], lost[o->repeats - 1], made, seconds, size, new_size, dump, new_size / dump, r->ready_s,
-           r->first_pull_s, r->full_speed_s, (unsigned long long)r->bytes, 1e-9 * (double)r->bytes / r->ready_s);
+           "\"checkpoint_s\":%.3f,\"dump_bytes\":%.0f",
+           median, lost[0], lost[o->repeats - 1], made, seconds, dump);
   else
-    printf(
-        "lost %.1f %% (%.1f .. %.1f); a checkpoint takes %.2f s, has %.0f MB, of them new %.0f; a full dump has %.0f "
-        "(%.1f %%)\nkilled: ready after %.2f s (%.2f GB/s), first pull after %.2f, full speed after %.2f\n",
-        median, lost[0], lost[o->repeats - 1], seconds, size / 1e6, new_size / 1e6, dump / 1e6, 100 * new_size / dump,
-        r->ready_s, 1e-9 * (double)r->bytes / r->ready_s, r->first_pull_s, r->full_speed_s);
+    printf("lost %.1f %% (%.1f .. %.1f); a checkpoint takes %.2f s; a full dump has %.0f MB\n", median, lost[0],
+           lost[o->repeats - 1], seconds, dump / 1e6);
+  if (!o->memory_only)
+    print_data(o, r, first, last, dump);
+  if (o->json)
+    printf("}\n");
   fflush(stdout);
 }
 
@@ -467,7 +489,7 @@ static bool run(checkpoint_bench *b, phase_result *without, phase_result *with)
   const bench_checkpoint_options *o = b->options;
   hotrow_shard_counts first = {0}, last = {0};
   recovery r = {0};
-  if (!bench_server_start(b->data_dir, b->save_dir, o->cut_bytes, o->cut_interval_ms, &b->server))
+  if (!start_server(b))
     return false;
   b->checkpoints.endpoint = b->server.endpoint;
   if (open_client(b, LOAD_JOB, &b->client, &b->table) != HOTROW_OK)
@@ -476,7 +498,7 @@ static bool run(checkpoint_bench *b, phase_result *without, phase_result *with)
     return false;
   double rates[REPEATS_MAX];
   memcpy(rates, without->rows_per_s, sizeof rates);
-  if (!measure_recovery(b, bench_quantile(rates, o->repeats, 0.5), &r))
+  if (!o->memory_only && !measure_recovery(b, bench_quantile(rates, o->repeats, 0.5), &r))
     return false;
   print_result(b, without, with, &r, &first, &last);
   return true;

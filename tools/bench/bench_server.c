@@ -22,8 +22,11 @@ static _Noreturn void serve(int out, const char *data_dir, const char *save_dir,
   snprintf(interval, sizeof interval, "%u", cut_interval_ms);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   dup2(out, STDOUT_FILENO);
-  execl("/proc/self/exe", "hotrow", "serve", "--bind", "tcp://127.0.0.1:*", "--data-dir", data_dir, "--save-dir",
-        save_dir, "--cut-bytes", bytes, "--cut-interval-ms", interval, (char *)NULL);
+  if (data_dir)
+    execl("/proc/self/exe", "hotrow", "serve", "--bind", "tcp://127.0.0.1:*", "--data-dir", data_dir, "--save-dir",
+          save_dir, "--cut-bytes", bytes, "--cut-interval-ms", interval, (char *)NULL);
+  else
+    execl("/proc/self/exe", "hotrow", "serve", "--bind", "tcp://127.0.0.1:*", "--save-dir", save_dir, (char *)NULL);
   _exit(127);
 }
 
