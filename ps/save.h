@@ -5,19 +5,29 @@
 #ifndef HR_SAVE_H
 #define HR_SAVE_H
 
+#include "storage.h"
 #include "table.h"
 
 #define HR_SAVE_TABLES_MAX 256u
 
-/* Writes one shard's part; save_dir must be there. A part of the same name that exists is replaced once the new one is
- * on disk, and kept if this fails. Needs a buffer of 1 MiB; blocks while writing.
- *   HOTROW_ERR_STORAGE   the sentence names file and cause; what was written is removed
- *   HOTROW_ERR_EXISTS    the save of this name has parts of another shard count: choose another name
+/* Which part of which save. */
+typedef struct hr_save_part {
+  hr_save save;
+  const char *save_dir; /* borrowed; must be there */
+  uint32_t shard_index, shard_count;
+  uint64_t epoch;
+} hr_save_part;
+
+/* Writes a part. One of the same name that exists is replaced once the new one is on disk, and kept if this fails.
+ * Needs a buffer of 1 MiB; blocks while writing. HOTROW_ERR_STORAGE   the sentence names file and cause; what was
+ * written is removed HOTROW_ERR_EXISTS    the save of this name has parts of another shard count: choose another name
  *   HOTROW_ERR_INVALID   the name
  *   HOTROW_ERR_INTERNAL  a table holds a key that is not this shard's (such a part could not be loaded)
  *   HOTROW_ERR_NO_MEMORY */
-hotrow_status hr_save_write(const char *save_dir, const hr_save *save, uint32_t shard_index, uint32_t shard_count,
-                            uint64_t epoch, hr_table *const *tables, size_t table_count);
+hotrow_status hr_save_write(const hr_save_part *part, hr_table *const *tables, size_t table_count);
+/* The same of what a storage has, which is held: it is copied beside the part and let go of, whatever comes of it; then
+ * the copy is read, and removed. Any thread. HOTROW_ERR_CORRUPT too */
+hotrow_status hr_save_write_stored(const hr_save_part *part, const hr_storage *storage);
 
 /* Called with each table of the save once (create it and return it), before any rows. desc->row_count is that of one
  * part, desc->id the one it had at one shard. */

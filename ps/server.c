@@ -433,7 +433,7 @@ static hotrow_status open_host(hotrow_server *server, const hotrow_server_option
 static hotrow_status start_host(host *h)
 {
   publish(h);
-  HOTROW_TRY(hr_thread_start(HR_THREAD_FOREGROUND, "shard", run_host, h, &h->thread));
+  HOTROW_TRY(hr_thread_start(HR_THREAD_PROMPT, "shard", run_host, h, &h->thread));
   h->is_running = true;
   return HOTROW_OK;
 }
@@ -495,6 +495,25 @@ static hotrow_status resolve_options(const hotrow_server_options *given, hotrow_
   return o->save_dir ? open_save_dir(o->save_dir) : HOTROW_OK;
 }
 
+/* ZeroMQ makes its threads with the first socket, and they are as who makes it. */
+static void *make_first_socket(void *zmq)
+{
+  return zmq_socket(zmq, ZMQ_PAIR);
+}
+
+static hotrow_status open_context(hotrow_server *server, uint32_t io_threads)
+{
+  void *socket = NULL;
+  server->zmq = zmq_ctx_new();
+  if (!server->zmq || zmq_ctx_set(server->zmq, ZMQ_IO_THREADS, (int)io_threads) != 0)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no ZeroMQ context: %s", zmq_strerror(errno));
+  HOTROW_TRY(hr_thread_call(HR_THREAD_PROMPT, "sockets", make_first_socket, server->zmq, &socket));
+  if (!socket)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "ZeroMQ cannot have %u threads", io_threads);
+  zmq_close(socket);
+  return HOTROW_OK;
+}
+
 hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_server **server_p)
 {
   hotrow_server_options o = {0};
@@ -511,9 +530,8 @@ hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_s
   hotrow_status status = HOTROW_OK;
   if (o.save_dir && !(server->save_dir = strdup(o.save_dir)))
     status = hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for the name of the save directory");
-  server->zmq = zmq_ctx_new();
-  if (!server->zmq || zmq_ctx_set(server->zmq, ZMQ_IO_THREADS, (int)o.io_threads) != 0)
-    status = hr_fail(HOTROW_ERR_NO_MEMORY, "no ZeroMQ context: %s", zmq_strerror(errno));
+  if (status == HOTROW_OK)
+    status = open_context(server, o.io_threads);
   for (uint32_t i = 0; i < o.shards && status == HOTROW_OK; i++)
     status = open_host(server, &o, i);
   for (uint32_t i = 0; i < o.shards && status == HOTROW_OK; i++)

@@ -15,6 +15,7 @@
 #include "shard_log.h"
 #include "shard_memory.h"
 #include "shard_park.h"
+#include "shard_save.h"
 #include "shard_stats.h"
 #include "shard_sync.h"
 #include "shard_visit.h"
@@ -64,6 +65,7 @@ void hr_shard_destroy(hr_shard *shard)
   if (!shard)
     return;
   hr_checkpoint_end(shard);
+  hr_save_end(shard);
   while (shard->jobs)
     hr_job_drop(shard, shard->jobs);
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)
@@ -411,7 +413,7 @@ static hotrow_status dispatch(hr_shard *shard, hr_session *session, hr_message *
   case HR_OP_STATS:
     return hr_admin_stats(shard, session, message);
   case HR_OP_SAVE:
-    return hr_admin_save(shard, session, message);
+    return hr_save_request(shard, session, message);
   case HR_OP_CHECKPOINT:
     return hr_checkpoint_request(shard, session, message);
   case HR_OP_RESTORED:

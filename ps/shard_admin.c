@@ -201,26 +201,7 @@ hotrow_status hr_admin_blob_get(hr_shard *shard, hr_session *session, const hr_m
   return HOTROW_OK;
 }
 
-/* ---- save, bye ---- */
-
-hotrow_status hr_admin_save(hr_shard *shard, hr_session *session, const hr_message *message)
-{
-  const hr_shard_options *own = &shard->options;
-  hr_save save;
-  HOTROW_ASSERT(message->body_size == sizeof save);
-  memcpy(&save, message->body, sizeof save);
-  if (!own->save_dir)
-    return hr_fail(HOTROW_ERR_UNSUPPORTED, "shard %u was started without a save directory", own->shard_index);
-  /* A save takes long and its client may ask again meanwhile: that repeat is answered and not written. */
-  if (memcmp(&shard->saved, &save, sizeof save) != 0) {
-    hr_shard_sweep(shard);
-    HOTROW_TRY(hr_save_write(own->save_dir, &save, own->shard_index, own->shard_count, own->epoch, shard->tables,
-                             shard->table_count));
-    shard->saved = save;
-  }
-  hr_reply_body(shard, session, &message->header, NULL, 0);
-  return HOTROW_OK;
-}
+/* ---- bye ---- */
 
 hotrow_status hr_admin_bye(hr_shard *shard, hr_session *session, const hr_message *message)
 {

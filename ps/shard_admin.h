@@ -1,4 +1,4 @@
-/* Tables, barriers, blobs, saves, bye: the requests that are not data. */
+/* Tables, barriers, blobs, bye: the requests that are not data. */
 #ifndef HR_SHARD_ADMIN_H
 #define HR_SHARD_ADMIN_H
 
@@ -11,7 +11,6 @@ hotrow_status hr_admin_table_list(hr_shard *shard, hr_session *session, const hr
 hotrow_status hr_admin_barrier(hr_shard *shard, hr_session *session, const hr_message *message);
 hotrow_status hr_admin_blob_put(hr_shard *shard, hr_session *session, const hr_message *message);
 hotrow_status hr_admin_blob_get(hr_shard *shard, hr_session *session, const hr_message *message);
-hotrow_status hr_admin_save(hr_shard *shard, hr_session *session, const hr_message *message);
 hotrow_status hr_admin_bye(hr_shard *shard, hr_session *session, const hr_message *message);
 
 /* Forgets the blobs of a job; only those that `owner` put unless it is NULL. */

@@ -12,6 +12,7 @@
 
 #include "checkpoint.h"
 #include "shard_cut.h"
+#include "shard_save.h"
 
 #define COPY_SHARES 16u /* of a shard's memory is what may wait to be written of a copy */
 
@@ -106,6 +107,20 @@ static hotrow_status say_busy(const hr_shard *shard)
   const hr_shard_checkpoint *c = shard->checkpoint;
   return hr_fail(HOTROW_ERR_BUSY, "shard %u is still writing checkpoint %s", shard->options.shard_index,
                  c->files.what.name);
+}
+
+bool hr_checkpoint_is_under_way(const hr_shard *shard)
+{
+  hr_shard_checkpoint *c = shard->checkpoint;
+  return c && (c->phase == PHASE_AWAITING || c->phase == PHASE_CUTTING || is_running(c));
+}
+
+/* A save takes the same thread, and may hold the storage. */
+static hotrow_status check_no_save(const hr_shard *shard)
+{
+  if (hr_save_is_under_way(shard))
+    return hr_fail(HOTROW_ERR_BUSY, "shard %u is still writing a save", shard->options.shard_index);
+  return HOTROW_OK;
 }
 
 /* What came of the last thing that ran aside. */
@@ -231,6 +246,7 @@ static hotrow_status begin(hr_shard *shard, const hr_checkpoint *what)
     return is_idle(c) ? outcome(c) : HOTROW_OK;
   if (is_running(c))
     return say_busy(shard);
+  HOTROW_TRY(check_no_save(shard));
   drop(c);
   c->files.save_dir = shard->options.save_dir;
   c->files.storage = storage;
@@ -298,6 +314,7 @@ static hotrow_status start_publishing(hr_shard *shard)
   hr_shard_checkpoint *c = shard->checkpoint;
   if (c->phase == PHASE_PUBLISHED)
     return HOTROW_OK;
+  HOTROW_TRY(check_no_save(shard));
   run_aside(shard, PHASE_PUBLISHING, publish);
   if (!is_idle(c))
     return say_busy(shard);

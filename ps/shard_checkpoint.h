@@ -18,6 +18,8 @@ hotrow_status hr_checkpoint_copy(hr_shard *shard);
 /* Have rows that pushes change to wait for that thread before they are copied? */
 bool hr_checkpoint_is_behind(const hr_shard *shard);
 size_t hr_checkpoint_bytes(const hr_shard *shard); /* of memory that copies take */
+/* Does one wait for its cut, or run aside? Then no save is begun. */
+bool hr_checkpoint_is_under_way(const hr_shard *shard);
 void hr_checkpoint_fill_counts(const hr_shard *shard, hotrow_shard_counts *counts);
 /* When nothing runs aside any more. */
 void hr_checkpoint_end(hr_shard *shard);

@@ -9,6 +9,7 @@
 #include "shard_checkpoint.h"
 #include "shard_log.h"
 #include "shard_memory.h"
+#include "shard_save.h"
 #include "shard_sync.h"
 
 /* ---- what a cut holds ---- */
@@ -188,6 +189,7 @@ hotrow_status hr_shard_copy(hr_shard *shard)
   abandon(shard);
   shard->is_refused = true;
   hr_checkpoint_cut_failed(shard);
+  hr_save_cut_failed(shard);
   return status;
 }
 
@@ -261,6 +263,7 @@ void hr_shard_cut_is_durable(hr_shard *shard, uint64_t number)
     }
   uint64_t next;
   hr_checkpoint_cut_is_durable(shard);
+  hr_save_cut_is_durable(shard);
   if (is_awaited && !shard->cut_in_progress)
     hr_shard_cut(shard, &next); /* if it fails the client asks again, and is told */
 }
@@ -273,6 +276,7 @@ void hr_shard_degrade(hr_shard *shard)
            shard->options.shard_index, hotrow_last_error());
   hr_fail_text(HOTROW_ERR_STORAGE, shard->degraded_by, strlen(shard->degraded_by));
   hr_checkpoint_cut_failed(shard);
+  hr_save_cut_failed(shard);
   if (shard->cut_in_progress)
     abandon(shard);
   for (size_t i = 0; i < HR_SESSION_BUCKETS; i++)

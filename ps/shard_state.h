@@ -14,6 +14,7 @@ typedef struct hr_session hr_session;
 typedef struct hr_job hr_job;
 typedef struct hr_blob hr_blob;
 typedef struct hr_shard_checkpoint hr_shard_checkpoint;
+typedef struct hr_shard_save hr_shard_save;
 typedef struct hr_parked hr_parked;
 
 /* Why a message was refused, as stats tell it. */
@@ -112,7 +113,7 @@ struct hr_shard {
   hr_blob *blobs[HR_SHARD_BLOBS_MAX]; /* owned, in the order in which they were first put */
   size_t blob_count;
   size_t held_bytes;               /* of all hr_held */
-  hr_save saved;                   /* the last save written: a repeat of it is answered, not written again */
+  hr_shard_save *save;             /* owned; NULL until the first one */
   hr_shard_checkpoint *checkpoint; /* owned; NULL until the first one */
   hr_save_origin origin;           /* token 0: not started from a checkpoint */
   hr_announce_log log;

@@ -168,19 +168,11 @@ static void *make_pools(void *context)
   return context;
 }
 
-static hotrow_status make_pools_in_background(void)
-{
-  pthread_t thread;
-  HOTROW_TRY(hr_thread_start(HR_THREAD_BACKGROUND, "pools", make_pools, NULL, &thread));
-  pthread_join(thread, NULL);
-  return HOTROW_OK;
-}
-
 static hotrow_status open_database(hr_rocksdb *s)
 {
   static const char *const names[] = {"default"};
   char *error = NULL;
-  HOTROW_TRY(make_pools_in_background());
+  HOTROW_TRY(hr_thread_call(HR_THREAD_BACKGROUND, "pools", make_pools, NULL, NULL));
   s->options = make_options(s);
   s->write_options = rocksdb_writeoptions_create();
   s->read_options = rocksdb_readoptions_create();

@@ -12,6 +12,8 @@
 
 /* The next turns of the hand are of keys whose buckets are on their way from memory. */
 #define AHEAD 16u
+#define PASS_ROWS 64u /* marks that are looked at together */
+#define STAYS (HR_ROW_DIRTY_A | HR_ROW_DIRTY_B | HR_ROW_USED)
 #define ASKED_CHUNK 128u /* keys that the storage is asked for at once, where others are left out */
 
 void hr_table_save_memory(hr_table *table)
@@ -84,29 +86,55 @@ void hr_table_take_out(hr_table *table, uint32_t row)
     move_last(table, row, last);
 }
 
-static bool may_go(const hr_row_marks *marks, uint8_t mark)
+/* The mark of a row that nothing else keeps than the cut that is not durable yet. There is no such cut: of no row. */
+static uint8_t flying_mark(const hr_row_marks *marks)
 {
-  bool is_in_flight =
-      marks->in_flight != 0 && !HR_MUTANT(EARLY_EVICTION) && mark >> HR_ROW_CUT_SHIFT == marks->in_flight;
-  return !(mark & (HR_ROW_DIRTY_A | HR_ROW_DIRTY_B | HR_ROW_USED)) && !is_in_flight;
+  bool is_any = marks->in_flight != 0 && !HR_MUTANT(EARLY_EVICTION);
+  return is_any ? (uint8_t)(marks->in_flight << HR_ROW_CUT_SHIFT) : STAYS;
+}
+
+static bool may_go(uint8_t mark, uint8_t flying)
+{
+  return !(mark & STAYS) & (mark != flying);
+}
+
+/* Passes over PASS_ROWS rows if all of them stay: most of a table may be dirty or in a cut, and clients wait while the
+ * hand goes round it. */
+static bool pass_over(uint8_t *marks, uint8_t flying)
+{
+  uint8_t goes = 0;
+  for (size_t i = 0; i < PASS_ROWS; i++)
+    goes |= may_go(marks[i], flying);
+  for (size_t i = 0; !goes && i < PASS_ROWS; i++)
+    marks[i] &= (uint8_t)~HR_ROW_USED;
+  return !goes;
 }
 
 uint64_t hr_table_evict(hr_table *table, uint64_t count)
 {
   hr_row_marks *marks = &table->marks;
   HOTROW_ASSERT(marks->counts_use);
-  uint64_t evicted = 0;
+  const uint8_t flying = flying_mark(marks);
+  uint64_t evicted = 0, seen = 0; /* rows below this are not to be passed over */
   /* Twice round: the first time may only find that all rows were used. A list of dirty rows has room for as many that
    * were moved as there are rows. */
   for (uint64_t turns = 2 * table->resident_count; turns > 0 && evicted < count; turns--) {
     if (table->resident_count == 0 || marks->dirty_count >= table->row_count_max)
       break;
     if (marks->hand >= table->resident_count)
-      marks->hand = 0;
+      marks->hand = seen = 0;
     uint64_t row = marks->hand;
-    if (row + AHEAD < table->resident_count && may_go(marks, marks->bytes[row + AHEAD]))
+    if (row >= seen && turns >= PASS_ROWS && row + PASS_ROWS <= table->resident_count) {
+      seen = row + PASS_ROWS;
+      if (pass_over(marks->bytes + row, flying)) {
+        marks->hand = seen;
+        turns -= PASS_ROWS - 1;
+        continue;
+      }
+    }
+    if (row + AHEAD < table->resident_count && may_go(marks->bytes[row + AHEAD], flying))
       __builtin_prefetch(hr_index_home(&table->index, table->keys[row + AHEAD]));
-    if (may_go(marks, marks->bytes[row])) {
+    if (may_go(marks->bytes[row], flying)) {
       hr_table_take_out(table, (uint32_t)row);
       evicted++;
     } else {

@@ -40,6 +40,7 @@ void hr_table_memory_init(hr_table_memory *memory)
   memory->can_have_helper = sem_init(&memory->wake, 0, 0) == 0;
   memory->helper_bytes = HELPER_BYTES;
   memory->lead_bytes_min = LEAD_BYTES_MIN;
+  atomic_store_explicit(&memory->touches_ahead, true, memory_order_relaxed);
   for (size_t i = 0; i < HR_ARRAY_COUNT; i++)
     memory->arrays[i].wake_bytes = SIZE_MAX;
 }
@@ -67,7 +68,7 @@ hotrow_status hr_table_memory_map(hr_table_memory *memory, hr_array_kind kind, s
 static bool make_ready(const hr_table_memory *memory, hr_array *array)
 {
   size_t used = atomic_load_explicit(&array->used_bytes, memory_order_relaxed);
-  if (used == 0)
+  if (used == 0 || !atomic_load_explicit(&memory->touches_ahead, memory_order_relaxed))
     return false;
   size_t lead = lead_of(memory, used), reached = round_up(used), wanted = reached + lead;
   wanted = wanted < array->size_bytes ? wanted : array->size_bytes;
@@ -85,19 +86,25 @@ static bool make_ready(const hr_table_memory *memory, hr_array *array)
   return madvise(page, HUGE_PAGE_BYTES, MADV_POPULATE_WRITE) == 0;
 }
 
+static size_t filled_bytes(const hr_array *array)
+{
+  return atomic_load_explicit(&array->used_bytes, memory_order_relaxed) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+}
+
 /* Pages that the table's thread has filled before the helper came to them become huge now: a row at random costs
  * several times as much in small ones. A kernel that cannot do it at once (before 6.1) does when it gets round to it.
  * False if there is none.
  */
 static bool make_huge(hr_array *array)
 {
-  size_t filled = atomic_load_explicit(&array->used_bytes, memory_order_relaxed) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
-  if (array->advised_bytes >= filled)
+  size_t filled = filled_bytes(array), advised = atomic_load_explicit(&array->advised_bytes, memory_order_relaxed);
+  if (advised >= filled)
     return false;
-  uint8_t *page = array->bytes + array->advised_bytes;
-  array->advised_bytes += HUGE_PAGE_BYTES;
-  madvise(page, HUGE_PAGE_BYTES, MADV_HUGEPAGE);
-  madvise(page, HUGE_PAGE_BYTES, MADV_COLLAPSE);
+  madvise(array->bytes + advised, HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+  madvise(array->bytes + advised, HUGE_PAGE_BYTES, MADV_COLLAPSE);
+  /* Unless some went back meanwhile. */
+  atomic_compare_exchange_strong_explicit(&array->advised_bytes, &advised, advised + HUGE_PAGE_BYTES,
+                                          memory_order_relaxed, memory_order_relaxed);
   return true;
 }
 
@@ -158,38 +165,36 @@ size_t hr_table_memory_ahead(const hr_table_memory *memory, hr_array_kind kind)
   return ready > used ? ready - used : 0;
 }
 
-static void end_helper(hr_table_memory *memory)
+static size_t larger(size_t a, size_t b)
 {
-  if (!memory->has_helper)
-    return;
-  atomic_store_explicit(&memory->is_ending, true, memory_order_relaxed);
-  sem_post(&memory->wake);
-  pthread_join(memory->helper, NULL);
-  atomic_store_explicit(&memory->is_ending, false, memory_order_relaxed);
-  memory->has_helper = false;
+  return a > b ? a : b;
 }
 
-/* Without the helper: it might be touching what goes. It is started again when more is used. */
+/* The table's thread does not wait for the helper, who may be waiting for a processor. What the helper touches of this
+ * array just now, a page, goes back with the next call. */
 void hr_table_memory_shrink(hr_table_memory *memory, hr_array_kind kind, size_t used_bytes, size_t used_bytes_before)
 {
   hr_array *array = &memory->arrays[kind];
-  end_helper(memory);
-  size_t kept = round_up(used_bytes), touched = round_up(used_bytes_before);
-  size_t ready = atomic_load_explicit(&array->ready_bytes, memory_order_relaxed);
-  touched = touched > ready ? touched : ready;
-  if (kept < touched)
-    madvise(array->bytes + kept, touched - kept, MADV_DONTNEED);
+  size_t kept = round_up(used_bytes), ready = atomic_load_explicit(&array->ready_bytes, memory_order_relaxed);
+  atomic_store_explicit(&memory->touches_ahead, false, memory_order_relaxed);
   atomic_store_explicit(&array->used_bytes, used_bytes, memory_order_relaxed);
-  if (atomic_load_explicit(&array->ready_bytes, memory_order_relaxed) > kept)
+  array->touched_bytes = larger(array->touched_bytes, larger(round_up(used_bytes_before), ready));
+  if (kept < array->touched_bytes)
+    madvise(array->bytes + kept, array->touched_bytes - kept, MADV_DONTNEED);
+  if (ready > kept)
     atomic_store_explicit(&array->ready_bytes, kept, memory_order_relaxed);
-  array->advised_bytes = array->advised_bytes < kept ? array->advised_bytes : kept;
-  size_t wake = used_bytes + HUGE_PAGE_BYTES;
-  array->wake_bytes = wake > memory->helper_bytes ? wake : memory->helper_bytes;
+  if (atomic_load_explicit(&array->advised_bytes, memory_order_relaxed) > kept)
+    atomic_store_explicit(&array->advised_bytes, kept, memory_order_relaxed);
+  array->wake_bytes = larger(used_bytes + HUGE_PAGE_BYTES, memory->helper_bytes);
 }
 
 void hr_table_memory_fini(hr_table_memory *memory)
 {
-  end_helper(memory);
+  if (memory->has_helper) {
+    atomic_store_explicit(&memory->is_ending, true, memory_order_relaxed);
+    sem_post(&memory->wake);
+    pthread_join(memory->helper, NULL);
+  }
   for (size_t i = 0; i < HR_ARRAY_COUNT; i++)
     if (memory->arrays[i].bytes)
       munmap(memory->arrays[i].bytes, memory->arrays[i].size_bytes);

@@ -24,10 +24,11 @@ typedef enum hr_array_kind {
 typedef struct hr_array {
   uint8_t *bytes; /* owned */
   size_t size_bytes;
-  size_t wake_bytes;         /* once so many are used the helper is told */
-  atomic_size_t ready_bytes; /* the helper's: touched up to here, or left to the table's thread */
-  size_t advised_bytes;      /* likewise: may be huge pages up to here */
-  atomic_size_t used_bytes;  /* as last told */
+  size_t wake_bytes;           /* once so many are used the helper is told */
+  size_t touched_bytes;        /* the most that has been touched, once some of it went back to the system */
+  atomic_size_t ready_bytes;   /* the helper's: touched up to here, or left to the table's thread */
+  atomic_size_t advised_bytes; /* likewise: may be huge pages up to here */
+  atomic_size_t used_bytes;    /* as last told */
 } hr_array;
 
 typedef struct hr_table_memory {
@@ -35,8 +36,9 @@ typedef struct hr_table_memory {
   pthread_t helper;
   sem_t wake;
   bool has_helper, can_have_helper;
-  size_t helper_bytes;   /* used of an array before there is a helper */
-  size_t lead_bytes_min; /* how far it is ahead at least */
+  size_t helper_bytes;       /* used of an array before there is a helper */
+  size_t lead_bytes_min;     /* how far it is ahead at least */
+  atomic_bool touches_ahead; /* until memory goes back to the system */
   atomic_bool is_ending;
 } hr_table_memory;
 
@@ -48,7 +50,7 @@ void hr_table_memory_save(hr_table_memory *memory);
 /* How much of an array was touched that is not used yet, about. */
 size_t hr_table_memory_ahead(const hr_table_memory *memory, hr_array_kind kind);
 /* Less of an array is used than the bytes that were: the rest goes back to the system, and reads as 0 when it is used
- * again. */
+ * again. From then on nothing is touched ahead, in no array: rows would have to leave for it. */
 void hr_table_memory_shrink(hr_table_memory *memory, hr_array_kind kind, size_t used_bytes, size_t used_bytes_before);
 
 /* HOTROW_ERR_NO_MEMORY */

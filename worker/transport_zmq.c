@@ -8,14 +8,18 @@
 #include <hr/assert.h>
 #include <hr/log.h>
 #include <hr/memory.h>
+#include <hr/thread.h>
 #include <hr/wire.h>
 
 #include "link.h"
 
 #define SEND_HWM 1024 /* messages; the window of 64 pushes and a few pulls never fill it */
 #define RECEIVE_HWM 1024
-#define SOCKET_BUFFER_BYTES (4 << 20) /* the kernel's: several parts of a large reply */
-#define RECONNECT_MS 20               /* first pause; doubles up to RECONNECT_MAX_MS */
+#define RECEIVE_BUFFER_BYTES (4 << 20) /* the kernel's: several parts of a large reply */
+/* Less than one part of a push: the thread that sends stops and goes on as the shard's side receives, which finds the
+ * bytes in a cache. With room for all parts it copied megabytes before the other side had a processor to begin on. */
+#define SEND_BUFFER_BYTES (256 << 10)
+#define RECONNECT_MS 20 /* first pause; doubles up to RECONNECT_MAX_MS */
 #define RECONNECT_MAX_MS 1000
 #define HANDSHAKE_MS 5000
 #define DRAIN_MAX 64 /* messages taken from one socket before the next has its turn */
@@ -52,8 +56,8 @@ static hotrow_status open_socket(zmq_transport *transport, uint32_t shard, const
   set_int(socket, ZMQ_SNDHWM, SEND_HWM);
   set_int(socket, ZMQ_RCVHWM, RECEIVE_HWM);
   set_int(socket, ZMQ_LINGER, 0);
-  set_int(socket, ZMQ_SNDBUF, SOCKET_BUFFER_BYTES);
-  set_int(socket, ZMQ_RCVBUF, SOCKET_BUFFER_BYTES);
+  set_int(socket, ZMQ_SNDBUF, SEND_BUFFER_BYTES);
+  set_int(socket, ZMQ_RCVBUF, RECEIVE_BUFFER_BYTES);
   set_int(socket, ZMQ_IMMEDIATE, 1); /* no queue for a shard that is not there: the link sends again */
   set_int(socket, ZMQ_RECONNECT_IVL, RECONNECT_MS);
   set_int(socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
@@ -223,16 +227,33 @@ static bool receive_message(void *context, uint64_t timeout_ns, uint32_t *shard_
   return true;
 }
 
+/* ZeroMQ makes its threads with the first socket, and they are as who makes it. */
+static void *make_first_socket(void *context)
+{
+  return zmq_socket(context, ZMQ_PAIR);
+}
+
+static hotrow_status open_context(zmq_transport *transport)
+{
+  void *socket = NULL;
+  transport->context = zmq_ctx_new();
+  if (!transport->context)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "no ZeroMQ context");
+  zmq_ctx_set(transport->context, ZMQ_MAX_SOCKETS, (int)transport->shard_count + 8);
+  HOTROW_TRY(hr_thread_call(HR_THREAD_PROMPT, "sockets", make_first_socket, transport->context, &socket));
+  if (!socket)
+    return hr_fail(HOTROW_ERR_NO_MEMORY, "ZeroMQ cannot have threads: %s", zmq_strerror(errno));
+  zmq_close(socket);
+  return HOTROW_OK;
+}
+
 hotrow_status hr_transport_zmq_open(const char *const *endpoints, uint32_t shard_count, hotrow_transport *transport_p)
 {
   zmq_transport *transport = calloc(1, sizeof *transport);
   if (!transport)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for sockets");
   transport->shard_count = shard_count;
-  transport->context = zmq_ctx_new();
-  hotrow_status status = transport->context ? HOTROW_OK : hr_fail(HOTROW_ERR_NO_MEMORY, "no ZeroMQ context");
-  if (status == HOTROW_OK)
-    zmq_ctx_set(transport->context, ZMQ_MAX_SOCKETS, (int)shard_count + 8);
+  hotrow_status status = open_context(transport);
   if (status == HOTROW_OK)
     status = hr_alloc(shard_count, sizeof(void *), "sockets", (void **)&transport->sockets);
   if (status == HOTROW_OK)

@@ -108,8 +108,12 @@ static hr_save save_called(const char *name, uint64_t token)
 
 static hotrow_status write_shard(const char *name, uint64_t token, const shard *s)
 {
-  hr_save save = save_called(name, token);
-  return hr_save_write(hr_test_tmpdir(), &save, s->index, s->count, 4, s->tables, s->table_count);
+  hr_save_part part = {.save = save_called(name, token),
+                       .save_dir = hr_test_tmpdir(),
+                       .shard_index = s->index,
+                       .shard_count = s->count,
+                       .epoch = 4};
+  return hr_save_write(&part, s->tables, s->table_count);
 }
 
 static void write_part(const char *name, uint32_t index, uint32_t count, uint64_t token)
@@ -459,10 +463,12 @@ static void a_save_that_cannot_be_written_is_refused(void)
 {
   shard s;
   make_shard(&s, 0, 1, 1);
-  hr_save save = save_called("x", 1);
+  hr_save_part part = {.save = save_called("x", 1), .shard_count = 1, .epoch = 4};
   const char *dirs[3] = {"/nonexistent/dir", "/dev/null", "/proc"};
-  for (size_t i = 0; i < 3; i++)
-    CHECK_FAILS(hr_save_write(dirs[i], &save, 0, 1, 4, s.tables, TABLES), HOTROW_ERR_STORAGE, dirs[i]);
+  for (size_t i = 0; i < 3; i++) {
+    part.save_dir = dirs[i];
+    CHECK_FAILS(hr_save_write(&part, s.tables, TABLES), HOTROW_ERR_STORAGE, dirs[i]);
+  }
   CHECK_FAILS(write_shard("../up", 1, &s), HOTROW_ERR_INVALID, NULL);
   CHECK_FAILS(write_shard("", 1, &s), HOTROW_ERR_INVALID, NULL);
   write_part("three", 1, 3, 1);

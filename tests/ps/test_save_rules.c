@@ -61,11 +61,12 @@ static hr_table *make_part(uint32_t index, uint32_t step)
 static void write_save(const char *name)
 {
   static const uint32_t steps[PARTS] = {NEARLY_OVER, 5, 90000};
-  hr_save save = {.token = 3};
-  snprintf(save.name, sizeof save.name, "%s", name);
+  hr_save_part part = {.save.token = 3, .save_dir = hr_test_tmpdir(), .shard_count = PARTS, .epoch = 4};
+  snprintf(part.save.name, sizeof part.save.name, "%s", name);
   for (uint32_t i = 0; i < PARTS; i++) {
     hr_table *table = make_part(i, steps[i]);
-    CHECK_OK(hr_save_write(hr_test_tmpdir(), &save, i, PARTS, 4, &table, 1));
+    part.shard_index = i;
+    CHECK_OK(hr_save_write(&part, &table, 1));
     hr_table_destroy(table);
   }
 }

@@ -282,6 +282,24 @@ static void what_is_not_safe_stays(void)
   hr_table_destroy(table);
 }
 
+/* Wherever it is: the hand looks at many rows together. */
+static void one_that_may_go_is_found_among_those_that_stay(void)
+{
+  const uint64_t places[] = {0, 1, 62, 63, 64, 500, 959, 960, 998, 999};
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    hr_table *table = make(0);
+    fill(table, 1000);
+    begin_cut(table);
+    end_cut(table);
+    for (uint64_t key = 0; key < 1000; key++)
+      if (key != places[i])
+        push(table, &key, 1, NULL);
+    CHECK_EQ(hr_table_evict(table, 1000), 1);
+    CHECK(!hr_table_has_resident(table, places[i]));
+    hr_table_destroy(table);
+  }
+}
+
 static void rows_in_use_stay_longer(void)
 {
   hr_table *table = make(0);
@@ -391,6 +409,7 @@ static void memory_goes_back(void)
 int main(void)
 {
   RUN(what_is_not_safe_stays);
+  RUN(one_that_may_go_is_found_among_those_that_stay);
   RUN(rows_in_use_stay_longer);
   RUN(a_row_that_came_back_is_announced_at_its_next_push);
   RUN(memory_goes_back);

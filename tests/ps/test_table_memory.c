@@ -93,6 +93,57 @@ static void the_index_comes_first(void)
   hr_table_memory_fini(&memory);
 }
 
+/* Uses the array from one size to another as a table does. What is new reads as 0. */
+static void grow(hr_table_memory *memory, uint8_t *bytes, size_t from, size_t to)
+{
+  for (size_t used = from; used < to; used += 4096) {
+    CHECK(bytes[used] == 0);
+    bytes[used] = 1;
+    hr_table_memory_use(memory, HR_ARRAY_ROWS, used);
+  }
+}
+
+static bool is_any_resident(uint8_t *bytes, size_t from, size_t to)
+{
+  while (from < to && !is_resident(bytes + from))
+    from += MIB;
+  return from < to;
+}
+
+static bool goes_with_next_calls(hr_table_memory *memory, uint8_t *bytes, size_t used)
+{
+  for (int i = 0; i < 2000 && is_any_resident(bytes, used, 64 * MIB); i++) {
+    hr_table_memory_shrink(memory, HR_ARRAY_ROWS, used, used);
+    nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+  }
+  return is_resident(bytes + used - MIB) && !is_any_resident(bytes, used, 64 * MIB);
+}
+
+/* Memory is short then: rows would have to leave for what is touched ahead. */
+static void where_memory_went_back_nothing_is_touched_ahead(void)
+{
+  hr_table_memory memory;
+  void *mapped;
+  hr_table_memory_init(&memory);
+  CHECK_OK(hr_table_memory_map(&memory, HR_ARRAY_ROWS, 64 * MIB, "rows", &mapped));
+  uint8_t *bytes = mapped;
+  grow(&memory, bytes, 0, 32 * MIB);
+  if (!memory.can_have_helper)
+    hr_test_skip("thread", "no thread for a helper");
+  CHECK(becomes_resident(bytes + 37 * MIB + MIB / 2));
+  hr_table_memory_shrink(&memory, HR_ARRAY_ROWS, 8 * MIB, 32 * MIB);
+  CHECK(memory.has_helper); /* and was not waited for */
+  bytes[37 * MIB] = 1;      /* as the helper may just now */
+  CHECK(goes_with_next_calls(&memory, bytes, 8 * MIB));
+  grow(&memory, bytes, 8 * MIB, 24 * MIB);
+  nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL); /* to see what must not happen */
+  CHECK_EQ(hr_table_memory_ahead(&memory, HR_ARRAY_ROWS), 0);
+  CHECK(goes_with_next_calls(&memory, bytes, 24 * MIB));
+  for (size_t i = 0; i < 24 * MIB; i += 4096)
+    CHECK(bytes[i] == 1);
+  hr_table_memory_fini(&memory);
+}
+
 /* It may have much to do when its table is destroyed. */
 static void the_end_does_not_wait_for_it(void)
 {
@@ -112,6 +163,7 @@ int main(void)
   RUN(little_use_needs_no_helper);
   RUN(the_end_does_not_wait_for_it);
   RUN(the_index_comes_first);
-  RUN(a_helper_is_ahead); /* these last, as they may be skipped */
+  RUN(a_helper_is_ahead); /* this and those around it may be skipped */
+  RUN(where_memory_went_back_nothing_is_touched_ahead);
   return 0;
 }

@@ -213,6 +213,13 @@ uint64_t bench_memory_bytes(pid_t process); /* resident; 0: not known */
 uint64_t bench_memory_bytes_max(pid_t process);
 void bench_memory_reset(pid_t process);
 
+/* Since their start, of all threads of the process that have this name: what they ran, and what they waited for a
+ * processor while they could have run. 0 where the system does not say. */
+typedef struct bench_thread_times {
+  double ran_s, waited_s;
+} bench_thread_times;
+bench_thread_times bench_threads(pid_t process, const char *name);
+
 double bench_seconds(void);
 double bench_cpu_seconds(pid_t process); /* that all its threads have taken so far; 0: this one */
 

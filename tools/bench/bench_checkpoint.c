@@ -52,6 +52,7 @@ typedef struct phase_result {
   size_t pull_count, read_count;
   /* No request took longer on the shard's thread, and no turn of a cut: powers of two of microseconds. */
   double request_ms_max, cut_turn_ms_max;
+  double seconds, shard_waited_s; /* in all; for a processor */
 } phase_result;
 
 /* A client that only pulls, on a thread of its own: what it waits for is the shard, while pulls of the load also wait
@@ -326,6 +327,7 @@ static bool run_phase(checkpoint_bench *b, bool with, phase_result *r, uint32_t 
   atomic_store(&c->is_on, with);
   atomic_store(&b->reader.phase, r);
   uint64_t written = bench_server_written_bytes(&b->server);
+  double waited_s = bench_threads(b->server.process, "shard").waited_s;
   double begin = bench_seconds(), end = begin + 1e-3 * b->options->phase_ms;
   while (bench_seconds() < end && !atomic_load(&c->has_failed)) {
     double pull_s = 0;
@@ -337,6 +339,8 @@ static bool run_phase(checkpoint_bench *b, bool with, phase_result *r, uint32_t 
   double took = bench_seconds() - begin;
   r->rows_per_s[repeat] = (double)rows / took;
   r->written_per_s[repeat] = (double)(bench_server_written_bytes(&b->server) - written) / took;
+  r->seconds += took;
+  r->shard_waited_s += bench_threads(b->server.process, "shard").waited_s - waited_s;
   atomic_store(&c->is_on, false);
   atomic_store(&b->reader.phase, NULL);
   if (!note_longest(b, &before, r))
@@ -414,22 +418,25 @@ static void print_pulls(const checkpoint_bench *b, const char *name, phase_resul
   double longest = r->pull_ms[r->pull_count - 1], second = r->pull_ms[r->pull_count > 1 ? r->pull_count - 2 : 0];
   double read_p50 = bench_quantile(r->read_ms, r->read_count, 0.5);
   double read_p99 = bench_quantile(r->read_ms, r->read_count, 0.99);
+  double read_p999 = bench_quantile(r->read_ms, r->read_count, 0.999), waited = r->shard_waited_s / r->seconds;
   double read_longest = r->read_count > 0 ? r->read_ms[r->read_count - 1] : 0;
   double rows = bench_quantile(r->rows_per_s, b->options->repeats, 0.5);
   double written = bench_quantile(r->written_per_s, b->options->repeats, 0.5);
   if (b->options->json)
     printf("\"%s\":{\"rows_per_s\":%.0f,\"written_bytes_per_s\":%.0f,\"pulls\":%zu,\"pull_p50_ms\":%.3f,"
            "\"pull_p99_ms\":%.3f,\"pull_second_longest_ms\":%.3f,\"pull_longest_ms\":%.3f,\"reads\":%zu,"
-           "\"read_p50_ms\":%.3f,\"read_p99_ms\":%.3f,\"read_longest_ms\":%.3f,\"request_ms_max\":%.3f,"
+           "\"read_p50_ms\":%.3f,\"read_p99_ms\":%.3f,\"read_p99_9_ms\":%.3f,\"read_longest_ms\":%.3f,\"shard_waited\":"
+           "%.4f,\"request_ms_max\":%.3f,"
            "\"cut_turn_ms_max\":%.3f},",
-           name, rows, written, r->pull_count, p50, p99, second, longest, r->read_count, read_p50, read_p99,
-           read_longest, r->request_ms_max, r->cut_turn_ms_max);
+           name, rows, written, r->pull_count, p50, p99, second, longest, r->read_count, read_p50, read_p99, read_p999,
+           read_longest, waited, r->request_ms_max, r->cut_turn_ms_max);
   else
-    printf("%-8s checkpoints: %.3f M rows/s pulled and pushed, %.0f MB/s written; a pull %.2f ms, p99 %.2f, longest "
-           "%.1f and %.1f;\n         a pull of who does not push %.2f, p99 %.2f, longest %.1f; on the shard's thread a "
-           "request took < %.1f, a turn of a cut < %.1f\n",
-           name, rows / 1e6, written / 1e6, p50, p99, longest, second, read_p50, read_p99, read_longest,
-           r->request_ms_max, r->cut_turn_ms_max);
+    printf(
+        "%-8s checkpoints: %.3f M rows/s pulled and pushed, %.0f MB/s written; a pull %.2f ms, p99 %.2f, longest "
+        "%.1f and %.1f;\n         a pull of who does not push %.2f, p99 %.2f, p99.9 %.2f, longest %.1f; on the shard's "
+        "thread a request took < %.1f, a turn of a cut < %.1f; it waited for a processor %.1f %% of the time\n",
+        name, rows / 1e6, written / 1e6, p50, p99, longest, second, read_p50, read_p99, read_p999, read_longest,
+        r->request_ms_max, r->cut_turn_ms_max, 100 * waited);
 }
 
 /* What there is to say with a data directory. */

@@ -103,6 +103,17 @@ static uint64_t busy_count(const hotrow_shard_counts *counts)
   return 0;
 }
 
+/* Of the server: the shard's thread, and ZeroMQ's that brings it messages and takes its replies. */
+typedef struct server_waits {
+  double shard_s, network_s;
+} server_waits;
+
+static server_waits waits_of(const overload_state *s)
+{
+  return (server_waits){.shard_s = bench_threads(s->hotrow.server, "shard").waited_s,
+                        .network_s = bench_threads(s->hotrow.server, "ZMQbg/IO/0").waited_s};
+}
+
 typedef struct figure {
   const char *name;
   double value;
@@ -117,9 +128,10 @@ static void print_figures(bool is_json, const char *phase, const figure *figures
   fflush(stdout);
 }
 
-static void print_phase(overload_state *s, const char *name, double seconds, const hotrow_shard_counts *before,
-                        const hotrow_shard_counts *counts)
+static void print_phase(overload_state *s, const char *name, double seconds, const server_waits *waits_before,
+                        const hotrow_shard_counts *before, const hotrow_shard_counts *counts)
 {
+  server_waits waits = waits_of(s);
   double p50 = bench_quantile(s->latency_ms, s->latency_count, 0.5);
   double p99 = bench_quantile(s->latency_ms, s->latency_count, 0.99), most = s->latency_ms[s->latency_count - 1];
   uint64_t budget = s->options->memory, process = bench_memory_bytes_max(s->hotrow.server);
@@ -150,6 +162,8 @@ static void print_phase(overload_state *s, const char *name, double seconds, con
       {"busy", (double)(busy_count(counts) - busy_count(before))},
       {"request_ms_max", longest_request_ms(before, counts)},
       {"shard_load", 1e-9 * (double)(counts->busy_ns - before->busy_ns) / seconds},
+      {"shard_waited", (waits.shard_s - waits_before->shard_s) / seconds},
+      {"network_waited", (waits.network_s - waits_before->network_s) / seconds},
       {"sessions", (double)counts->sessions},
       {"burden_done", (double)atomic_load(&s->progress->done)},
       {"burden_failed", (double)atomic_load(&s->progress->failed)},
@@ -178,10 +192,11 @@ static bool run_phase(overload_state *s, const overload_phase *phase)
     return false;
   bench_memory_reset(s->hotrow.server);
   pid_t burden = start_burden(s, phase);
+  server_waits waits = waits_of(s);
   double begin = bench_seconds();
   bool ok = burden >= 0 && run_for(s, s->options->seconds, burden) && bench_hotrow_counts(&s->hotrow, &counts);
   if (ok)
-    print_phase(s, phase->name, bench_seconds() - begin, &before, &counts);
+    print_phase(s, phase->name, bench_seconds() - begin, &waits, &before, &counts);
   if (burden > 0) {
     kill(burden, SIGKILL);
     waitpid(burden, NULL, 0);

@@ -287,8 +287,9 @@ HOTROW_API hotrow_status hotrow_blob_put(hotrow_client *client, const char *name
 HOTROW_API hotrow_status hotrow_blob_get(hotrow_client *client, const char *name, void *bytes, size_t capacity,
                                          size_t *size_p, uint32_t timeout_ms);
 
-/* Has every shard write its part of save `name` under its save directory (servers are started with one). Flush all
- * workers first (hotrow_flush, hotrow_barrier), one rank saves.
+/* Has every shard write its part of save `name` under its save directory (servers are started with one), one after the
+ * other. Flush all workers first (hotrow_flush, hotrow_barrier), one rank saves. Shards with a data directory serve
+ * others meanwhile, and what these push then is not in it; others write it at once.
  *   HOTROW_ERR_INVALID (name), HOTROW_ERR_UNSUPPORTED (no save directory), HOTROW_ERR_STORAGE */
 HOTROW_API hotrow_status hotrow_save(hotrow_client *client, const char *name, uint32_t timeout_ms);
 
