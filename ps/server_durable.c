@@ -75,6 +75,10 @@ static void hand_over_log(hr_durable *d, uint64_t now_ns)
     d->log_due_ns = 0;
     return;
   }
+  if (hr_rocksdb_has_failed(d->storage)) {
+    fail(d, status);
+    return;
+  }
   if (d->log_due_ns == 0)
     hr_log(HOTROW_LOG_ERROR, "%s", hotrow_last_error());
   hr_shard_log_is_refused(d->shard);
@@ -97,7 +101,10 @@ static void begin_cut(hr_durable *d, uint64_t now_ns)
   d->due_ns = now_ns + d->interval_ns;
   hotrow_status status = hr_shard_cut(d->shard, &number);
   hr_shard_count_cut(d->shard, hr_now_ns() - now_ns);
-  note(d, status);
+  if (hr_rocksdb_has_failed(d->storage))
+    fail(d, status);
+  else
+    note(d, status);
 }
 
 static void copy_cut(hr_durable *d)

@@ -8,6 +8,7 @@
 #include <hr/mutant.h>
 #include <hr/route.h>
 
+#include "key_filter.h"
 #include "shard_admin.h"
 #include "shard_checkpoint.h"
 #include "shard_cut.h"
@@ -21,7 +22,9 @@
 #include "shard_visit.h"
 
 #define SCRATCH_BYTES (HR_WIRE_KEYS_MAX * sizeof(uint32_t))
-#define LOAD_ROWS 1024u /* of what is loaded, for which room is made at a time */
+#define LOAD_ROWS 1024u       /* of what is loaded, for which room is made at a time */
+#define LOAD_FILTER_SHARE 16u /* of the shard's memory, for knowing which keys were loaded */
+#define LOAD_FILTER_BYTES_MAX ((size_t)256 << 20)
 #define MISSING_BYTES (2 * HR_WIRE_KEYS_MAX * sizeof(uint64_t))
 
 hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_p)
@@ -132,6 +135,7 @@ void hr_shard_sweep(hr_shard *shard)
 
 typedef struct shard_load {
   hr_shard *shard;
+  hr_key_filter keys; /* that came, of a shard whose rows may leave memory meanwhile */
   hr_load_settle settle;
   size_t room; /* for rows more, before memory is looked at again */
 } shard_load;
@@ -160,11 +164,34 @@ static hotrow_status make_load_room(shard_load *load, hr_table *table)
   return hr_memory_make_room(shard, table, LOAD_ROWS, LOAD_ROWS);
 }
 
+static hotrow_status note_stored(uint64_t key, uint32_t clock, const float *record, void *context)
+{
+  (void)key, (void)clock, (void)record;
+  *(bool *)context = true;
+  return HOTROW_OK;
+}
+
+/* A key that comes twice is known by the row in memory, or, if that has left it, by the storage. To ask that for each
+ * would take longer than to load it; a filter says of which that is needless. */
+static hotrow_status check_is_new(shard_load *load, const hr_table *table, uint64_t key)
+{
+  const hr_storage *storage = load->shard->options.storage;
+  const hr_table_desc *desc = hr_table_get_desc(table);
+  bool is_stored = false;
+  if (!load->keys.words || !hr_key_filter_add(&load->keys, hr_key_hash(key, hr_table_get_seed(table))) ||
+      hr_table_resident_count(table) == desc->row_count)
+    return HOTROW_OK;
+  HOTROW_TRY(
+      storage->get_rows(storage->context, desc, hr_table_record_floats(table), &key, 1, note_stored, &is_stored));
+  return is_stored ? HOTROW_ERR_EXISTS : HOTROW_OK;
+}
+
 static hotrow_status load_row(hr_table *table, uint64_t key, uint32_t clock, const float *record, void *context)
 {
   shard_load *load = context;
   if (load->room == 0)
     HOTROW_TRY(make_load_room(load, table));
+  HOTROW_TRY(check_is_new(load, table, key));
   HOTROW_TRY(hr_table_restore_row(table, key, clock, record));
   load->room--;
   if (load->shard->options.storage)
@@ -176,8 +203,14 @@ hotrow_status hr_shard_load(hr_shard *shard, const char *path, hr_load_progress 
 {
   HOTROW_ASSERT(shard->table_count == 0);
   shard_load load = {.shard = shard, .settle = settle};
-  HOTROW_TRY(hr_save_load(path, shard->options.shard_index, shard->options.shard_count, load_table, load_row, &load,
-                          progress, &shard->origin));
+  size_t filter_bytes = shard->options.memory_bytes / LOAD_FILTER_SHARE;
+  filter_bytes = filter_bytes < LOAD_FILTER_BYTES_MAX ? filter_bytes : LOAD_FILTER_BYTES_MAX;
+  if (shard->options.storage && filter_bytes > 0)
+    HOTROW_TRY(hr_key_filter_init(&load.keys, filter_bytes));
+  hotrow_status status = hr_save_load(path, shard->options.shard_index, shard->options.shard_count, load_table,
+                                      load_row, &load, progress, &shard->origin);
+  hr_key_filter_fini(&load.keys);
+  HOTROW_TRY(status);
   for (size_t i = 0; shard->options.storage && i < shard->table_count; i++)
     hr_table_touch_buckets(shard->tables[i]);
   return HOTROW_OK;

@@ -77,8 +77,7 @@ static hotrow_status begin_cut(void *context, uint64_t number)
 {
   hr_rocksdb *s = context;
   HOTROW_ASSERT(atomic_load_explicit(&s->slot.state, memory_order_acquire) == HR_SLOT_FREE);
-  if (s->has_failed)
-    return hr_fail_text(s->result, s->sentence, strlen(s->sentence));
+  HOTROW_TRY(hr_rocksdb_check_tables(s));
   hr_entries_empty(s, &s->cut.entries);
   hr_bytes_empty(s, &s->cut.jobs);
   hr_bytes_empty(s, &s->cut.sessions);
@@ -200,7 +199,7 @@ bool hr_rocksdb_take(hr_rocksdb *s, hr_slot *slot, hotrow_status *status_p)
   atomic_store_explicit(&slot->state, HR_SLOT_FREE, memory_order_relaxed);
   *status_p = slot->result;
   if (slot->result != HOTROW_OK) {
-    s->has_failed = true;
+    hr_rocksdb_stop_writing(s, slot->result, s->sentence);
     hr_fail_text(slot->result, s->sentence, strlen(s->sentence));
   }
   return true;

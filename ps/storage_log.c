@@ -70,7 +70,7 @@ uint64_t hr_rocksdb_end_record(hr_rocksdb *s)
 
 bool hr_rocksdb_can_log(const hr_rocksdb *s)
 {
-  return s->log.filling.size > 0 && !s->has_failed &&
+  return s->log.filling.size > 0 && !hr_rocksdb_has_failed(s) &&
          atomic_load_explicit(&s->log.slot.state, memory_order_acquire) == HR_SLOT_FREE;
 }
 
@@ -78,6 +78,7 @@ hotrow_status hr_rocksdb_log(hr_rocksdb *s)
 {
   hr_records *log = &s->log;
   HOTROW_ASSERT(hr_rocksdb_can_log(s) && !log->is_open);
+  HOTROW_TRY(hr_rocksdb_check_tables(s));
   HOTROW_TRY(hr_rocksdb_check_space(s, log->filling.size));
   hr_bytes emptied = log->handed;
   log->handed = log->filling;

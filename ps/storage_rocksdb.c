@@ -1,7 +1,9 @@
 #include "storage_rocksdb.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include <hr/assert.h>
@@ -27,7 +29,9 @@
 #define LEVEL_FILES_SLOW (2 * LEVEL_FILES)
 #define LEVEL_FILES_STOP (3 * LEVEL_FILES)
 #define LOG_FILES_MAX 4u
-#define LOG_LEVEL_WARN 2
+/* Only how it was opened: its log lies on the disk that it is to tell of, and Debian's RocksDB, which is built with
+ * assertions, aborts at the second line that it cannot write. */
+#define LOG_LEVEL_HEADER 5
 #define RECOVERY_TOLERATE_TAIL 0 /* of the write-ahead log only its end may be torn; a hole in it is an error */
 
 static bool begins_with(const char *text, const char *word)
@@ -80,7 +84,7 @@ static rocksdb_options_t *make_options(hr_rocksdb *s)
     set_memory(s, options);
   rocksdb_options_set_max_background_jobs(options, BACKGROUND_JOBS);
   rocksdb_options_set_wal_recovery_mode(options, RECOVERY_TOLERATE_TAIL);
-  rocksdb_options_set_info_log_level(options, LOG_LEVEL_WARN);
+  rocksdb_options_set_info_log_level(options, LOG_LEVEL_HEADER);
   rocksdb_options_set_keep_log_file_num(options, LOG_FILES_MAX);
   rocksdb_options_set_stats_dump_period_sec(options, 0);
   return options;
@@ -215,7 +219,7 @@ void hr_rocksdb_close(hr_rocksdb *s)
     return;
   hr_rocksdb_stop_reader(s);
   hr_rocksdb_stop_writer(s);
-  if (s->db && s->result == HOTROW_OK && s->flush_result == HOTROW_OK) {
+  if (s->db && s->result == HOTROW_OK && s->flush_result == HOTROW_OK && hr_rocksdb_check_tables(s) == HOTROW_OK) {
     rocksdb_column_family_handle_destroy(s->rows);
     rocksdb_close(s->db);
     rocksdb_options_destroy(s->options);
@@ -226,6 +230,39 @@ void hr_rocksdb_close(hr_rocksdb *s)
   }
   hr_data_dir_close(&s->dir);
   free(s);
+}
+
+/* ---- a storage that has failed ---- */
+
+/* RocksDB waits for room and tries again by itself otherwise; what is stored can be read as before. */
+void hr_rocksdb_stop_writing(hr_rocksdb *s, hotrow_status failure, const char *sentence)
+{
+  if (s->failure != HOTROW_OK)
+    return;
+  s->failure = failure;
+  snprintf(s->failure_text, sizeof s->failure_text, "%s", sentence);
+  rocksdb_cancel_all_background_work(s->db, 0);
+}
+
+hotrow_status hr_rocksdb_check_tables(hr_rocksdb *s)
+{
+  uint64_t errors = 0;
+  if (s->failure == HOTROW_OK)
+    rocksdb_property_int(s->db, "rocksdb.background-errors", &errors);
+  if (errors > 0) {
+    struct statvfs disk = {0};
+    statvfs(s->dir.path.text, &disk);
+    hr_fail(HOTROW_ERR_STORAGE,
+            "data directory %s: RocksDB could not write its tables out, or merge them; its disk has %llu MiB free",
+            s->dir.path.text, (unsigned long long)((uint64_t)disk.f_bavail * disk.f_frsize >> 20));
+    hr_rocksdb_stop_writing(s, HOTROW_ERR_STORAGE, hotrow_last_error());
+  }
+  return s->failure == HOTROW_OK ? HOTROW_OK : hr_fail_text(s->failure, s->failure_text, strlen(s->failure_text));
+}
+
+bool hr_rocksdb_has_failed(const hr_rocksdb *s)
+{
+  return s->failure != HOTROW_OK;
 }
 
 uint64_t hr_rocksdb_epoch(const hr_rocksdb *storage)

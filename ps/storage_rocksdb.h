@@ -11,7 +11,8 @@
  * Rows that are not in memory are read by a second thread, in the order in which they are asked for.
  *
  * After the first failed write nothing is written any more and the database is not closed: Debian's RocksDB may abort
- * when it is used after a failed write. A process that has seen one ends with _exit(). */
+ * when it is used after a failed write. A process that has seen one ends with _exit(). So it is when RocksDB's own
+ * threads fail to write a table file, which is looked at when a cut is begun and when records are handed over. */
 #ifndef HR_STORAGE_ROCKSDB_H
 #define HR_STORAGE_ROCKSDB_H
 
@@ -75,6 +76,8 @@ bool hr_rocksdb_is_reading(const hr_rocksdb *storage);
 /* Forgets what was asked for: then the shard may be destroyed, and asks for no more. Closing does so too. */
 void hr_rocksdb_stop_reader(hr_rocksdb *storage);
 
+/* Has the storage failed for good? What begins a cut, or hr_rocksdb_log(), refuses is refused for now otherwise. */
+bool hr_rocksdb_has_failed(const hr_rocksdb *storage);
 /* Is there a cut whose result was not taken? */
 bool hr_rocksdb_is_busy(const hr_rocksdb *storage);
 /* Blocks until what is under way, if there is anything, has a result that was not taken. */
@@ -82,7 +85,7 @@ void hr_rocksdb_wait(const hr_rocksdb *storage);
 
 /* Is there anything in the log that may be handed over now? */
 bool hr_rocksdb_can_log(const hr_rocksdb *storage);
-/* Hands it over. HOTROW_ERR_STORAGE: the disk has no room now; it is kept. */
+/* Hands it over. HOTROW_ERR_STORAGE: the disk has no room now, or the storage has failed; it is kept. */
 hotrow_status hr_rocksdb_log(hr_rocksdb *storage);
 /* As hr_rocksdb_take_result() and hr_rocksdb_is_busy(), of the records handed over last. */
 bool hr_rocksdb_take_logged(hr_rocksdb *storage, hotrow_status *status_p);

@@ -125,9 +125,10 @@ struct hr_rocksdb {
   hr_records log;
   uint64_t hash_durable; /* of the jobs and sessions that are on disk; 0: not known */
   uint32_t shard_index;
-  bool is_open;    /* begin_cut was called, and no end_cut or failure */
-  bool has_failed; /* a result that was taken is not OK */
+  bool is_open; /* begin_cut was called, and no end_cut or failure */
   bool has_writer;
+  hotrow_status failure; /* the shard's thread's: of a result that was taken, or of what RocksDB does by itself */
+  char failure_text[HR_ERROR_TEXT_BYTES];
   atomic_bool is_ending;
   pthread_t writer;
   sem_t handed;         /* one for each cut and each group of records handed over, and one to end */
@@ -145,9 +146,15 @@ struct hr_rocksdb {
 /* Takes RocksDB's sentence (frees it) as ours, with the directory's name. */
 hotrow_status hr_rocksdb_fail(const hr_rocksdb *storage, const char *deed, char *error);
 
+/* On the shard's thread. The storage has failed for good, and RocksDB does no more by itself. */
+void hr_rocksdb_stop_writing(hr_rocksdb *storage, hotrow_status failure, const char *sentence);
+/* The failure, if it has, or if RocksDB's own threads have met an error: a cut that is in the write-ahead log is
+ * durable all the same, but the table files that follow from it cannot be made. */
+hotrow_status hr_rocksdb_check_tables(hr_rocksdb *storage);
+
 /* HOTROW_ERR_STORAGE if the disk has less than HR_STORE_FREE_BYTES_MIN beside twice what is to be written: to the log
- * now and to a table file later. A disk that is full while RocksDB writes makes it try again by itself, and that ends
- * in an abort of the process: so it is not to come to that. */
+ * now and to a table file later. A write that fails is the end of all writing, and one that is refused is not: so it is
+ * not to come to that, as long as nobody else fills the disk meanwhile. */
 hotrow_status hr_rocksdb_check_space(const hr_rocksdb *storage, uint64_t size_bytes);
 
 /* storage_checkpoint.c: hr_storage's calls for copies, and the gate that a cut and a copy go through one at a time:

@@ -81,8 +81,9 @@ if [ "$quick" -eq 0 ]; then
   # ZeroMQ as Debian builds it makes ThreadSanitizer report falsely: only what runs without sockets is run here.
   echo "== thread sanitizer: build"
   configure build/tsan -DCMAKE_BUILD_TYPE=Debug -DHOTROW_WITH_CUDA=OFF -DHOTROW_SANITIZE=thread -DCMAKE_C_COMPILER=clang
-  compile build/tsan --target test_sim_protocol test_tools_reader test_worker_link test_ps_counts test_ps_storage_reader
-  run "thread sanitizer" build/tsan -R '^(sim.protocol|tools.reader|worker.link|ps.counts|ps.storage_reader)$'
+  compile build/tsan --target test_sim_protocol test_tools_reader test_worker_link test_ps_counts test_ps_storage_reader \
+    test_ps_storage_threads
+  run "thread sanitizer" build/tsan -R '^(sim.protocol|tools.reader|worker.link|ps.counts|ps.storage_reader|ps.storage_threads)$'
 fi
 
 if [ "$slow" -eq 1 ]; then

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@ static struct {
   unsigned at;
   char dir[512];
   char (*names)[16];
+  const char *thread; /* NULL: any */
+  void (*hook)(void);
 } crash;
 
 void crash_begin(const char *dir, crash_kind kind, unsigned at, char (*names)[16])
@@ -39,6 +42,16 @@ unsigned crash_count(void)
   return atomic_load(&crash.count);
 }
 
+void crash_in_thread(const char *name)
+{
+  crash.thread = name;
+}
+
+void crash_hook(void (*hook)(void))
+{
+  crash.hook = hook;
+}
+
 static bool is_below(const char *path)
 {
   return strncmp(path, crash.dir, strlen(crash.dir)) == 0;
@@ -53,15 +66,44 @@ static bool is_file_below(int fd)
   return is_below(path);
 }
 
+static bool is_in_thread(void)
+{
+  char name[16] = {0};
+  return !crash.thread || (pthread_getname_np(pthread_self(), name, sizeof name) == 0 && !strcmp(name, crash.thread));
+}
+
+static bool takes_room(const char *name)
+{
+  return strstr(name, "write") || strstr("fallocate open link mkdir", name);
+}
+
+/* Once the disk is as it is going to stay. */
+static bool fails_for_good(const char *name)
+{
+  if (crash.kind == CRASH_FULL && takes_room(name)) {
+    errno = ENOSPC;
+    return true;
+  }
+  if (crash.kind == CRASH_EROFS) {
+    errno = EROFS;
+    return true;
+  }
+  return false;
+}
+
 /* True if this call is to fail. */
 static bool strikes(const char *name, bool is_counted)
 {
-  if (!is_counted)
+  if (!is_counted || !is_in_thread())
     return false;
   unsigned number = atomic_fetch_add(&crash.count, 1) + 1;
   if (crash.names && number < CRASH_CALLS_MAX)
     snprintf(crash.names[number], sizeof crash.names[number], "%s", name);
-  if (number != crash.at || crash.kind == CRASH_NONE)
+  if (crash.kind == CRASH_FULL || crash.kind == CRASH_EROFS)
+    return number >= crash.at && fails_for_good(name);
+  if (crash.kind == CRASH_HOOK && number >= crash.at)
+    crash.hook();
+  if (number != crash.at || crash.kind == CRASH_NONE || crash.kind == CRASH_HOOK)
     return false;
   if (crash.kind == CRASH_KILL || crash.kind == CRASH_TORN)
     _exit(CRASH_EXIT);

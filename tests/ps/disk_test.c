@@ -1,6 +1,8 @@
 #include "disk_test.h"
 
+#include <dirent.h>
 #include <poll.h>
+#include <unistd.h>
 
 #define STORAGE_BYTES ((size_t)4 << 20)
 #define ROWS_MAX 1000000u /* little address space: a sanitizer has less */
@@ -62,7 +64,10 @@ void disk_die(disk *d)
 hotrow_status disk_cut(disk *d)
 {
   uint64_t number, written;
+  bool had_failed = hr_rocksdb_has_failed(d->storage);
   hotrow_status status = test_cut(d->t->shard, &number);
+  if (hr_rocksdb_has_failed(d->storage) && !had_failed)
+    hr_shard_degrade(d->t->shard);
   if (status != HOTROW_OK)
     return status;
   hr_rocksdb_wait(d->storage);
@@ -78,10 +83,12 @@ hotrow_status disk_cut(disk *d)
 hotrow_status disk_log(disk *d)
 {
   hotrow_status status = hr_rocksdb_can_log(d->storage) ? hr_rocksdb_log(d->storage) : HOTROW_OK;
-  if (status != HOTROW_OK) {
+  if (status != HOTROW_OK && hr_rocksdb_has_failed(d->storage))
+    hr_shard_degrade(d->t->shard);
+  else if (status != HOTROW_OK)
     hr_shard_log_is_refused(d->t->shard);
+  if (status != HOTROW_OK)
     return status;
-  }
   if (!hr_rocksdb_is_logging(d->storage))
     return HOTROW_OK;
   hr_shard_log_is_handed(d->t->shard);
@@ -134,6 +141,24 @@ hotrow_status disk_push(disk *d, test_client *c, uint32_t table, uint64_t key, f
 {
   test_push_row(c, table, key, grad);
   return test_ask(d->t, c);
+}
+
+void disk_remove(const char *dir)
+{
+  char path[1200], shard[600];
+  snprintf(shard, sizeof shard, "%s/shard-0-of-1", dir);
+  DIR *entries = opendir(shard);
+  for (const struct dirent *entry; entries && (entry = readdir(entries));) {
+    snprintf(path, sizeof path, "%s/%.255s", shard, entry->d_name);
+    if (entry->d_type == DT_REG)
+      CHECK_EQ(unlink(path), 0);
+  }
+  if (entries)
+    closedir(entries);
+  snprintf(path, sizeof path, "%s.lock", shard);
+  unlink(path);
+  rmdir(shard);
+  rmdir(dir);
 }
 
 /* ---- rows ---- */

@@ -17,6 +17,8 @@ typedef struct disk {
 /* A directory of the test's own that is not there yet. */
 const char *disk_dir(const char *name);
 
+void disk_remove(const char *dir); /* of shard 0 of 1 */
+
 void disk_start(disk *d, const char *dir);
 void disk_start_within(disk *d, const char *dir, size_t memory_bytes); /* of the shard; 0: no bound */
 void disk_die(disk *d);                                                /* what no cut has is lost */

@@ -1,6 +1,6 @@
 /* A shard with a data directory that is killed before each of its system calls on it, or in the middle of a write, or
- * of which each call fails once: the directory opens again, whole. Push n adds 2^(n-1) to every row, so what a row
- * holds says which pushes it has had, each once.
+ * of which each call fails once, or whose disk is full or read-only from there on: the directory opens again, whole.
+ * Push n adds 2^(n-1) to every row, so what a row holds says which pushes it has had, each once.
  *
  * HOTROW_TEST_POINTS=N tries each Nth call, also while RocksDB writes table files, which takes long; all: each. */
 #include "crash_points.h"
@@ -239,24 +239,6 @@ static void copy_shard(const char *from_dir, const char *to_dir)
   close(to_fd);
 }
 
-static void remove_shard(const char *dir)
-{
-  char path[1200], shard[600];
-  snprintf(shard, sizeof shard, "%s/shard-0-of-1", dir);
-  DIR *entries = opendir(shard);
-  for (const struct dirent *entry; entries && (entry = readdir(entries));) {
-    snprintf(path, sizeof path, "%s/%.255s", shard, entry->d_name);
-    if (entry->d_type == DT_REG)
-      CHECK_EQ(unlink(path), 0);
-  }
-  if (entries)
-    closedir(entries);
-  snprintf(path, sizeof path, "%s.lock", shard);
-  unlink(path);
-  rmdir(shard);
-  rmdir(dir);
-}
-
 /* A shard with a table and a push, in a cut and, if it keeps one, a log behind it. In a process of its own like all
  * that has a database: RocksDB's threads, once begun, would be missing in the children. */
 static const char *make_first(const char *name)
@@ -303,7 +285,7 @@ static void try_point(const char *first, crash_kind kind, unsigned at, tally *su
   char dir[600];
   snprintf(dir, sizeof dir, "%s-%d-%u", first, (int)kind, at);
   int code = run(first, dir, kind, at);
-  bool is_error = kind == CRASH_EIO || kind == CRASH_ENOSPC;
+  bool is_error = kind >= CRASH_EIO;
   int exit_code = WIFEXITED(code) ? WEXITSTATUS(code) : -1;
   uint64_t told = now->told, tried = now->tried;
   if (is_error) { /* RocksDB's assertions may end a process that goes on after an error: it is one that was killed */
@@ -323,15 +305,14 @@ static void try_point(const char *first, crash_kind kind, unsigned at, tally *su
   sums->points++;
   sums->older += found == told;
   sums->newer += found != told;
-  remove_shard(dir);
+  disk_remove(dir);
 }
 
 static void try_all(const char *name)
 {
-  static const char *const kinds[] = {[CRASH_KILL] = "killed before",
-                                      [CRASH_TORN] = "killed within",
-                                      [CRASH_EIO] = "EIO from",
-                                      [CRASH_ENOSPC] = "ENOSPC from"};
+  static const char *const kinds[] = {
+      [CRASH_KILL] = "killed before", [CRASH_TORN] = "killed within",    [CRASH_EIO] = "EIO from",
+      [CRASH_ENOSPC] = "ENOSPC from", [CRASH_FULL] = "a full disk from", [CRASH_EROFS] = "a read-only disk from"};
   const char *points = getenv("HOTROW_TEST_POINTS");
   unsigned every = points ? (unsigned)strtoul(points, NULL, 10) : SAMPLE_EVERY;
   every = every ? every : 1;
@@ -339,12 +320,12 @@ static void try_all(const char *name)
   char dir[600];
   snprintf(dir, sizeof dir, "%s-first", first);
   CHECK_EQ(run(first, dir, CRASH_NONE, 0), 0);
-  remove_shard(dir);
+  disk_remove(dir);
   unsigned count = now->count;
   static char names[CRASH_CALLS_MAX][16];
   memcpy(names, now->names, sizeof names);
   CHECK(count > 20 && count < CRASH_CALLS_MAX);
-  for (crash_kind kind = CRASH_KILL; kind <= CRASH_ENOSPC; kind++) {
+  for (crash_kind kind = CRASH_KILL; kind <= CRASH_EROFS; kind++) {
     tally sums = {0};
     for (unsigned at = 1 + (unsigned)kind % every; at <= count; at += every)
       if (kind != CRASH_TORN || strstr(names[at], "write"))

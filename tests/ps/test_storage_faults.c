@@ -369,6 +369,9 @@ static void fill_disk_under_a_checkpoint(void)
   hr_checkpoint what = {.token = 1, .action = HR_CHECKPOINT_COPY, .rank_count = 1};
   snprintf(what.name, sizeof what.name, "run-1");
   test_body(&c, HR_OP_CHECKPOINT, &what, sizeof what);
+  CHECK_OK(test_ask(t, &c));
+  what.action = HR_CHECKPOINT_SETTLE; /* it was written while others were served */
+  test_body(&c, HR_OP_CHECKPOINT, &what, sizeof what);
   hotrow_status status = test_ask(t, &c);
   CHECK_FAILS(status, HOTROW_ERR_STORAGE, "No space left");
   what.action = HR_CHECKPOINT_DROP;
