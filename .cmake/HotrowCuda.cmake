@@ -35,8 +35,10 @@ function(hotrow_cuda_target target)
     set_target_properties(${target} PROPERTIES CXX_STANDARD 17 CXX_EXTENSIONS OFF CXX_VISIBILITY_PRESET hidden)
     target_link_libraries(${target} PUBLIC hr_emulator)
   elseif(HOTROW_CUDA)
-    # --fmad=false: no product is fused into a sum, as on the CPU.
-    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;-Xcompiler=-Wall>)
+    # --fmad=false: no product is fused into a sum, as on the CPU. A kernel that spills or has a stack, which is slow memory,
+    # does not compile.
+    target_compile_options(${target} PRIVATE
+      $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;-Xcompiler=-Wall;-Xptxas=-warn-spills,-warn-lmem-usage,-Werror>)
     set_target_properties(${target} PROPERTIES CUDA_STANDARD 17 CUDA_VISIBILITY_PRESET hidden)
     target_link_libraries(${target} PUBLIC CUDA::cudart_static stdc++)
   endif()

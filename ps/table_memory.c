@@ -96,40 +96,42 @@ static size_t filled_bytes(const hr_array *array)
 
 /* Pages that the table's thread has filled before the helper came to them become huge now: a row at random costs
  * several times as much in small ones. A kernel that cannot do it at once (before 6.1) does when it gets round to it.
+ * False if there is none.
  */
-static void advise_filled(const hr_table_memory *memory, hr_array *array)
+static bool make_huge(hr_array *array)
 {
   size_t filled = filled_bytes(array), advised = atomic_load_explicit(&array->advised_bytes, memory_order_relaxed);
-  if (filled > advised)
-    madvise(array->bytes + advised, filled - advised, MADV_HUGEPAGE);
-  while (advised < filled && !atomic_load_explicit(&memory->is_ending, memory_order_relaxed)) {
-    madvise(array->bytes + advised, HUGE_PAGE_BYTES, MADV_COLLAPSE);
-    size_t next = advised + HUGE_PAGE_BYTES; /* unless some went back meanwhile */
-    if (atomic_compare_exchange_strong_explicit(&array->advised_bytes, &advised, next, memory_order_relaxed,
-                                                memory_order_relaxed))
-      advised = next;
-    filled = filled_bytes(array);
-  }
+  if (advised >= filled)
+    return false;
+  madvise(array->bytes + advised, HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+  madvise(array->bytes + advised, HUGE_PAGE_BYTES, MADV_COLLAPSE);
+  /* Unless some went back meanwhile. */
+  atomic_compare_exchange_strong_explicit(&array->advised_bytes, &advised, advised + HUGE_PAGE_BYTES,
+                                          memory_order_relaxed, memory_order_relaxed);
+  return true;
+}
+
+/* One page. The index comes before the rows: it takes the least an insert, and a split touches a whole segment of it at
+ * once. What is filled waits until nothing else does. False if there is nothing to do. */
+static bool help(hr_table_memory *memory)
+{
+  for (size_t i = HR_ARRAY_COUNT; i-- > 0;)
+    if (make_ready(memory, &memory->arrays[i]))
+      return true;
+  for (size_t i = HR_ARRAY_COUNT; i-- > 0;)
+    if (make_huge(&memory->arrays[i]))
+      return true;
+  return false;
 }
 
 static void *run_helper(void *context)
 {
   hr_table_memory *memory = context;
-  for (;;) {
-    while (sem_wait(&memory->wake) != 0)
-      HOTROW_ASSERT(errno == EINTR);
-    bool goes_on = true;
-    while (goes_on) {
-      goes_on = false;
-      for (size_t i = 0; i < HR_ARRAY_COUNT; i++) {
-        if (atomic_load_explicit(&memory->is_ending, memory_order_relaxed))
-          return NULL;
-        goes_on |= make_ready(memory, &memory->arrays[i]);
-      }
-    }
-    for (size_t i = 0; i < HR_ARRAY_COUNT; i++)
-      advise_filled(memory, &memory->arrays[i]);
-  }
+  while (!atomic_load_explicit(&memory->is_ending, memory_order_relaxed))
+    if (!help(memory))
+      while (sem_wait(&memory->wake) != 0)
+        HOTROW_ASSERT(errno == EINTR);
+  return NULL;
 }
 
 static void start_helper(hr_table_memory *memory)

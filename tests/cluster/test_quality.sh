@@ -18,6 +18,9 @@ train() { # OPTIONS...: the result is in $result
 field() { sed -n "s/.*\"$1\": *\([-0-9.e+]*\).*/\1/p" <<<"$result"; }
 holds() { awk "BEGIN { exit !($1) }" || fail "$1 does not hold: $result"; }
 
+# Whose bytes are not asked for is scored once, at the end: the last evaluation is the best in all of these.
+once=(--evaluations 1)
+
 check 'Wide&Deep on criteo80k'
 train --data "$data/criteo80k/criteo80k.tsv.xz" --model wdl
 exact_auc=$(field auc) exact_bytes=$(field wire_bytes_per_sample)
@@ -26,7 +29,7 @@ holds "$(field unseen_max) == 0"
 
 check 'the same with rows of 16 bits'
 for dtype in f16 bf16; do
-  train --data "$data/criteo80k/criteo80k.tsv.xz" --model wdl --storage-dtype $dtype
+  train --data "$data/criteo80k/criteo80k.tsv.xz" --model wdl --storage-dtype $dtype "${once[@]}"
   holds "$(field auc) >= $exact_auc - 0.002"
 done
 
@@ -43,13 +46,13 @@ holds "$(field wire_bytes_per_sample) < 0.6 * $exact_bytes"
 holds "$(field unseen_max) <= 150"
 
 check 'DeepFM on MovieLens 1M'
-train --data "$data/ml-1m/ratings.tsv.xz" --model deepfm
+train --data "$data/ml-1m/ratings.tsv.xz" --model deepfm "${once[@]}"
 holds "$(field auc) >= 0.8091"
 
 check 'DCN-v2 and DLRM on criteo80k'
-train --data "$data/criteo80k/criteo80k.tsv.xz" --model dcnv2
+train --data "$data/criteo80k/criteo80k.tsv.xz" --model dcnv2 "${once[@]}"
 holds "$(field auc) >= 0.7656"
-train --data "$data/criteo80k/criteo80k.tsv.xz" --model dcnv2 --cross-rank 16 --cross-stacked
+train --data "$data/criteo80k/criteo80k.tsv.xz" --model dcnv2 --cross-rank 16 --cross-stacked "${once[@]}"
 holds "$(field auc) >= 0.7636"
-train --data "$data/criteo80k/criteo80k.tsv.xz" --model dlrm
+train --data "$data/criteo80k/criteo80k.tsv.xz" --model dlrm "${once[@]}"
 holds "$(field auc) >= 0.7636"

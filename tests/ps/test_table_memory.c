@@ -76,6 +76,23 @@ static void a_helper_is_ahead(void)
   hr_table_memory_fini(&memory);
 }
 
+/* A split touches a whole segment of the index at once: rows wait until there is one. */
+static void the_index_comes_first(void)
+{
+  hr_table_memory memory;
+  void *rows, *index;
+  hr_table_memory_init(&memory);
+  CHECK_OK(hr_table_memory_map(&memory, HR_ARRAY_ROWS, 1024 * MIB, "rows", &rows));
+  CHECK_OK(hr_table_memory_map(&memory, HR_ARRAY_INDEX, 1024 * MIB, "index", &index));
+  hr_table_memory_use(&memory, HR_ARRAY_INDEX, 512 * MIB);
+  hr_table_memory_use(&memory, HR_ARRAY_ROWS, 512 * MIB);
+  if (!memory.can_have_helper)
+    hr_test_skip("thread", "no thread for a helper");
+  CHECK(becomes_resident((uint8_t *)rows + 544 * MIB)); /* the first that the rows' user will not have come to */
+  CHECK(is_resident((uint8_t *)index + 576 * MIB - 4096));
+  hr_table_memory_fini(&memory);
+}
+
 /* Uses the array from one size to another as a table does. What is new reads as 0. */
 static void grow(hr_table_memory *memory, uint8_t *bytes, size_t from, size_t to)
 {
@@ -145,7 +162,8 @@ int main(void)
   RUN(sizes_that_do_not_fit_are_refused);
   RUN(little_use_needs_no_helper);
   RUN(the_end_does_not_wait_for_it);
-  RUN(a_helper_is_ahead); /* the last two may be skipped */
+  RUN(the_index_comes_first);
+  RUN(a_helper_is_ahead); /* this and those around it may be skipped */
   RUN(where_memory_went_back_nothing_is_touched_ahead);
   return 0;
 }
