@@ -25,6 +25,7 @@
 #include "server_durable.h"
 #include "server_memory.h"
 #include "server_send.h"
+#include "server_watch.h"
 #include "shard.h"
 
 HR_NO_TAIL_PADDING(hotrow_server_options, memory_bytes);
@@ -37,21 +38,20 @@ HR_NO_TAIL_PADDING(hotrow_server_options, memory_bytes);
 #define HEARTBEAT_MS 5000
 #define HEARTBEAT_TIMEOUT_MS 30000
 #define FRAME_ALIGNMENT 8u
-#define COPY_PAUSE_MS 1                        /* when who writes a checkpoint is behind */
-#define MEMORY_EVERY_NS ((uint64_t)1000000000) /* the system is asked how much the process has */
+#define COPY_PAUSE_MS 1 /* when who writes a checkpoint is behind */
 #define ALIGNED_BYTES (HR_WIRE_MESSAGE_BYTES_MAX + (size_t)HR_WIRE_FRAMES_MAX * FRAME_ALIGNMENT)
 
 /* A shard, its socket and its thread. After start only the thread touches them, but for counts. */
 typedef struct host {
-  const hotrow_server *server;
-  hr_shard *shard;  /* owned */
-  void *socket;     /* owned */
-  uint8_t *aligned; /* owned: copies of frames that ZeroMQ did not align */
+  hotrow_server *server;
+  hr_shard *shard;      /* owned */
+  void *socket;         /* owned */
+  uint8_t *aligned;     /* owned: copies of frames that ZeroMQ did not align */
+  size_t aligned_bytes; /* of it so far */
   hr_sender sender;
   hr_durable durable;
   hr_counts_slot counts; /* for any thread */
   uint64_t published_ns;
-  uint64_t measured_ns;     /* when memory was looked at last */
   hotrow_status end_status; /* of the last cut, once the thread has ended */
   pthread_t thread;
   bool is_running;
@@ -65,14 +65,12 @@ typedef struct host {
 } host;
 
 struct hotrow_server {
-  void *zmq;             /* owned */
-  char *save_dir;        /* owned; NULL: saves are refused */
-  uint64_t memory_bytes; /* of the process; 0: no bound */
+  void *zmq;      /* owned */
+  char *save_dir; /* owned; NULL: saves are refused */
+  hr_watch watch; /* over the memory of the process */
   uint32_t host_count;
   host hosts[];
 };
-
-/* ---- the shard's thread ---- */
 
 static void count_replies(host *h)
 {
@@ -80,34 +78,48 @@ static void count_replies(host *h)
                          atomic_load_explicit(&h->sender.unread_bytes, memory_order_relaxed));
 }
 
-/* What the process has too much its shards have less. */
-static void share_process(host *h, uint64_t process_bytes)
+/* ---- what the watch over the process asks ---- */
+
+static void ask_storages(void *context)
 {
-  const hotrow_server *server = h->server;
-  hotrow_shard_counts counts;
-  uint64_t counted = 0;
-  if (process_bytes > server->memory_bytes) {
-    hr_memory_trim();
-    process_bytes = hr_process_bytes();
-  }
-  for (uint32_t i = 0; i < server->host_count; i++) {
-    hr_counts_read(&server->hosts[i].counts, &counts);
-    counted += counts.memory_bytes;
-  }
-  hr_shard_count_foreign(h->shard, hr_memory_foreign(process_bytes, counted, server->host_count));
+  hotrow_server *server = context;
+  for (uint32_t i = 0; i < server->host_count; i++)
+    if (server->hosts[i].durable.storage)
+      hr_rocksdb_ask_memory(server->hosts[i].durable.storage);
 }
 
-static void count_memory(host *h, uint64_t now_ns)
+static void add_shards(void *context, hotrow_shard_counts *sum_p)
 {
-  if (h->measured_ns != 0 && now_ns - h->measured_ns < MEMORY_EVERY_NS)
-    return;
-  bool is_first = h->measured_ns == 0; /* other shards have not counted yet */
-  h->measured_ns = now_ns;
-  const hr_rocksdb *storage = h->durable.storage;
-  uint64_t process_bytes = hr_process_bytes();
-  hr_shard_count_memory(h->shard, storage ? hr_rocksdb_memory_bytes(storage) : 0, process_bytes);
-  if (h->server->memory_bytes > 0 && !is_first)
-    share_process(h, process_bytes);
+  const hotrow_server *server = context;
+  hotrow_shard_counts counts;
+  for (uint32_t i = 0; i < server->host_count; i++) {
+    hr_counts_read(&server->hosts[i].counts, &counts);
+    sum_p->memory_bytes += counts.memory_bytes;
+    sum_p->taken_bytes += counts.taken_bytes + counts.storage_bytes;
+    sum_p->heap_bytes += counts.heap_bytes;
+  }
+}
+
+static bool is_moving(void *context)
+{
+  const hotrow_server *server = context;
+  bool is = false;
+  for (uint32_t i = 0; i < server->host_count && !is; i++) {
+    const hr_rocksdb *storage = server->hosts[i].durable.storage;
+    is = storage && hr_rocksdb_is_moving(storage);
+  }
+  return is;
+}
+
+/* ---- the shard's thread ---- */
+
+static void count_memory(host *h)
+{
+  hr_storage_memory storage = {0};
+  if (h->durable.storage)
+    storage = hr_rocksdb_get_memory(h->durable.storage);
+  hr_shard_count_storage(h->shard, &storage);
+  hr_watch_tell(&h->server->watch, h->shard);
 }
 
 /* Puts the counts where any thread can read them: before the thread waits, and now and then while it does not. */
@@ -117,8 +129,10 @@ static void publish(void *context)
   hotrow_shard_counts counts;
   uint64_t now_ns = hr_now_ns();
   count_replies(h);
-  count_memory(h, now_ns);
+  count_memory(h);
   hr_shard_get_counts(h->shard, &counts);
+  counts.buffer_bytes += hr_map_touched(h->aligned_bytes);
+  counts.memory_bytes += hr_map_touched(h->aligned_bytes);
   hr_counts_publish(&h->counts, &counts);
   h->published_ns = now_ns;
 }
@@ -182,18 +196,20 @@ static void align_frames(host *h, size_t frame_count)
     h->frames[i] = (hr_frame){data, size_bytes};
   }
   HOTROW_ASSERT(used <= ALIGNED_BYTES);
+  if (used > h->aligned_bytes)
+    h->aligned_bytes = used;
 }
 
 static void serve_message(host *h, const hr_route_id *from, size_t part_count)
 {
   uint64_t begin_ns = hr_now_ns();
+  if (begin_ns - h->published_ns >= HR_COUNTS_EVERY_NS)
+    publish(h);
   align_frames(h, part_count);
   count_replies(h); /* it may be asked for them */
   hr_shard_receive(h->shard, from, h->frames, part_count, begin_ns);
   uint64_t end_ns = hr_now_ns();
   hr_shard_count_time(h->shard, end_ns - begin_ns);
-  if (end_ns - h->published_ns >= HR_COUNTS_EVERY_NS)
-    publish(h);
 }
 
 /* One message. False when the server stops. */
@@ -358,7 +374,11 @@ static hotrow_status open_storage(host *h, const hotrow_server_options *o, const
 
 static hotrow_status settle(void *context)
 {
-  return hr_durable_finish(context);
+  host *h = context;
+  publish(h);
+  hr_watch_look(&h->server->watch);
+  hr_watch_tell(&h->server->watch, h->shard);
+  return hr_durable_finish(&h->durable);
 }
 
 /* That is made durable before anyone may count on it. */
@@ -367,7 +387,7 @@ static hotrow_status load_into_storage(host *h, const hotrow_server_options *o)
   hr_durable *d = &h->durable;
   HOTROW_TRY(hr_rocksdb_begin_load(d->storage));
   HOTROW_TRY(
-      hr_shard_load(h->shard, o->load_path, (hr_load_progress){o->progress, o->context}, (hr_load_settle){settle, d}));
+      hr_shard_load(h->shard, o->load_path, (hr_load_progress){o->progress, o->context}, (hr_load_settle){settle, h}));
   HOTROW_TRY(hr_durable_finish(d));
   return hr_rocksdb_end_load(d->storage);
 }
@@ -524,16 +544,20 @@ hotrow_status hotrow_server_start(const hotrow_server_options *options, hotrow_s
   if (!server)
     return hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for a server of %u shards", o.shards);
   server->host_count = o.shards;
-  server->memory_bytes = o.memory_bytes;
-  if (o.memory_bytes > 0)
-    hr_memory_set_malloc();
+  hr_watch_init(&server->watch, &(hr_watch_calls){ask_storages, add_shards, is_moving, server}, o.memory_bytes,
+                o.shards);
+  if (o.memory_bytes > 0 || o.data_dir)
+    hr_memory_set_malloc(o.memory_bytes > 0);
   hotrow_status status = HOTROW_OK;
   if (o.save_dir && !(server->save_dir = strdup(o.save_dir)))
     status = hr_fail(HOTROW_ERR_NO_MEMORY, "no memory for the name of the save directory");
   if (status == HOTROW_OK)
     status = open_context(server, o.io_threads);
   for (uint32_t i = 0; i < o.shards && status == HOTROW_OK; i++)
-    status = open_host(server, &o, i);
+    if ((status = open_host(server, &o, i)) == HOTROW_OK)
+      publish(&server->hosts[i]);
+  if (status == HOTROW_OK)
+    status = hr_watch_start(&server->watch);
   for (uint32_t i = 0; i < o.shards && status == HOTROW_OK; i++)
     status = start_host(&server->hosts[i]);
   if (status != HOTROW_OK) {
@@ -588,6 +612,7 @@ void hotrow_server_stop(hotrow_server *server)
   if (!server)
     return;
   hotrow_server_drain(server);
+  hr_watch_stop(&server->watch);
   for (uint32_t i = 0; i < server->host_count; i++) {
     host *h = &server->hosts[i];
     if (h->socket)

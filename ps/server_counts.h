@@ -8,7 +8,7 @@
 #include <hotrow/counts.h>
 
 #define HR_COUNTS_WORDS (sizeof(hotrow_shard_counts) / sizeof(uint64_t))
-#define HR_COUNTS_EVERY_NS 50000000u /* of a shard that never waits; one that waits is up to date */
+#define HR_COUNTS_EVERY_NS 10000000u /* of a shard that never waits; one that waits is up to date */
 
 typedef struct hr_counts_slot {
   atomic_uint turn; /* odd while the copy is being made */

@@ -1,14 +1,15 @@
 #include "server_memory.h"
 
 #include <malloc.h>
-#include <stdio.h>
-#include <unistd.h>
 
 /* Beside what shards count: the program, libraries, stacks, sockets and messages on their way, what malloc keeps. */
 #define PROCESS_BYTES ((uint64_t)52 << 20)
 #define MARGIN_SHARES 16u /* for what is over its share until the next look at the process, once a second */
 #define STORAGE_SHARES 6u
-#define MMAP_BYTES (128 << 10) /* blocks from here on are pages of their own; if it is not set it grows to 32 MiB */
+/* Blocks from here on are pages of their own, where memory is bounded. If it is not set it grows to 32 MiB. */
+#define MMAP_BYTES (128 << 10)
+/* Elsewhere: those that RocksDB's buffers and our cuts consist of are as large. Messages are smaller. */
+#define MMAP_BYTES_UNBOUND (1 << 20)
 #define ARENAS_MAX 2
 #define CUT_SHARES 32u
 #define CUT_BYTES_MIN ((size_t)2 << 20) /* smaller cuts would wait for the disk most of the time */
@@ -29,9 +30,11 @@ hotrow_status hr_memory_share_out(uint64_t memory_bytes, uint32_t shards, bool h
   return HOTROW_OK;
 }
 
-void hr_memory_set_malloc(void)
+void hr_memory_set_malloc(bool is_bounded)
 {
-  mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
+  mallopt(M_MMAP_THRESHOLD, is_bounded ? MMAP_BYTES : MMAP_BYTES_UNBOUND);
+  if (!is_bounded)
+    return;
   mallopt(M_TRIM_THRESHOLD, MMAP_BYTES);
   mallopt(M_ARENA_MAX, ARENAS_MAX);
 }
@@ -40,20 +43,4 @@ size_t hr_memory_foreign(uint64_t process_bytes, uint64_t counted_bytes, uint32_
 {
   uint64_t known = counted_bytes + PROCESS_BYTES;
   return process_bytes > known ? (size_t)((process_bytes - known) / shards) : 0;
-}
-
-void hr_memory_trim(void)
-{
-  malloc_trim(0);
-}
-
-uint64_t hr_process_bytes(void)
-{
-  FILE *file = fopen("/proc/self/statm", "r");
-  if (!file)
-    return 0;
-  unsigned long long size = 0, resident = 0;
-  int count = fscanf(file, "%llu %llu", &size, &resident);
-  fclose(file);
-  return count == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }

@@ -31,6 +31,7 @@ hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_
 {
   HOTROW_ASSERT(options->epoch != 0 && options->kernels && options->transport.send);
   HOTROW_ASSERT(options->shard_index < options->shard_count && options->shard_count <= HR_SHARD_COUNT_MAX);
+  HOTROW_ASSERT(options->transport.lent_count_max < HR_REPLY_MEMORIES);
   HOTROW_ASSERT(options->durability != HOTROW_DURABILITY_LOG || (options->storage && options->storage->reserve_log));
   void *memory, *pool = NULL, *rows = NULL, *clocks = NULL, *missing = NULL;
   HOTROW_TRY(hr_alloc(1, sizeof(hr_shard), "shard", &memory));
@@ -52,6 +53,7 @@ hotrow_status hr_shard_create(const hr_shard_options *options, hr_shard **shard_
   if (status == HOTROW_OK)
     status = hr_map(MISSING_BYTES, "missing keys of a request", &missing);
   shard->pool = pool;
+  shard->touched[0].memory = pool;
   shard->rows = rows;
   shard->clocks = clocks;
   shard->memory.missing = missing;
@@ -244,6 +246,15 @@ static void address(hr_shard *shard, const hr_session *session)
   shard->reply_to = session ? session->route : *shard->from;
 }
 
+static hr_reply_touched *touched_of(hr_shard *shard)
+{
+  uint32_t i = 0;
+  while (shard->touched[i].memory && shard->touched[i].memory != shard->reply_memory)
+    HOTROW_ASSERT(++i < HR_REPLY_MEMORIES);
+  shard->touched[i].memory = shard->reply_memory;
+  return &shard->touched[i];
+}
+
 void hr_reply_begin(hr_shard *shard, const hr_session *session, const hr_header *request)
 {
   hr_wire_reply(request, &shard->reply);
@@ -252,6 +263,7 @@ void hr_reply_begin(hr_shard *shard, const hr_session *session, const hr_header 
   shard->reply_memory = transport->lend ? transport->lend(transport->context) : NULL;
   if (!shard->reply_memory)
     shard->reply_memory = shard->pool;
+  shard->touched_now = touched_of(shard);
   shard->pool_used = 0;
 }
 
@@ -261,8 +273,8 @@ void *hr_reply_take(hr_shard *shard, size_t size_bytes)
   HOTROW_ASSERT(rounded <= HR_REPLY_POOL_BYTES - shard->pool_used);
   void *memory = shard->reply_memory + shard->pool_used;
   shard->pool_used += rounded;
-  if (shard->pool_used > shard->reply_bytes_max)
-    shard->reply_bytes_max = shard->pool_used;
+  if (shard->pool_used > shard->touched_now->size_bytes)
+    shard->touched_now->size_bytes = shard->pool_used;
   return memory;
 }
 
@@ -421,6 +433,9 @@ static hotrow_status check_room(const hr_shard *shard, const hr_header *header)
 static hotrow_status dispatch(hr_shard *shard, hr_session *session, hr_message *message)
 {
   shard->op_done = message->header.op;
+  for (size_t i = 0; i < message->section_count; i++)
+    shard->keys_max =
+        message->sections[i].key_count > shard->keys_max ? message->sections[i].key_count : shard->keys_max;
   switch ((hr_op)message->header.op) {
   case HR_OP_TABLE_CREATE:
     return hr_admin_table_create(shard, session, message);

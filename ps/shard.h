@@ -175,8 +175,12 @@ void hr_shard_count_cut(hr_shard *shard, uint64_t copy_ns);
 void hr_shard_count_writes(hr_shard *shard, uint64_t rows, uint64_t bytes, uint64_t write_ns);
 void hr_shard_count_log(hr_shard *shard, uint64_t writes, uint64_t records, uint64_t bytes, uint64_t write_ns);
 void hr_shard_count_replies(hr_shard *shard, uint64_t dropped, uint64_t unread_bytes);
-/* What the storage and the process have in memory. */
-void hr_shard_count_memory(hr_shard *shard, uint64_t storage_bytes, uint64_t process_bytes);
+/* What the storage has in memory; what the process has. */
+void hr_shard_count_storage(hr_shard *shard, const hr_storage_memory *memory);
+typedef struct hr_process_counts {
+  uint64_t resident_bytes, program_bytes, other_bytes, kept_bytes, counted_bytes; /* see <hotrow/counts.h> */
+} hr_process_counts;
+void hr_shard_count_process(hr_shard *shard, const hr_process_counts *counts);
 /* This shard's part of what the process has in memory beyond what its shards count and what was set aside for it:
  * connections, replies that clients do not take, what malloc keeps. Rows leave for it; half of the shard's memory is
  * the most that it gives. Without a storage nothing can leave, and it is ignored. */

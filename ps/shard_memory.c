@@ -17,8 +17,10 @@
 
 size_t hr_memory_used(const hr_shard *shard)
 {
-  size_t used = hr_shard_buffer_bytes(shard) +
-                HR_MEMORY_CUT_COPIES * (hr_shard_dirty_bytes(shard) + shard->memory.in_flight_bytes);
+  const hr_storage_memory *storage = &shard->counters.storage;
+  size_t copies = HR_MEMORY_CUT_COPIES * (hr_shard_dirty_bytes(shard) + shard->memory.in_flight_bytes);
+  size_t used =
+      hr_shard_buffer_bytes(shard) + (copies > storage->cut_bytes ? copies : storage->cut_bytes) + storage->log_bytes;
   for (size_t i = 0; i < shard->table_count; i++)
     used += hr_table_memory_bytes(shard->tables[i]);
   return used;
@@ -148,6 +150,7 @@ size_t hr_memory_find_missing(hr_shard *shard, const hr_table *table, const uint
   for (size_t i = 0; i < key_count; i++)
     if (shard->rows[i] == HR_ROW_NONE)
       missing[count++] = keys[i];
+  shard->memory.missing_max = count > shard->memory.missing_max ? count : shard->memory.missing_max;
   hr_key_sort(missing, missing + HR_WIRE_KEYS_MAX, count);
   for (size_t i = 0; i < count; i++)
     if (distinct == 0 || missing[i] != missing[distinct - 1])

@@ -58,7 +58,8 @@ typedef struct hr_shard_counters {
   uint64_t rows_evicted; /* that left memory */
   uint64_t rows_fetched; /* that came back */
   uint64_t requests_parked;
-  uint64_t storage_bytes, process_bytes;
+  hr_storage_memory storage;
+  hr_process_counts process;
 } hr_shard_counters;
 
 /* Rows of a table that are looked at with each step, whether they go for good. */
@@ -70,6 +71,7 @@ typedef struct hr_shard_counters {
 /* See shard_memory.h. */
 typedef struct hr_shard_memory {
   uint64_t *missing;      /* owned [2 HR_WIRE_KEYS_MAX]: keys of the request in hand, and scratch to sort them */
+  size_t missing_max;     /* of them so far */
   size_t in_flight_bytes; /* of rows in the cut that is not durable yet */
   size_t foreign_bytes;   /* that the process has elsewhere: see hr_shard_count_foreign */
   bool is_exhausted;      /* nothing more can leave before a cut is durable */
@@ -98,6 +100,13 @@ typedef enum hr_table_cut {
   HR_TABLE_IN_CUT,  /* that is not durable yet */
   HR_TABLE_DURABLE  /* or there is no storage */
 } hr_table_cut;
+
+/* Memory that replies are written to, and how much of it was so far. */
+#define HR_REPLY_MEMORIES 8u
+typedef struct hr_reply_touched {
+  const uint8_t *memory;
+  size_t size_bytes;
+} hr_reply_touched;
 
 struct hr_shard {
   hr_shard_options options;
@@ -143,7 +152,8 @@ struct hr_shard {
   hr_route_id reply_to;
   uint8_t *reply_memory; /* pool, or lent by the transport */
   size_t pool_used;
-  size_t reply_bytes_max; /* largest pool_used so far */
+  hr_reply_touched touched[HR_REPLY_MEMORIES], *touched_now; /* [0] is the pool's */
+  size_t keys_max;  /* of a section so far: as much of the scratch below is touched */
   uint8_t *pool;    /* owned: HR_REPLY_POOL_BYTES, for replies when the transport lends nothing. Address space for the
                        largest; memory once touched */
   uint32_t *rows;   /* owned [HR_WIRE_KEYS_MAX]: of one pull section */

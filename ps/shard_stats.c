@@ -5,13 +5,14 @@
 #include <string.h>
 
 #include <hr/assert.h>
+#include <hr/memory.h>
 #include <hr/options.h>
 
 #include "shard_admin.h"
 #include "shard_checkpoint.h"
 #include "shard_memory.h"
 
-HR_NO_TAIL_PADDING(hotrow_shard_counts, parked_bytes);
+HR_NO_TAIL_PADDING(hotrow_shard_counts, counted_bytes);
 _Static_assert(HOTROW_OP_COUNT == HR_OP_COUNT, "operations of the wire");
 _Static_assert(HOTROW_REFUSAL_COUNT == HR_REFUSED_COUNT, "reasons of a shard");
 
@@ -76,10 +77,14 @@ void hr_shard_count_replies(hr_shard *shard, uint64_t dropped, uint64_t unread_b
   shard->counters.unread_bytes = unread_bytes;
 }
 
-void hr_shard_count_memory(hr_shard *shard, uint64_t storage_bytes, uint64_t process_bytes)
+void hr_shard_count_storage(hr_shard *shard, const hr_storage_memory *memory)
 {
-  shard->counters.storage_bytes = storage_bytes;
-  shard->counters.process_bytes = process_bytes;
+  shard->counters.storage = *memory;
+}
+
+void hr_shard_count_process(hr_shard *shard, const hr_process_counts *counts)
+{
+  shard->counters.process = *counts;
 }
 
 /* ---- as numbers ---- */
@@ -93,7 +98,8 @@ static void fill_tables(const hr_shard *shard, hotrow_shard_counts *counts)
     uint64_t rows = hr_table_resident_count(table);
     uint64_t values = rows * desc->dim * hr_dtype_bytes((hotrow_dtype)desc->storage_dtype);
     uint64_t states = rows * hr_table_get_layout(table)->state_dim * sizeof(float);
-    size_t all = hr_table_memory_bytes(table);
+    size_t all = hr_table_memory_bytes(table) + hr_table_slack_bytes(table);
+    counts->heap_bytes += hr_table_heap_bytes(table);
     counts->rows += desc->row_count;
     counts->rows_in_memory += rows;
     counts->rows_expired += hr_table_expired_count(table);
@@ -104,13 +110,32 @@ static void fill_tables(const hr_shard *shard, hotrow_shard_counts *counts)
   }
 }
 
-size_t hr_shard_buffer_bytes(const hr_shard *shard)
+/* Those that malloc has given out. */
+static size_t heap_buffer_bytes(const hr_shard *shard)
+{
+  return shard->held_bytes + shard->parking.size_bytes + hr_checkpoint_bytes(shard) + hr_blobs_bytes(shard) +
+         shard->session_count * sizeof(hr_session);
+}
+
+static size_t mapped_buffer_bytes(const hr_shard *shard, size_t (*pages_of)(size_t used_bytes))
 {
   const hr_announce_log *log = &shard->log;
-  uint64_t announcements = log->next < log->count_max ? log->next : log->count_max;
-  return shard->held_bytes + shard->parking.size_bytes + hr_checkpoint_bytes(shard) +
-         announcements * sizeof(hr_announcement) + hr_blobs_bytes(shard) + shard->session_count * sizeof(hr_session) +
-         shard->reply_bytes_max * (1 + shard->options.transport.lent_count_max);
+  uint64_t announcements = log->next <= log->count_max ? log->next - 1 : log->count_max;
+  size_t size_bytes = pages_of(announcements * sizeof *log->ring) + pages_of(shard->keys_max * sizeof *shard->rows) +
+                      pages_of(shard->keys_max * sizeof *shard->clocks);
+  for (uint32_t i = 0; i < HR_REPLY_MEMORIES; i++)
+    size_bytes += pages_of(shard->touched[i].size_bytes);
+  return size_bytes + 2 * pages_of(shard->memory.missing_max * sizeof *shard->memory.missing);
+}
+
+static size_t as_used(size_t used_bytes)
+{
+  return used_bytes;
+}
+
+size_t hr_shard_buffer_bytes(const hr_shard *shard)
+{
+  return heap_buffer_bytes(shard) + mapped_buffer_bytes(shard, as_used);
 }
 
 static void fill_totals(const hr_shard_counters *c, hotrow_shard_counts *counts)
@@ -129,7 +154,6 @@ static void fill_totals(const hr_shard_counters *c, hotrow_shard_counts *counts)
   counts->rows_evicted = c->rows_evicted;
   counts->rows_fetched = c->rows_fetched;
   counts->requests_parked = c->requests_parked;
-  counts->process_bytes = c->process_bytes;
   counts->resets = c->resets;
   counts->replies_dropped = c->replies_dropped;
   counts->unread_bytes = c->unread_bytes;
@@ -153,6 +177,24 @@ static void fill_totals(const hr_shard_counters *c, hotrow_shard_counts *counts)
   memcpy(counts->refused, c->refused, sizeof counts->refused);
 }
 
+static void fill_memory(const hr_shard *shard, hotrow_shard_counts *counts)
+{
+  const hr_storage_memory *storage = &shard->counters.storage;
+  const hr_process_counts *process = &shard->counters.process;
+  counts->storage_bytes = storage->database_bytes;
+  counts->copy_bytes = storage->cut_bytes + storage->log_bytes;
+  counts->buffer_bytes = heap_buffer_bytes(shard) + mapped_buffer_bytes(shard, hr_map_touched);
+  counts->memory_bytes = counts->value_bytes + counts->state_bytes + counts->index_bytes + counts->buffer_bytes +
+                         counts->storage_bytes + counts->copy_bytes;
+  counts->taken_bytes = hr_memory_used(shard);
+  counts->heap_bytes += heap_buffer_bytes(shard) + counts->storage_bytes + counts->copy_bytes + storage->idle_bytes;
+  counts->process_bytes = process->resident_bytes;
+  counts->program_bytes = process->program_bytes;
+  counts->other_bytes = process->other_bytes;
+  counts->kept_bytes = process->kept_bytes;
+  counts->counted_bytes = process->counted_bytes;
+}
+
 void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts)
 {
   *counts = (hotrow_shard_counts){
@@ -165,16 +207,15 @@ void hr_shard_get_counts(const hr_shard *shard, hotrow_shard_counts *counts)
       .sessions = shard->session_count,
       .jobs = shard->job_count,
       .blobs = shard->blob_count,
-      .buffer_bytes = hr_shard_buffer_bytes(shard),
       .held_bytes = shard->held_bytes,
       .parked_bytes = shard->parking.size_bytes,
-      .memory_bytes = hr_memory_used(shard) + shard->counters.storage_bytes,
       .memory_bytes_max = shard->options.memory_bytes,
       .dirty_bytes = hr_shard_dirty_bytes(shard),
       .announcements_kept = shard->log.next - hr_announce_log_first(&shard->log),
       .announcements = shard->log.next - 1,
   };
   fill_tables(shard, counts);
+  fill_memory(shard, counts);
   fill_totals(&shard->counters, counts);
   hr_checkpoint_fill_counts(shard, counts);
   if (shard->options.durability == HOTROW_DURABILITY_NONE && shard->options.storage)
@@ -267,7 +308,15 @@ static void write_numbers(const hotrow_shard_counts *c, writer *w)
       NUMBER(log_write_ns),
       NUMBER(memory_bytes),
       NUMBER(memory_bytes_max),
+      NUMBER(storage_bytes),
+      NUMBER(copy_bytes),
+      NUMBER(taken_bytes),
+      NUMBER(heap_bytes),
       NUMBER(process_bytes),
+      NUMBER(program_bytes),
+      NUMBER(other_bytes),
+      NUMBER(kept_bytes),
+      NUMBER(counted_bytes),
       NUMBER(rows_in_memory),
       NUMBER(rows_evicted),
       NUMBER(rows_fetched),

@@ -51,6 +51,14 @@ _Static_assert(sizeof(hr_stored_session) == 144 && sizeof(hr_stored_member) == 3
  * last pushed to. float_count counts all of it. */
 typedef hotrow_status (*hr_stored_row_fn)(uint64_t key, uint32_t clock, const float *record, void *context);
 
+/* What a storage has in memory. */
+typedef struct hr_storage_memory {
+  size_t database_bytes; /* buffers, cache and readers of tables, as the database counts them */
+  size_t cut_bytes;      /* of a cut in the making or on its way, with the database's copy, and kept for the next one */
+  size_t log_bytes;      /* the same of the log */
+  size_t idle_bytes;     /* given out by malloc beside these and not touched yet */
+} hr_storage_memory;
+
 /* The calls of one cut: begin, tables, jobs, sessions; then rows, rows to be deleted and buckets as they come, while
  * the shard goes on; end. What pointers point at is the shard's and is to be copied. All are called on the shard's
  * thread and must not wait for a disk. After a failure no more calls of that cut come and the storage forgets it; what

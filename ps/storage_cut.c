@@ -14,10 +14,14 @@
 #include <hr/assert.h>
 #include <hr/clock.h>
 #include <hr/hash.h>
+#include <hr/memory.h>
 #include <hr/thread.h>
 
 #define GATE_POLL_NS 1000000
 #define BYTES_MIN ((size_t)1 << 16)
+#define BATCH_HEADS_BYTES 256u              /* of what a cut has beside its entries */
+#define BATCH_ROOM_MIN ((size_t)1 << 20)    /* a smaller batch may grow */
+#define BATCH_ROOM_MAX ((size_t)UINT32_MAX) /* of a value of RocksDB's */
 #define LOG_EVERY_ENTRIES 1024u
 #define BYTES_KEPT_MAX ((size_t)256 << 20) /* a larger buffer is given back after its cut */
 
@@ -39,6 +43,7 @@ void *hr_bytes_take(hr_bytes *b, size_t size_bytes)
   }
   void *memory = b->bytes + b->size;
   b->size += size_bytes;
+  b->touched = b->size > b->touched ? b->size : b->touched;
   return memory;
 }
 
@@ -304,20 +309,54 @@ static void put_unsorted(rocksdb_writebatch_t *batch, const hr_entries *entries)
   }
 }
 
+void hr_rocksdb_move_memory(hr_rocksdb *s, bool is_moving)
+{
+  atomic_store_explicit(&s->is_moving, is_moving, memory_order_relaxed);
+}
+
+/* By itself a batch grows by doubling, copies all that is in it each time, and has memory for twice as much in the end.
+ * One that has held so many zeros once has room for as much, and these take none: nobody has written them. */
+rocksdb_writebatch_t *hr_rocksdb_make_batch(hr_rocksdb *s, size_t size_bytes)
+{
+  rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+  void *zeros;
+  if (size_bytes < BATCH_ROOM_MIN || size_bytes > BATCH_ROOM_MAX ||
+      hr_map(size_bytes, "room for a batch", &zeros) != HOTROW_OK)
+    return batch;
+  hr_rocksdb_move_memory(s, true);
+  rocksdb_writebatch_put(batch, "", 0, zeros, size_bytes);
+  hr_rocksdb_move_memory(s, false);
+  rocksdb_writebatch_clear(batch);
+  hr_unmap(zeros, size_bytes);
+  return batch;
+}
+
+void hr_rocksdb_destroy_batch(hr_rocksdb *s, rocksdb_writebatch_t *batch)
+{
+  hr_rocksdb_move_memory(s, true);
+  rocksdb_writebatch_destroy(batch);
+  hr_rocksdb_move_memory(s, false);
+}
+
 /* In the order of their keys RocksDB takes in rows three times as fast: each goes in where the one before did. */
 static void put_entries(hr_rocksdb *s, rocksdb_writebatch_t *batch, const hr_entries *entries)
 {
+  hr_rocksdb_move_memory(s, true);
   hr_entry_order *order = hr_rocksdb_order(entries);
+  hr_rocksdb_move_memory(s, false);
   if (!order) {
     put_unsorted(batch, entries);
     return;
   }
+  size_t order_bytes = entries->count * sizeof *order;
+  atomic_fetch_add_explicit(&s->batch_bytes, order_bytes, memory_order_relaxed);
   for (size_t i = 0; i < entries->count; i++) {
     put_entry(batch, order[i].entry);
     if (i % LOG_EVERY_ENTRIES == 0)
       write_log_between(s);
   }
   free(order);
+  atomic_fetch_sub_explicit(&s->batch_bytes, order_bytes, memory_order_relaxed);
 }
 
 /* A cut waits while the database is copied, for what is copied is the cut before. Records of the log do not: a copy's
@@ -345,7 +384,9 @@ static hotrow_status write_batch(hr_rocksdb *s, rocksdb_writebatch_t *batch)
 static hotrow_status write_cut(hr_rocksdb *s)
 {
   const hr_cut *cut = &s->cut;
-  rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+  size_t size_bytes = cut->entries.size + cut->jobs.size + cut->sessions.size + BATCH_HEADS_BYTES;
+  rocksdb_writebatch_t *batch = hr_rocksdb_make_batch(s, size_bytes);
+  atomic_store_explicit(&s->batch_bytes, size_bytes, memory_order_relaxed);
   put_entries(s, batch, &cut->entries);
   write_log_between(s);
   put(batch, HR_STORE_JOBS, &cut->jobs);
@@ -355,7 +396,8 @@ static hotrow_status write_cut(hr_rocksdb *s)
   await_gate(s);
   hotrow_status status = write_batch(s, batch);
   hr_rocksdb_leave(s);
-  rocksdb_writebatch_destroy(batch);
+  hr_rocksdb_destroy_batch(s, batch);
+  atomic_store_explicit(&s->batch_bytes, 0, memory_order_relaxed);
   return status;
 }
 
@@ -371,7 +413,9 @@ static hotrow_status write_and_count_cut(hr_rocksdb *s)
   s->counts.rows += s->cut.row_count;
   s->counts.bytes += s->cut.entries.size + s->cut.jobs.size + s->cut.sessions.size;
   s->counts.write_ns += hr_now_ns() - begin_ns;
+  hr_rocksdb_move_memory(s, true);
   hr_entries_empty(s, &s->cut.entries); /* here, as giving back much takes the system some time */
+  hr_rocksdb_move_memory(s, false);
   return status;
 }
 

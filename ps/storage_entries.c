@@ -27,7 +27,7 @@ static bool use_next_block(hr_entries *e)
     if (!*next)
       return false;
     (*next)->next = NULL;
-    e->block_bytes += sizeof **next;
+    atomic_fetch_add_explicit(&e->block_bytes, sizeof **next, memory_order_relaxed);
   }
   e->last = *next;
   e->last->used = 0;
@@ -65,14 +65,16 @@ void hr_entries_empty(const hr_rocksdb *s, hr_entries *e)
   free_blocks(*at);
   *at = NULL;
   e->last = NULL;
-  e->block_bytes = kept;
+  atomic_store_explicit(&e->block_bytes, kept, memory_order_relaxed);
   e->size = e->count = 0;
 }
 
 void hr_entries_free(hr_entries *e)
 {
   free_blocks(e->first);
-  *e = (hr_entries){0};
+  e->first = e->last = NULL;
+  e->size = e->count = 0;
+  atomic_store_explicit(&e->block_bytes, 0, memory_order_relaxed);
 }
 
 const uint8_t *hr_entries_next(const hr_entries *e, hr_entries_place *place)

@@ -10,6 +10,7 @@
 
 #define RECORD_BYTES_MAX ((size_t)1 << 30) /* then another one is begun: a value of RocksDB is below 4 GiB */
 #define HEADS_BYTES (16 * sizeof(hr_record_head))
+#define HEAD_BYTES_MAX (16 + HR_STORE_LOG_KEY_BYTES) /* of a record in a batch, with its key */
 
 /* ---- the shard's thread ---- */
 
@@ -21,10 +22,11 @@ static hotrow_status reserve_log(void *context, size_t push_bytes, size_t other_
   size_t waiting_bytes_max = s->log.waiting_bytes_max;
   if (push_bytes > 0 && waiting > 0 && (waiting > waiting_bytes_max || push_bytes > waiting_bytes_max - waiting))
     return hr_fail(HOTROW_ERR_BUSY, "%zu bytes wait to be logged, no room for %zu more", waiting, push_bytes);
-  size_t size_bytes = HEADS_BYTES + push_bytes + other_bytes;
+  size_t size_bytes = HEADS_BYTES + push_bytes + other_bytes, touched = s->log.filling.touched;
   if (!hr_bytes_take(&s->log.filling, size_bytes))
     return HOTROW_ERR_NO_MEMORY;
   s->log.filling.size -= size_bytes;
+  s->log.filling.touched = touched; /* what is to be put there is less */
   return HOTROW_OK;
 }
 
@@ -117,7 +119,9 @@ hotrow_status hr_rocksdb_write_log(hr_rocksdb *s)
 {
   hr_records *log = &s->log;
   uint64_t begin_ns = hr_now_ns(), number = log->handed_first;
-  rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+  size_t size_bytes = log->handed.size + (size_t)(log->handed_last - log->handed_first + 1) * HEAD_BYTES_MAX;
+  rocksdb_writebatch_t *batch = hr_rocksdb_make_batch(s, size_bytes);
+  atomic_store_explicit(&log->batch_bytes, size_bytes, memory_order_relaxed);
   for (size_t at = 0; at < log->handed.size; number++) {
     hr_record_head head;
     uint8_t key[HR_STORE_LOG_KEY_BYTES];
@@ -130,7 +134,8 @@ hotrow_status hr_rocksdb_write_log(hr_rocksdb *s)
   HOTROW_ASSERT(number == log->handed_last + 1);
   char *error = NULL;
   rocksdb_write(s->db, s->write_options, batch, &error);
-  rocksdb_writebatch_destroy(batch);
+  hr_rocksdb_destroy_batch(s, batch);
+  atomic_store_explicit(&log->batch_bytes, 0, memory_order_relaxed);
   log->counts.writes++;
   log->counts.records += number - log->handed_first;
   log->counts.bytes += log->handed.size;

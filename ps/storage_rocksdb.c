@@ -290,18 +290,34 @@ hr_rocksdb_counts hr_rocksdb_get_counts(const hr_rocksdb *storage)
   return storage->counts;
 }
 
-/* What the blocks of cuts have beyond the cut in them, which the shard counts. One whose memory is set has that already
- * as what the process has beyond what is counted (hr_memory_foreign), and makes room for it. */
-static size_t idle_bytes(const hr_rocksdb *s)
+static size_t load(const atomic_size_t *bytes)
 {
-  bool are_writers = atomic_load_explicit(&s->slot.state, memory_order_acquire) == HR_SLOT_HANDED;
-  return s->memory_bytes > 0 || are_writers ? 0 : s->cut.entries.block_bytes - s->cut.entries.size;
+  return atomic_load_explicit(bytes, memory_order_relaxed);
 }
 
-size_t hr_rocksdb_memory_bytes(const hr_rocksdb *s)
+void hr_rocksdb_ask_memory(hr_rocksdb *s)
 {
-  uint64_t buffers = 0, tables = 0;
+  uint64_t buffers = 0, tables = 0, cache = 0;
   rocksdb_property_int(s->db, "rocksdb.cur-size-all-mem-tables", &buffers);
   rocksdb_property_int(s->db, "rocksdb.estimate-table-readers-mem", &tables);
-  return (size_t)(buffers + tables) + idle_bytes(s) + (s->cache ? rocksdb_cache_get_usage(s->cache) : 0);
+  rocksdb_property_int(s->db, "rocksdb.block-cache-usage", &cache);
+  atomic_store_explicit(&s->database_bytes, buffers + tables + cache, memory_order_relaxed);
+}
+
+/* What the writer has in hand does not grow, and it says how large its own is. */
+hr_storage_memory hr_rocksdb_get_memory(const hr_rocksdb *s)
+{
+  const hr_bytes *filling = &s->log.filling, *handed = &s->log.handed;
+  size_t log_bytes = filling->touched + handed->touched;
+  return (hr_storage_memory){
+      .database_bytes = load(&s->database_bytes),
+      .cut_bytes = load(&s->cut.entries.block_bytes) + load(&s->batch_bytes),
+      .log_bytes = log_bytes + load(&s->log.batch_bytes),
+      .idle_bytes = filling->capacity + handed->capacity - log_bytes,
+  };
+}
+
+bool hr_rocksdb_is_moving(const hr_rocksdb *s)
+{
+  return atomic_load_explicit(&s->is_moving, memory_order_relaxed);
 }

@@ -99,14 +99,18 @@ typedef struct hr_rocksdb_counts {
   uint64_t bytes;    /* keys and values */
   uint64_t write_ns; /* in the writer, sync included */
 } hr_rocksdb_counts;
-/* What RocksDB has in memory, as it counts itself, and what is kept for the next cut. */
-size_t hr_rocksdb_memory_bytes(const hr_rocksdb *storage);
 typedef struct hr_rocksdb_log_counts {
   uint64_t writes; /* groups */
   uint64_t records;
   uint64_t bytes;
   uint64_t write_ns; /* sync included */
 } hr_rocksdb_log_counts;
+/* On the shard's thread. */
+hr_storage_memory hr_rocksdb_get_memory(const hr_rocksdb *storage);
+/* On any thread, these two: asks RocksDB how much it has, for the call above to tell; its locks may be waited for. Is
+ * the writer taking much memory just now, or giving it back? Then malloc is ahead of what is there. */
+void hr_rocksdb_ask_memory(hr_rocksdb *storage);
+bool hr_rocksdb_is_moving(const hr_rocksdb *storage);
 /* When no cut is under way; when no records are. */
 hr_rocksdb_counts hr_rocksdb_get_counts(const hr_rocksdb *storage);
 hr_rocksdb_log_counts hr_rocksdb_get_log_counts(const hr_rocksdb *storage);

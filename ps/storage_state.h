@@ -16,6 +16,7 @@
 typedef struct hr_bytes {
   uint8_t *bytes; /* owned */
   size_t size, capacity;
+  size_t touched; /* the largest size so far: beyond it there is no memory yet */
 } hr_bytes;
 
 /* Room for size_bytes more, taken. NULL: no memory, which is said, and nothing has changed. */
@@ -33,7 +34,7 @@ typedef struct hr_entries {
   hr_entry_block *first,
       *last; /* owned; of those that are filled. Behind the last are empty ones; NULL: none is filled */
   size_t size, count;
-  size_t block_bytes; /* of all blocks, filled or not */
+  atomic_size_t block_bytes; /* of all blocks, filled or not; for any thread */
 } hr_entries;
 typedef struct hr_entries_place { /* zero: before the first */
   const hr_entry_block *block;
@@ -95,6 +96,7 @@ typedef struct hr_records {
   uint64_t handed_first, handed_last;
   size_t bytes_since_cut; /* handed over */
   hr_slot slot;
+  atomic_size_t batch_bytes; /* as of the storage */
   hr_rocksdb_log_counts counts;
 } hr_records;
 
@@ -131,9 +133,12 @@ struct hr_rocksdb {
   char failure_text[HR_ERROR_TEXT_BYTES];
   atomic_bool is_ending;
   pthread_t writer;
-  sem_t handed;         /* one for each cut and each group of records handed over, and one to end */
-  hr_slot slot;         /* of the cut */
-  int event_fd;         /* counts the slots that are DONE, and the reads */
+  atomic_bool is_moving;        /* the writer's: see hr_rocksdb_is_moving */
+  atomic_size_t database_bytes; /* as RocksDB said last */
+  atomic_size_t batch_bytes;    /* of the writer: the order of a cut, and RocksDB's batch of it */
+  sem_t handed;                 /* one for each cut and each group of records handed over, and one to end */
+  hr_slot slot;                 /* of the cut */
+  int event_fd;                 /* counts the slots that are DONE, and the reads */
   hotrow_status result; /* the writer's; once it is not OK the storage has failed, and nothing is written any more */
   char sentence[HR_ERROR_TEXT_BYTES]; /* of that */
   hr_rocksdb_counts counts;
@@ -166,6 +171,12 @@ void hr_rocksdb_leave(hr_rocksdb *storage);
 /* A slot's way: filled, then hand_over; once it is DONE take frees it, with the storage's result. */
 void hr_rocksdb_hand_over(hr_rocksdb *storage, hr_slot *slot);
 bool hr_rocksdb_take(hr_rocksdb *storage, hr_slot *slot, hotrow_status *status_p);
+
+/* A batch that has room for so many bytes of keys and values, each with 8 bytes beside it. */
+rocksdb_writebatch_t *hr_rocksdb_make_batch(hr_rocksdb *storage, size_t size_bytes);
+void hr_rocksdb_destroy_batch(hr_rocksdb *storage, rocksdb_writebatch_t *batch);
+/* The writer: takes much memory, or gives it back, from now on, or no longer (hr_rocksdb_is_moving). */
+void hr_rocksdb_move_memory(hr_rocksdb *storage, bool is_moving);
 
 /* The log: fills its calls; ends the record that is open, and says which was the last; on the writer's thread, writes
  * what was handed over, and tells a cut's batch what it covers; applies what the cut does not cover. */

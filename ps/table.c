@@ -151,23 +151,50 @@ uint64_t hr_table_get_seed(const hr_table *table)
   return table->seed;
 }
 
-size_t hr_table_memory_bytes(const hr_table *table)
+size_t hr_table_heap_bytes(const hr_table *table)
 {
-  size_t row_bytes = table->row_stride * sizeof *table->rows + sizeof *table->keys +
-                     (table->desc.announce_step > 0 ? sizeof *table->announced : 0);
-  size_t ahead =
-      hr_table_memory_ahead(&table->memory, HR_ARRAY_ROWS) + hr_table_memory_ahead(&table->memory, HR_ARRAY_KEYS) +
-      hr_table_memory_ahead(&table->memory, HR_ARRAY_ANNOUNCED) + hr_table_memory_ahead(&table->memory, HR_ARRAY_INDEX);
-  size_t mark_bytes =
-      table->marks.bytes ? table->slot_count + 2 * table->marks.dirty_peak * sizeof *table->marks.dirty : 0;
-  size_t copy_bytes = table->cut.copied ? table->cut.row_count / CHAR_BIT : 0;
   const hr_expiry *e = &table->expiry;
   size_t set_bytes = (e->gone.slot_count + e->leaving.slot_count + e->busy.slot_count) * sizeof *e->gone.slots;
   size_t admitted_bytes = table->admitted.count_max * (sizeof(uint64_t) + sizeof(uint32_t) +
                                                        (table->layout.dim + table->layout.square_dim) * sizeof(float));
-  return hr_index_memory_bytes(&table->index) + table->slot_count * row_bytes + ahead + mark_bytes + copy_bytes +
-         set_bytes + admitted_bytes + hr_admission_bytes(&table->admission) + hr_row_work_bytes(&table->work) +
-         3 * table->push_count_max * sizeof *table->push_rows + table->push_grads_max * sizeof *table->push_grads;
+  return (sizeof *table->index.directory << table->index.depth) + set_bytes + admitted_bytes +
+         hr_row_work_bytes(&table->work) + 3 * table->push_count_max * sizeof *table->push_rows +
+         table->push_grads_max * sizeof *table->push_grads;
+}
+
+static size_t mark_bytes(const hr_table *table, size_t (*pages_of)(size_t used_bytes))
+{
+  const hr_row_marks *m = &table->marks;
+  uint64_t dirty = m->dirty_count > m->dirty_peak ? m->dirty_count : m->dirty_peak;
+  size_t copied_bytes = table->cut.copied ? pages_of(table->cut.row_count / CHAR_BIT) : 0;
+  if (!m->bytes)
+    return copied_bytes;
+  return copied_bytes + pages_of(table->slot_count) + pages_of(dirty * sizeof *m->dirty) +
+         pages_of(m->dirty_peak * sizeof *m->cutting);
+}
+
+static size_t as_used(size_t used_bytes)
+{
+  return used_bytes;
+}
+
+size_t hr_table_slack_bytes(const hr_table *table)
+{
+  return mark_bytes(table, hr_map_touched) - mark_bytes(table, as_used);
+}
+
+size_t hr_table_memory_bytes(const hr_table *table)
+{
+  const size_t used[HR_ARRAY_COUNT] = {
+      [HR_ARRAY_ROWS] = table->slot_count * table->row_stride * sizeof *table->rows,
+      [HR_ARRAY_KEYS] = table->slot_count * sizeof *table->keys,
+      [HR_ARRAY_ANNOUNCED] = table->desc.announce_step > 0 ? table->slot_count * sizeof *table->announced : 0,
+      [HR_ARRAY_INDEX] = table->index.segment_count * sizeof *table->index.segments,
+  };
+  size_t size_bytes = 0;
+  for (hr_array_kind kind = HR_ARRAY_ROWS; kind < HR_ARRAY_COUNT; kind++)
+    size_bytes += used[kind] + hr_table_memory_ahead(&table->memory, kind, used[kind]);
+  return size_bytes + mark_bytes(table, as_used) + hr_admission_bytes(&table->admission) + hr_table_heap_bytes(table);
 }
 
 size_t hr_table_index_bytes(const hr_table *table)

@@ -29,6 +29,8 @@ const hotrow_row_layout *hr_table_get_layout(const hr_table *table);
 size_t hr_table_record_floats(const hr_table *table); /* of a row as a storage has it */
 uint64_t hr_table_get_seed(const hr_table *table);    /* hr_table_seed(name): for hr_key_hash */
 size_t hr_table_memory_bytes(const hr_table *table);  /* index and touched rows */
+size_t hr_table_slack_bytes(const hr_table *table);   /* beside it: pages are larger than what is in them */
+size_t hr_table_heap_bytes(const hr_table *table);    /* of it, what malloc has given out; the rest is mapped */
 size_t hr_table_index_bytes(const hr_table *table);
 
 /* The values of rows (HR_ROW_NONE is none), as dtype (F32, F16, I8) says them: `out` and `scales` as the kernel pack

@@ -75,7 +75,10 @@ static bool make_ready(const hr_table_memory *memory, hr_array *array)
   /* A page that the table's thread may come to meanwhile would be made by that, all of it at once. */
   size_t nearest = round_up(reached + lead / 2);
   size_t ready = atomic_load_explicit(&array->ready_bytes, memory_order_relaxed);
-  ready = ready < nearest ? nearest : ready;
+  if (ready < nearest) {
+    ready = nearest;
+    atomic_store_explicit(&array->left_bytes, nearest, memory_order_relaxed);
+  }
   uint8_t *page = array->bytes + ready;
   bool is_needed = ready < wanted;
   atomic_store_explicit(&array->ready_bytes, ready + (is_needed ? HUGE_PAGE_BYTES : 0), memory_order_relaxed);
@@ -157,12 +160,13 @@ void hr_table_memory_save(hr_table_memory *memory)
     memory->arrays[i].wake_bytes = SAVING_HELPER_BYTES;
 }
 
-size_t hr_table_memory_ahead(const hr_table_memory *memory, hr_array_kind kind)
+size_t hr_table_memory_ahead(const hr_table_memory *memory, hr_array_kind kind, size_t used_bytes)
 {
   const hr_array *array = &memory->arrays[kind];
   size_t ready = atomic_load_explicit(&array->ready_bytes, memory_order_relaxed);
-  size_t used = atomic_load_explicit(&array->used_bytes, memory_order_relaxed);
-  return ready > used ? ready - used : 0;
+  size_t left = atomic_load_explicit(&array->left_bytes, memory_order_relaxed);
+  size_t from = used_bytes > left ? used_bytes : left;
+  return ready > from ? ready - from : 0;
 }
 
 static size_t larger(size_t a, size_t b)

@@ -27,6 +27,7 @@ typedef struct hr_array {
   size_t wake_bytes;           /* once so many are used the helper is told */
   size_t touched_bytes;        /* the most that has been touched, once some of it went back to the system */
   atomic_size_t ready_bytes;   /* the helper's: touched up to here, or left to the table's thread */
+  atomic_size_t left_bytes;    /* likewise: up to here left to it */
   atomic_size_t advised_bytes; /* likewise: may be huge pages up to here */
   atomic_size_t used_bytes;    /* as last told */
 } hr_array;
@@ -47,8 +48,8 @@ void hr_table_memory_fini(hr_table_memory *memory); /* ends the helper and frees
 
 /* The helper is to begin later and to touch less ahead. Before there are rows. */
 void hr_table_memory_save(hr_table_memory *memory);
-/* How much of an array was touched that is not used yet, about. */
-size_t hr_table_memory_ahead(const hr_table_memory *memory, hr_array_kind kind);
+/* How much of an array, of which so many bytes are used, the helper has touched beyond them. */
+size_t hr_table_memory_ahead(const hr_table_memory *memory, hr_array_kind kind, size_t used_bytes);
 /* Less of an array is used than the bytes that were: the rest goes back to the system, and reads as 0 when it is used
  * again. From then on nothing is touched ahead, in no array: rows would have to leave for it. */
 void hr_table_memory_shrink(hr_table_memory *memory, hr_array_kind kind, size_t used_bytes, size_t used_bytes_before);

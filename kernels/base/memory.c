@@ -45,6 +45,11 @@ hotrow_status hr_map(size_t size_bytes, const char *what, void **memory_p)
   return HOTROW_OK;
 }
 
+size_t hr_map_touched(size_t used_bytes)
+{
+  return round_to_huge_page(used_bytes);
+}
+
 void hr_unmap(void *memory, size_t size_bytes)
 {
   if (memory)

@@ -55,7 +55,7 @@ static hotrow_status settle(void *context)
   hr_shard_get_counts(s->d->t->shard, &counts);
   size_t dirty = hr_shard_dirty_bytes(s->d->t->shard);
   s->dirty_bytes_max = dirty > s->dirty_bytes_max ? dirty : s->dirty_bytes_max;
-  s->memory_bytes_max = counts.memory_bytes > s->memory_bytes_max ? counts.memory_bytes : s->memory_bytes_max;
+  s->memory_bytes_max = counts.taken_bytes > s->memory_bytes_max ? counts.taken_bytes : s->memory_bytes_max;
   if (s->count == s->count_max)
     return hr_fail(HOTROW_ERR_STORAGE, "the disk is gone");
   s->count++;
@@ -81,7 +81,7 @@ static void a_table_larger_than_memory_is_loaded(void)
   hr_shard_get_counts(d.t->shard, &counts);
   CHECK_MSG(counts.rows == KEYS && counts.rows_in_memory < KEYS / 3, "%llu of %llu rows in memory",
             (unsigned long long)counts.rows_in_memory, (unsigned long long)counts.rows);
-  CHECK_MSG(s.count > 3 && s.memory_bytes_max <= MEMORY && counts.memory_bytes <= MEMORY, "%zu cuts, %llu bytes",
+  CHECK_MSG(s.count > 3 && s.memory_bytes_max <= MEMORY && counts.taken_bytes <= MEMORY, "%zu cuts, %llu bytes",
             s.count, (unsigned long long)s.memory_bytes_max);
   check_rows(&d);
   disk_die(&d);

@@ -137,7 +137,7 @@ static void where_memory_went_back_nothing_is_touched_ahead(void)
   CHECK(goes_with_next_calls(&memory, bytes, 8 * MIB));
   grow(&memory, bytes, 8 * MIB, 24 * MIB);
   nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL); /* to see what must not happen */
-  CHECK_EQ(hr_table_memory_ahead(&memory, HR_ARRAY_ROWS), 0);
+  CHECK_EQ(hr_table_memory_ahead(&memory, HR_ARRAY_ROWS, 24 * MIB), 0);
   CHECK(goes_with_next_calls(&memory, bytes, 24 * MIB));
   for (size_t i = 0; i < 24 * MIB; i += 4096)
     CHECK(bytes[i] == 1);

@@ -130,6 +130,7 @@ static hotrow_shard_counts example(uint64_t shard)
   hotrow_shard_counts c = HOTROW_SHARD_COUNTS_INIT;
   c.shard = shard, c.shard_count = 5, c.epoch = UINT64_MAX, c.is_durable = 1;
   c.rows = UINT64_MAX, c.pulls = 7, c.state_bytes = 99, c.pushes_applied = 12, c.pushes_durable = 5;
+  c.copy_bytes = 17, c.counted_bytes = 41;
   c.busy_ns = 1500000001, c.request_ns = 2000000000;
   for (uint32_t b = 0; b < HOTROW_TIME_BUCKETS; b++)
     c.request_times[b] = (b * 5) % HOTROW_TIME_BUCKETS; /* 0 to 27, not in order */
@@ -141,7 +142,7 @@ static void every_line_is_of_the_format(void)
 {
   hotrow_shard_counts counts[3] = {example(2), example(3), HOTROW_SHARD_COUNTS_INIT};
   print(counts, 3);
-  CHECK_EQ(check_lines(), 51);
+  CHECK_EQ(check_lines(), 56);
 }
 
 static void values(void)
@@ -151,6 +152,8 @@ static void values(void)
   print(counts, 2);
   CHECK(value_of("hotrow_pulls_total{shard=\"3\"}") == 7);
   CHECK(value_of("hotrow_memory_bytes{shard=\"2\",of=\"state\"}") == 99);
+  CHECK(value_of("hotrow_memory_bytes{shard=\"3\",of=\"copies\"}") == 17);
+  CHECK(value_of("hotrow_process_counted_bytes{shard=\"3\"}") == 41);
   CHECK(value_of("hotrow_busy_seconds_total{shard=\"2\"}") == 1.500000001);
   CHECK(value_of("hotrow_durable_lag_pushes{shard=\"2\"}") == 7 &&
         value_of("hotrow_durable_lag_pushes{shard=\"3\"}") == 0);

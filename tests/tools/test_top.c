@@ -131,6 +131,8 @@ static void table_fits_its_terminal(void)
                                      .p99_us = -1,
                                      .busy = 0.5,
                                      .memory_bytes = 3u << 30,
+                                     .counted_bytes = 4u << 20,
+                                     .process_bytes = 5u << 20,
                                      .rows = 999999,
                                      .rows_gone = 1200,
                                      .rows_refused = 7}};
@@ -141,7 +143,8 @@ static void table_fits_its_terminal(void)
   CHECK_EQ(check_lines(text, HR_TOP_LINE_BYTES), 8); /* title, heading, shards, sum */
   CHECK(strstr(text, "    0 ok          12k      0      0 2.5ms     -  50% "));
   CHECK(strstr(text, "    0  1.2k       7\n") && strstr(text, "    0  3.6k      21\n"));
-  CHECK(strstr(text, "1.0M   3.0G") && strstr(text, "    1 silent   tcp://127.0.0.1:1\n"));
+  CHECK(strstr(text, "1.0M   3.0G    4.0M  5.0M ") && strstr(text, "  9.0G       -     - ") &&
+        strstr(text, "    1 silent   tcp://127.0.0.1:1\n"));
   CHECK(strstr(text, "    2 refused  tcp://127.0.0.1:1: this is shard 9\n") && strstr(text, "  all refused     37k"));
   free(text);
   for (uint32_t columns = 1; columns < 120; columns += 7)

@@ -24,9 +24,17 @@ static const family families[] = {
     {"hotrow_rows", GAUGE, AT(rows), "Rows of all tables."},
     {"hotrow_rows_in_memory", GAUGE, AT(rows_in_memory), "Rows of them that are not in the data directory only."},
     {"hotrow_memory_counted_bytes", GAUGE, AT(memory_bytes),
-     "Memory that is counted: tables, buffers, copies of cuts, the storage's own."},
+     "Memory that the shard counts: the sum of hotrow_memory_bytes."},
+    {"hotrow_memory_taken_bytes", GAUGE, AT(taken_bytes),
+     "Of hotrow_memory_max_bytes, with room for copies of changed rows that are still to be made."},
     {"hotrow_memory_max_bytes", GAUGE, AT(memory_bytes_max), "Memory that tables and buffers may take; 0: no bound."},
     {"hotrow_process_bytes", GAUGE, AT(process_bytes), "Memory of the whole process, as the system counts it."},
+    {"hotrow_process_counted_bytes", GAUGE, AT(counted_bytes),
+     "The same as it is counted: all its shards' and the next three."},
+    {"hotrow_process_program_bytes", GAUGE, AT(program_bytes), "Program, libraries and what it began with."},
+    {"hotrow_process_other_bytes", GAUGE, AT(other_bytes),
+     "Given out by malloc and counted by no shard: messages on their way, connections."},
+    {"hotrow_process_kept_bytes", GAUGE, AT(kept_bytes), "Freed and kept by malloc."},
     {"hotrow_held_bytes", GAUGE, AT(held_bytes), "Requests that wait for their exact step."},
     {"hotrow_parked_bytes", GAUGE, AT(parked_bytes),
      "Requests that wait for rows to be read, and what is read for them."},
@@ -114,7 +122,9 @@ static void print_memory(FILE *out, const hotrow_shard_counts *counts, uint32_t 
   } parts[] = {{"values", offsetof(hotrow_shard_counts, value_bytes)},
                {"state", offsetof(hotrow_shard_counts, state_bytes)},
                {"index", offsetof(hotrow_shard_counts, index_bytes)},
-               {"buffers", offsetof(hotrow_shard_counts, buffer_bytes)}};
+               {"buffers", offsetof(hotrow_shard_counts, buffer_bytes)},
+               {"storage", offsetof(hotrow_shard_counts, storage_bytes)},
+               {"copies", offsetof(hotrow_shard_counts, copy_bytes)}};
   print_head(out, "hotrow_memory_bytes", "gauge", "Memory by what it holds.");
   for (uint32_t i = 0; i < shards; i++)
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)

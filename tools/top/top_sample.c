@@ -67,6 +67,8 @@ hr_top_row hr_top_compare(const hr_top_sample *before, const hr_top_sample *now)
   const hotrow_shard_counts *c = &now->counts;
   row.rows = c->rows;
   row.memory_bytes = c->memory_bytes;
+  row.counted_bytes = c->counted_bytes;
+  row.process_bytes = c->process_bytes;
   row.dirty_bytes = c->dirty_bytes;
   row.durable_lag = c->is_durable ? c->pushes_applied - c->pushes_durable : 0;
   row.cuts = c->cuts;

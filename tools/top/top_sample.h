@@ -33,7 +33,8 @@ typedef struct hr_top_row {
   double cut_ms;         /* that its thread copied for cuts, in this time */
   double log_ms;         /* of one synced write of its log; 0: there was none */
   uint64_t rows, memory_bytes, dirty_bytes, durable_lag, cuts, sessions;
-  uint64_t rows_gone, rows_refused; /* for good; pushed to keys without a row and dropped */
+  uint64_t counted_bytes, process_bytes; /* of its process: as counted, as the system says */
+  uint64_t rows_gone, rows_refused;      /* for good; pushed to keys without a row and dropped */
 } hr_top_row;
 
 const char *hr_top_state_name(hr_top_state state);

@@ -46,6 +46,11 @@ static text none(void)
   return (text){"-"};
 }
 
+static text bytes_or_none(uint64_t value)
+{
+  return value > 0 ? bytes(value) : none();
+}
+
 static text rate(const hr_top_row *row, double value)
 {
   return row->seconds > 0 ? number(value) : none();
@@ -56,9 +61,9 @@ static text time_or_none(double us)
   return us < 0 ? none() : duration(us);
 }
 
-static const char heading[] =
-    "SHARD STATE    PULL/s PUSH/s ROWS/s   P50   P99 BUSY  ROWS MEMORY DIRTY   LAG  CUTS SESS  GONE REFUSED";
-#define ROW_FORMAT "%5s %-8s %6s %6s %6s %5s %5s %4s %5s %6s %5s %5s %5s %4s %5s %7s"
+static const char heading[] = "SHARD STATE    PULL/s PUSH/s ROWS/s   P50   P99 BUSY  ROWS MEMORY COUNTED   RSS DIRTY   "
+                              "LAG  CUTS SESS  GONE REFUSED";
+#define ROW_FORMAT "%5s %-8s %6s %6s %6s %5s %5s %4s %5s %6s %7s %5s %5s %5s %5s %4s %5s %7s"
 
 static void format_row(char line[HR_TOP_LINE_BYTES], const char *name, const hr_top_row *row)
 {
@@ -68,6 +73,7 @@ static void format_row(char line[HR_TOP_LINE_BYTES], const char *name, const hr_
   snprintf(line, HR_TOP_LINE_BYTES, ROW_FORMAT, name, hr_top_state_name(row->state), rate(row, row->pulls_per_s).bytes,
            rate(row, row->pushes_per_s).bytes, rate(row, row->rows_per_s).bytes, time_or_none(row->p50_us).bytes,
            time_or_none(row->p99_us).bytes, busy.bytes, number((double)row->rows).bytes, bytes(row->memory_bytes).bytes,
+           bytes_or_none(row->counted_bytes).bytes, bytes_or_none(row->process_bytes).bytes,
            bytes(row->dirty_bytes).bytes, number((double)row->durable_lag).bytes, number((double)row->cuts).bytes,
            number((double)row->sessions).bytes, number((double)row->rows_gone).bytes,
            number((double)row->rows_refused).bytes);

@@ -32,9 +32,9 @@ typedef struct hotrow_shard_counts {
   uint64_t unread_bytes; /* of large replies that clients have not taken yet */
   uint64_t announcements_kept;
   uint64_t rows_in_memory;   /* the others are in the data directory only */
-  uint64_t memory_bytes;     /* all that is counted: rows, state, index, buffers, copies of cuts, the storage's own */
+  uint64_t memory_bytes;     /* all that it counts: rows, state, index, buffers, storage_bytes, copy_bytes */
   uint64_t memory_bytes_max; /* that it may take; 0: no bound */
-  uint64_t process_bytes;    /* the whole process, as the system counts it: less than a second old; 0: not known */
+  uint64_t process_bytes;    /* the whole process, as the system counts it; 0: not known */
   /* Totals: requests. */
   uint64_t pulls;       /* answered */
   uint64_t pulls_held;  /* that had to wait for a step */
@@ -80,6 +80,17 @@ typedef struct hotrow_shard_counts {
   uint64_t cut_turn_times[HOTROW_TIME_BUCKETS];
   uint64_t requests_parked; /* that waited for rows to be read, or behind such a one, while others were served */
   uint64_t parked_bytes;    /* of those that do now; in buffer_bytes */
+  /* What it holds: */
+  uint64_t storage_bytes; /* its database's buffers, cache and readers of tables, as the database counts them */
+  uint64_t copy_bytes;    /* of rows and records on their way to disk, and memory that is kept for the next ones */
+  uint64_t taken_bytes;   /* of memory_bytes_max: without storage_bytes and what pages are larger than what is in them,
+                             with room for copies of changed rows that are still to be made */
+  uint64_t heap_bytes;    /* of memory_bytes, what malloc has given out; the rest is mapped */
+  /* Of its process, at the moment of process_bytes: what no shard counts, each part as its own keeper tells it. */
+  uint64_t program_bytes; /* program and libraries, and what the process had before its first shard */
+  uint64_t other_bytes; /* that malloc has given out: messages on their way, connections, what RocksDB does not count */
+  uint64_t kept_bytes;  /* that malloc keeps of what was freed */
+  uint64_t counted_bytes; /* all of it: these, and memory_bytes of all shards. To be held against process_bytes */
 } hotrow_shard_counts;
 #define HOTROW_SHARD_COUNTS_INIT HOTROW_INIT(hotrow_shard_counts)
 

@@ -72,7 +72,7 @@ HOTROW_API hotrow_status hotrow_server_start(const hotrow_server_options *option
 /* The address that shard i of this server (0 .. shards-1) listens on. Valid until stop. */
 HOTROW_API const char *hotrow_server_endpoint(const hotrow_server *server, uint32_t i);
 
-/* What shard i of this server counts and holds: as of its last wait for a message, or of at most 50 ms ago. Does not
+/* What shard i of this server counts and holds: as of its last wait for a message, or of at most 10 ms ago. Does not
  * disturb the shard. struct_size is the caller's; as much as fits is filled in. Any thread, until stop.
  *   HOTROW_ERR_INVALID  no such shard, or no struct_size */
 HOTROW_API hotrow_status hotrow_server_get_counts(const hotrow_server *server, uint32_t i, hotrow_shard_counts *counts);

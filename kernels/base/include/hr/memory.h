@@ -15,6 +15,8 @@ hotrow_status hr_alloc(size_t count, size_t element_size, const char *what, void
  * in huge pages where the kernel gives them. HOTROW_ERR_NO_MEMORY. Free with hr_unmap() and the same size. */
 hotrow_status hr_map(size_t size_bytes, const char *what, void **memory_p);
 void hr_unmap(void *memory, size_t size_bytes); /* accepts NULL */
+/* What such an array takes of memory once its first used_bytes are touched: whole huge pages. */
+size_t hr_map_touched(size_t used_bytes);
 
 /* a*b, or SIZE_MAX when it does not fit. */
 static inline size_t hr_mul(size_t a, size_t b)
