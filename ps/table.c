@@ -157,9 +157,8 @@ size_t hr_table_heap_bytes(const hr_table *table)
   size_t set_bytes = (e->gone.slot_count + e->leaving.slot_count + e->busy.slot_count) * sizeof *e->gone.slots;
   size_t admitted_bytes = table->admitted.count_max * (sizeof(uint64_t) + sizeof(uint32_t) +
                                                        (table->layout.dim + table->layout.square_dim) * sizeof(float));
-  return (sizeof *table->index.directory << table->index.depth) + set_bytes + admitted_bytes +
-         hr_row_work_bytes(&table->work) + 3 * table->push_count_max * sizeof *table->push_rows +
-         table->push_grads_max * sizeof *table->push_grads;
+  return (sizeof(void *) << table->index.depth) + set_bytes + admitted_bytes + hr_row_work_bytes(&table->work) +
+         3 * table->push_count_max * sizeof *table->push_rows + table->push_grads_max * sizeof *table->push_grads;
 }
 
 static size_t mark_bytes(const hr_table *table, size_t (*pages_of)(size_t used_bytes))
