@@ -89,8 +89,9 @@ void hr_table_take_out(hr_table *table, uint32_t row)
 /* The mark of a row that nothing else keeps than the cut that is not durable yet. There is no such cut: of no row. */
 static uint8_t flying_mark(const hr_row_marks *marks)
 {
-  bool is_any = marks->in_flight != 0 && !HR_MUTANT(EARLY_EVICTION);
-  return is_any ? (uint8_t)(marks->in_flight << HR_ROW_CUT_SHIFT) : STAYS;
+  if (marks->in_flight == 0 || HR_MUTANT(EARLY_EVICTION))
+    return STAYS;
+  return (uint8_t)(marks->in_flight << HR_ROW_CUT_SHIFT);
 }
 
 static bool may_go(uint8_t mark, uint8_t flying)
