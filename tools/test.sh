@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds Release and Debug (ASan + UBSan, with the emulated GPU), and the protocol with TSan, and runs every test.
-#   tools/test.sh            everything; about a quarter of an hour on two cores
+#   tools/test.sh            everything; about ten minutes on two cores
 #   tools/test.sh --quick    Release only
 #   tools/test.sh --slow     also the long runs: 100,000 more simulated clusters, a minute of fuzzing
 # Exit status 0: everything passed; tests that could not run here are listed as skipped.
